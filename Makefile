@@ -1,0 +1,33 @@
+# The commands of this checkout. Each brings what it needs: see scripts/setup.sh.
+
+VENV := .venv
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and bring PostgreSQL with PostGIS where it is missing (idempotent)
+	@bash scripts/setup.sh
+
+demo: setup ## From nothing to a catalogue of sample rasters, and stop again
+	@$(VENV)/bin/geo-assets demo $(ARGS)
+
+up: setup ## PostgreSQL, Dagster's web UI and its sensors, until Ctrl-C
+	@$(VENV)/bin/geo-assets up $(ARGS)
+
+test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks some)
+	@bash scripts/setup.sh --with-azurite
+	@$(VENV)/bin/pytest $(ARGS)
+
+check: setup ## Lint, format, types and layers
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+clean: ## Stop the embedded PostgreSQL and remove all it kept; .venv stays
+	@if [ -x $(VENV)/bin/geo-assets ]; then $(VENV)/bin/geo-assets db destroy; fi
+	@rm -rf .geo_assets

@@ -1,0 +1,37 @@
+"""pgstac_schema: the database the catalogue lives in: install -> roles -> verify."""
+
+from dagster import In, Nothing, OpExecutionContext, graph_asset, op
+
+from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.labels import SCHEMA
+from geo_assets.resources.schema import CatalogueSchema
+
+
+@op(pool="pgstac", description="Bring PgSTAC and the ledger to this release's version.")
+def install_schema(context: OpExecutionContext, catalogue_schema: CatalogueSchema) -> None:
+    """Migrate both schemas."""
+    with clear_failures():
+        context.add_output_metadata(dict(catalogue_schema.install()))
+
+
+@op(ins={"installed": In(Nothing)}, pool="pgstac", description="Create the loader and the read-only role.")
+def grant_roles(context: OpExecutionContext, catalogue_schema: CatalogueSchema) -> None:
+    """Create the roles and their grants."""
+    with clear_failures():
+        context.add_output_metadata({"roles": ", ".join(catalogue_schema.grant_roles())})
+
+
+@op(
+    ins={"granted": In(Nothing)},
+    description="Check that the schemas answer and the roles may do just what they should.",
+)
+def verify_schema(context: OpExecutionContext, catalogue_schema: CatalogueSchema) -> None:
+    """Verify versions and privileges."""
+    with clear_failures():
+        context.add_output_metadata(dict(catalogue_schema.verify()))
+
+
+@graph_asset(description="PgSTAC and the ledger, installed, granted and verified.", **SCHEMA)
+def pgstac_schema() -> None:
+    """install -> roles -> verify."""
+    return verify_schema(grant_roles(install_schema()))

@@ -1,0 +1,144 @@
+"""What a materialization shows in the Dagster UI: counts, bytes, rate, failures, pictures.
+
+Here: turning figures into Dagster metadata. Not here: getting or drawing them.
+"""
+
+import base64
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
+
+from geo_assets.assets.batches import BatchReport, Scope
+from geo_assets.core.pictures import draw_footprints, draw_size_histogram
+from geo_assets.resources.ledger import Ledger, ListingDiff, SourceStatus, StandingFailure
+from geo_assets.resources.pgstac import PgStac
+from geo_assets.sources import Source
+
+# More would make the event-log row large; the ledger holds them all (`geo-assets status SOURCE`).
+MOST_FAILURES_SHOWN = 100
+MOST_FOOTPRINTS_DRAWN = 1000
+
+Metadata = dict[str, Any]
+
+
+class Stopwatch:
+    """Seconds spent inside the with block."""
+
+    seconds: float = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._started
+
+
+def listing_metadata(
+    diff: ListingDiff,
+    *,
+    status: SourceStatus,
+    extensions: Sequence[tuple[str, int, int]],
+    sizes: Sequence[tuple[int, int]],
+    ignored: Counter[str],
+    seconds: float,
+) -> Metadata:
+    """The container summary of one listing."""
+    metadata: Metadata = {
+        "blobs": status.blobs,
+        "bytes": status.size_bytes,
+        "new": diff.new,
+        "changed": diff.changed,
+        "deleted": diff.deleted,
+        "unchanged": diff.unchanged,
+        "complete": diff.complete,
+        "seconds": round(seconds, 3),
+        "blobs_per_second": round(diff.blobs / seconds, 1) if seconds else 0.0,
+        "ignored_blobs": ignored.total(),
+        "by_extension": _table(
+            {"extension": "string", "blobs": "int", "bytes": "int"},
+            [{"extension": name, "blobs": blobs, "bytes": size} for name, blobs, size in extensions],
+        ),
+    }
+    if ignored:
+        metadata["ignored_by_extension"] = _table(
+            {"extension": "string", "blobs": "int"},
+            [{"extension": name, "blobs": blobs} for name, blobs in ignored.most_common(30)],
+        )
+    if sizes:
+        metadata["size_histogram"] = _picture(draw_size_histogram(sizes, title=f"Blobs of {status.source} by size"))
+    return metadata
+
+
+def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+    """What describing the rasters of a scope came to."""
+    return {
+        **_stage_metadata(scope, done, ledger=ledger),
+        "described": done.done,
+        "bytes_read": done.bytes_read,
+        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+    }
+
+
+def items_report(
+    scope: Scope, done: BatchReport, *, source: Source, withdrawn: int, ledger: Ledger, pgstac: PgStac
+) -> Metadata:
+    """What cataloguing a scope came to, with the map of the source's items where they changed."""
+    metadata = {
+        **_stage_metadata(scope, done, ledger=ledger),
+        "catalogued": done.done,
+        "withdrawn": withdrawn,
+        "collection": source.collection.id,
+        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+    }
+    if done.done or withdrawn:
+        items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN)
+        title = f"{source.name}: footprints of {len(items):,} items"
+        metadata["footprints"] = _picture(draw_footprints([item["geometry"] for item in items], title=title))
+    return metadata
+
+
+def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+    seconds = max(time.time() - scope.started_at, 1e-3)
+    status = ledger.status(scope.source)
+    return {
+        "source_blobs": status.blobs,
+        "source_catalogued": status.catalogued,
+        "source_pending": status.pending,
+        "source_quarantined": status.quarantined,
+        "blobs": scope.blobs,
+        "bytes": scope.size_bytes,
+        "batches": scope.batches,
+        "failed": done.failed,
+        "seconds": round(seconds, 3),
+        "blobs_per_second": round((done.done + done.failed) / seconds, 1),
+    }
+
+
+def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
+    if not failures:
+        return {}
+    rows = [
+        {
+            "blob": failure.name,
+            "code": failure.code,
+            "reason": failure.message,
+            "attempts": failure.attempts,
+            "state": "quarantined" if failure.permanent else "to be tried again",
+        }
+        for failure in failures
+    ]
+    columns = {"blob": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
+    return {"failures": _table(columns, rows)}
+
+
+def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> MetadataValue[Any]:
+    schema = TableSchema(columns=[TableColumn(name, kind) for name, kind in columns.items()])
+    return MetadataValue.table([TableRecord(dict(row)) for row in rows], schema=schema)
+
+
+def _picture(png: bytes) -> MetadataValue[Any]:
+    return MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")

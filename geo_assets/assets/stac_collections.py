@@ -1,0 +1,42 @@
+"""stac_collections: the collection of a source, with the extent its items have."""
+
+from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, asset
+
+from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.labels import CATALOGUE
+from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.core.collection import build_collection
+from geo_assets.resources.pgstac import CollectionExtent, PgStac
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sources import Source
+
+
+@asset(
+    partitions_def=sources_partitions,
+    pool="pgstac",
+    description="The STAC collection the source's items belong to, as its owner states it in sources.yaml.",
+    **CATALOGUE,
+)
+def stac_collections(
+    context: AssetExecutionContext, sources_file: SourcesFile, pgstac: PgStac
+) -> MaterializeResult[None]:
+    """Create the collection, or bring its statement and extent up to date."""
+    with clear_failures():
+        source = sources_file.get(context.partition_key)
+        register_partitions(context.instance, [source.name])
+        extent = refresh_collection(source, pgstac=pgstac)
+    return MaterializeResult(
+        metadata={
+            "collection": source.collection.id,
+            "items": extent.items,
+            "bbox": MetadataValue.json(extent.bbox),
+            "interval": MetadataValue.json([moment.isoformat() for moment in extent.interval or ()]),
+        }
+    )
+
+
+def refresh_collection(source: Source, *, pgstac: PgStac) -> CollectionExtent:
+    """Store the collection as declared with the extent of the items it has now; that extent."""
+    extent = pgstac.collection_extent(source.collection.id)
+    pgstac.upsert_collection(build_collection(source, extent.bbox, extent.interval))
+    return extent

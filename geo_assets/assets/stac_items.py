@@ -1,0 +1,142 @@
+"""stac_items: one STAC item for each described raster, in PgSTAC, or the reason why not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dagster import AssetIn, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
+
+from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total
+from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.labels import CATALOGUE
+from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.assets.reports import items_report
+from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.core.item import build_item
+from geo_assets.errors import DuplicateItem, PermanentError
+from geo_assets.models import BlobRef, Failure, RasterMetadata
+from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.ledger import Batch, Ledger
+from geo_assets.resources.pgstac import Item, PgStac
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sources import Source
+
+# Items go to PgSTAC in loads of this many: few and large, but bounded in memory.
+LOAD_SIZE = 1000
+
+Described = tuple[BlobRef, RasterMetadata]
+
+
+@op(
+    ins={"raster_metadata": In(Nothing), "stac_collections": In(Nothing)},
+    out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
+    description="Withdraw the items of blobs that are gone or refused, and cut the rest of the work into batches.",
+)
+def plan_stac_items(
+    context: OpExecutionContext, sources_file: SourcesFile, ledger: Ledger, pgstac: PgStac
+) -> PlannedStage:
+    """The batches to catalogue, and the scope they make up."""
+    with clear_failures():
+        source = sources_file.get(context.partition_key)
+        register_partitions(context.instance, [source.name])
+        ledger.register_source(source)
+        withdrawn = pgstac.withdraw_dead(source)
+        context.log.info(f"{source.name}: {withdrawn} items withdrawn")
+        yield from plan_stage(context, source.name, stage="catalogue", ledger=ledger, withdrawn=withdrawn)
+
+
+@op(
+    pool="pgstac",
+    description="Build, load and read back the items of one batch; each blob gets its item or its reason.",
+)
+def catalogue_batch(
+    context: OpExecutionContext,
+    batch: Batch,
+    sources_file: SourcesFile,
+    blob_stores: BlobStores,
+    ledger: Ledger,
+    pgstac: PgStac,
+) -> BatchReport:
+    """Catalogue the blobs of one batch."""
+    report = BatchReport(done=0, failed=0)
+    with clear_failures():
+        source = sources_file.get(batch.source)
+        described = ledger.blobs_to_catalogue(batch)
+        with blob_stores.open(source) as store:
+            for start in range(0, len(described), LOAD_SIZE):
+                items, failures = build_items(source, described[start : start + LOAD_SIZE], store=store)
+                items, duplicates = claim_items(source, items, pgstac=pgstac)
+                failures += duplicates
+                pgstac.load(source, items)
+                ledger.record_catalogued(source, [blob for blob, _ in items], run_id=context.run_id)
+                ledger.record_failures(source, failures, stage="catalogue", run_id=context.run_id)
+                report += BatchReport(done=len(items), failed=len(failures))
+    context.log.info(f"{batch.first} .. {batch.last}: {report}")
+    return report
+
+
+@op(description="Ask the ledger whether every blob of the plan has its item or its reason, and report.")
+def finish_stac_items(
+    context: OpExecutionContext,
+    scope: Scope,
+    reports: list[BatchReport],
+    sources_file: SourcesFile,
+    ledger: Ledger,
+    pgstac: PgStac,
+) -> None:
+    """Fail where blobs of the scope still wait; otherwise bring the collection's extent up to date and report."""
+    with clear_failures():
+        source = sources_file.get(scope.source)
+        withdrawn = scope.withdrawn + pgstac.withdraw_dead(source)
+        if scope.blobs or withdrawn:
+            refresh_collection(source, pgstac=pgstac)
+        context.add_output_metadata(
+            items_report(scope, total(reports), source=source, withdrawn=withdrawn, ledger=ledger, pgstac=pgstac)
+        )
+        check_complete(scope, stage="catalogue", ledger=ledger)
+
+
+@graph_asset(
+    ins={
+        "raster_metadata": AssetIn(dagster_type=Nothing),
+        "stac_collections": AssetIn(dagster_type=Nothing),
+    },
+    partitions_def=sources_partitions,
+    description="One truthful STAC item for each raster, loaded into PgSTAC and read back.",
+    **CATALOGUE,
+)
+def stac_items(raster_metadata: None, stac_collections: None) -> None:
+    """plan -> catalogue each batch -> finish."""
+    batches, scope = plan_stac_items(raster_metadata=raster_metadata, stac_collections=stac_collections)
+    return finish_stac_items(scope, batches.map(catalogue_batch).collect())
+
+
+def build_items(
+    source: Source, described: Sequence[Described], *, store: BlobStore
+) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
+    """The item of each described blob, and a failure for each that cannot have one."""
+    items: list[tuple[BlobRef, Item]] = []
+    failures: list[Failure] = []
+    for blob, metadata in described:
+        try:
+            items.append((blob, build_item(source=source, blob=blob, metadata=metadata, href=store.href(blob.name))))
+        except PermanentError as error:
+            failures.append(Failure.of(blob, error))
+    return items, failures
+
+
+def claim_items(
+    source: Source, items: Sequence[tuple[BlobRef, Item]], *, pgstac: PgStac
+) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
+    """The items whose id is this blob's own, and a failure for each whose id another blob owns."""
+    owners: dict[str, Any] = pgstac.claim(source, items)
+    own: list[tuple[BlobRef, Item]] = []
+    failures: list[Failure] = []
+    for blob, item in items:
+        owner = owners.get(item["id"])
+        if owner is None or owner == (source.name, blob.name):
+            own.append((blob, item))
+        else:
+            message = f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
+            failures.append(Failure.of(blob, DuplicateItem(message)))
+    return own, failures

@@ -1,0 +1,33 @@
+"""How the command line speaks: one console, errors with their remedy, JSON on request."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+
+from geo_assets.errors import GeoAssetsError
+
+console = Console()
+error_console = Console(stderr=True)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show an error of ours as two lines and leave with status 1, instead of a traceback."""
+    try:
+        yield
+    except GeoAssetsError as error:
+        error_console.print(f"[bold red]{error.code}[/] {error.message}", highlight=False)
+        if error.remedy:
+            error_console.print(f"[dim]→ {error.remedy}[/]", highlight=False)
+        raise SystemExit(1) from error

@@ -1,0 +1,83 @@
+"""Dagster as child processes: its home folder, one job, and the web server with its daemon.
+
+Their words go to log files, so that the terminal stays readable.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from geo_assets.settings import Settings, project_folder
+
+STOP_SECONDS = 30
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """The folder Dagster keeps its files in, below the state folder, with the project's dagster.yaml; DAGSTER_HOME wins."""
+    if "DAGSTER_HOME" in os.environ:
+        return Path(os.environ["DAGSTER_HOME"])
+    home = settings.state_folder / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project_folder() / "dagster.yaml", home / "dagster.yaml")
+    return home
+
+
+def log_file(settings: Settings, name: str) -> Path:
+    """Where the process ``name`` writes what it says."""
+    folder = settings.state_folder / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.log"
+
+
+@contextmanager
+def dagster_process(settings: Settings, *arguments: str, log_name: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program of Dagster's beside this Python, in a group of its own; the group ends with the block."""
+    program = Path(sys.executable).parent / arguments[0]
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(prepare_dagster_home(settings)),
+        "GEO_ASSETS_STATE": str(settings.state_folder),
+        "GEO_ASSETS_SOURCES": str(settings.sources_file),
+        "PYTHONWARNINGS": "ignore",
+    }
+    with log_file(settings, log_name).open("ab") as log:
+        process = subprocess.Popen(
+            [str(program), *arguments[1:]],
+            cwd=project_folder(),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def job_arguments(job: str, *, source: str) -> list[str]:
+    """The command line that runs ``job`` for ``source``, as a user would type it."""
+    tags = json.dumps({"dagster/partition": source})
+    return ["dagster", "job", "execute", "-m", "geo_assets.definitions", "-j", job, "--tags", tags]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the process to stop and wait; then end what is left of its group."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

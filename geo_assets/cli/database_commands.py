@@ -1,0 +1,89 @@
+"""geo-assets db: the database the catalogue lives in."""
+
+import click
+
+from geo_assets.cli.console import clear_errors, console
+from geo_assets.cli.dagster_process import prepare_dagster_home
+from geo_assets.dagster_storage import create_dagster_tables
+from geo_assets.databases import (
+    CATALOGUE_DATABASE,
+    DAGSTER_DATABASE,
+    catalogue_url,
+    dagster_url,
+    embedded_postgres,
+    uses_embedded,
+)
+from geo_assets.errors import InvalidConfiguration
+from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.settings import Settings
+
+
+@click.group("db")
+def database_group() -> None:
+    """Start, stop and migrate the database of the catalogue."""
+
+
+@database_group.command()
+def start() -> None:
+    """Start the embedded PostgreSQL, make its databases, and migrate them."""
+    settings = Settings()
+    with clear_errors():
+        _require_embedded(settings)
+        cluster = embedded_postgres(settings)
+        started = cluster.start()
+        cluster.ensure_databases(CATALOGUE_DATABASE, DAGSTER_DATABASE)
+        migrate_databases(settings)
+    console.print(f"PostgreSQL {'started' if started else 'is running already'} in {settings.state_folder}")
+    console.print("Its address: geo-assets db url. To stop it: geo-assets db stop.")
+
+
+@database_group.command()
+def stop() -> None:
+    """Stop the embedded PostgreSQL; the data stay."""
+    settings = Settings()
+    with clear_errors():
+        _require_embedded(settings)
+        stopped = embedded_postgres(settings).stop()
+    console.print("PostgreSQL stopped." if stopped else "PostgreSQL was not running.")
+
+
+@database_group.command()
+def url() -> None:
+    """Print the connection URL of the catalogue, alone."""
+    with clear_errors():
+        click.echo(catalogue_url(Settings()))
+
+
+@database_group.command()
+def migrate() -> None:
+    """Bring PgSTAC, the ledger and Dagster's tables to this release's version (idempotent)."""
+    with clear_errors():
+        versions = migrate_databases(Settings())
+    console.print(", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+@database_group.command()
+def destroy() -> None:
+    """Stop the embedded PostgreSQL and remove all its data."""
+    settings = Settings()
+    with clear_errors():
+        embedded_postgres(settings).destroy()
+    console.print("The embedded PostgreSQL is gone.")
+
+
+def migrate_databases(settings: Settings) -> dict[str, str]:
+    """Migrate the catalogue and Dagster's storage of ``settings``; the versions of the catalogue's schemas."""
+    schema = CatalogueSchema(database_url=catalogue_url(settings))
+    versions = schema.install()
+    schema.grant_roles()
+    create_dagster_tables(dagster_url(settings))
+    prepare_dagster_home(settings)
+    return versions
+
+
+def _require_embedded(settings: Settings) -> None:
+    if not uses_embedded(settings):
+        raise InvalidConfiguration(
+            "GEO_ASSETS_DATABASE_URL names a server of your own.",
+            remedy="Start and stop it where it lives, or unset the variable to use the embedded one.",
+        )

@@ -1,0 +1,98 @@
+"""geo-assets sources and status: what is declared, and what has become of it."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
+from geo_assets.core.listing import build_matcher
+from geo_assets.errors import GeoAssetsError
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sources import Source
+
+STATES = ("blobs", "described", "catalogued", "pending", "quarantined", "deleted")
+
+
+@click.command("sources")
+@json_option
+def sources_command(*, as_json: bool) -> None:
+    """List the sources of sources.yaml and check that each can be reached (status 1 where one cannot)."""
+    with clear_errors():
+        sources = SourcesFile().all()
+    checks = [_check(source) for source in sources.values()]
+    if as_json:
+        print_json(checks)
+    else:
+        _print_sources(checks)
+    if any(check["error"] for check in checks):
+        raise SystemExit(1)
+
+
+@click.command("status")
+@click.argument("source", required=False)
+@click.option("--most", default=1000, show_default=True, help="Show at most this many failures.")
+@json_option
+def status_command(source: str | None, *, most: int, as_json: bool) -> None:
+    """Show how many blobs of SOURCE (or of each source) are in which state, and why some have no item."""
+    ledger = Ledger()
+    with clear_errors():
+        if source is None:
+            statuses = [ledger.status(name) for name in SourcesFile().all()]
+            print_json([asdict(status) for status in statuses]) if as_json else print_statuses(statuses)
+            return
+        SourcesFile().get(source)
+        status, failures = ledger.status(source), ledger.failures(source, most=most)
+    if as_json:
+        print_json({**asdict(status), "failures": [asdict(failure) for failure in failures]})
+    else:
+        print_statuses([status])
+        print_failures(failures)
+
+
+def print_statuses(statuses: list[SourceStatus]) -> None:
+    """A table of counts, a row a source."""
+    table = Table("source", *({"header": name, "justify": "right"}["header"] for name in STATES))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for status in statuses:
+        table.add_row(status.source, *(f"{getattr(status, name):,}" for name in STATES))
+    console.print(table)
+
+
+def print_failures(failures: list[StandingFailure]) -> None:
+    """A table of the reasons that stand, a row a blob."""
+    if not failures:
+        console.print("No failures: every blob has its item or awaits its turn.")
+        return
+    table = Table("blob", "code", "reason", "attempts", title="Blobs without an item", title_justify="left")
+    for failure in failures:
+        table.add_row(escape(failure.name), failure.code, escape(failure.message), str(failure.attempts))
+    console.print(table)
+
+
+def _check(source: Source) -> dict[str, Any]:
+    """What the first page of a listing shows, or the error it meets."""
+    matches = build_matcher(source)
+    check: dict[str, Any] = {"source": source.name, "url": source.url, "collection": source.collection.id}
+    try:
+        with console.status(f"Listing {source.name}"), BlobStores().open(source) as store:
+            page = next(iter(store.list_pages(source.prefix)), [])
+    except GeoAssetsError as error:
+        return {**check, "seen": 0, "matching": 0, "error": str(error)}
+    return {**check, "seen": len(page), "matching": sum(matches(blob.name) for blob in page), "error": None}
+
+
+def _print_sources(checks: list[dict[str, Any]]) -> None:
+    table = Table("source", "url", "collection", "first page")
+    for check in checks:
+        found = "[red]unreachable[/]" if check["error"] else f"{check['matching']:,} of {check['seen']:,} blobs match"
+        table.add_row(check["source"], escape(check["url"]), check["collection"], found)
+    console.print(table)
+    for check in checks:
+        if check["error"]:
+            error_console.print(f"[red]{check['source']}[/]: {escape(check['error'])}", highlight=False)

@@ -1,0 +1,101 @@
+"""geo-assets up: the database, Dagster's web server and its daemon, until Ctrl-C."""
+
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+
+import click
+
+from geo_assets.cli.console import clear_errors, console
+from geo_assets.cli.dagster_process import dagster_process, log_file
+from geo_assets.cli.database_commands import migrate_databases
+from geo_assets.databases import databases_running
+from geo_assets.errors import TransientError
+from geo_assets.settings import Settings, project_folder
+
+HOST = "127.0.0.1"
+READY_SECONDS = 180
+
+
+class DagsterNotReady(TransientError):
+    """A process of Dagster's ended, or did not answer in time."""
+
+    code = "dagster_not_ready"
+
+
+@click.command("up")
+@click.option("--port", default=3000, show_default=True, help="Port of the web UI; the next free one is taken.")
+def up_command(*, port: int) -> None:
+    """Run PostgreSQL, Dagster's web UI and its sensors until Ctrl-C."""
+    settings = Settings()
+    with clear_errors(), _stopping_by_signal(), databases_running(settings):
+        with console.status("Migrating the database"):
+            migrate_databases(settings)
+        workspace = str(project_folder() / "workspace.yaml")
+        free = _free_port(port)
+        server = ("dagster-webserver", "-w", workspace, "-h", HOST, "-p", str(free))
+        with (
+            dagster_process(settings, *server, log_name="webserver") as webserver,
+            dagster_process(settings, "dagster-daemon", "run", "-w", workspace, log_name="daemon") as daemon,
+        ):
+            address = f"http://{HOST}:{free}"
+            with console.status("Starting Dagster"):
+                _wait_until_ready(address, webserver, settings)
+            console.print(f"Dagster:    [bold]{address}[/]  (sensors are running)")
+            console.print(f"Sources:    {settings.sources_file}")
+            console.print(f"Logs:       {log_file(settings, 'webserver').parent}")
+            console.print("Stop:       Ctrl-C")
+            _watch({"webserver": webserver, "daemon": daemon}, settings)
+
+
+@contextmanager
+def _stopping_by_signal() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C both leave the block in order, and with status 0."""
+
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _free_port(wanted: int) -> int:
+    for port in range(wanted, wanted + 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise DagsterNotReady(f"ports {wanted} to {wanted + 49} are all taken.", remedy="Choose another with --port.")
+
+
+def _wait_until_ready(address: str, webserver: "subprocess.Popen[bytes]", settings: Settings) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and webserver.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/server_info", timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.5)
+    raise DagsterNotReady("the web server did not start.", remedy=f"See {log_file(settings, 'webserver')}.")
+
+
+def _watch(processes: "dict[str, subprocess.Popen[bytes]]", settings: Settings) -> None:
+    """Wait until one of the processes ends, which is an error: they are to run until Ctrl-C."""
+    while True:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise DagsterNotReady(f"the {name} ended.", remedy=f"See {log_file(settings, name)}.")
+        time.sleep(1)

@@ -1,0 +1,84 @@
+"""Whether a source needs a run now: the blob sensor's decision, without Dagster and without a clock.
+
+Here: from what was observed to request or skip, with the reason a person reads in the tick.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+FIRST_RETRY = timedelta(minutes=1)
+LONGEST_RETRY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a listing shows against the ledger, and what the ledger says is still to do, in blobs.
+
+    ``deleted`` is None where the listing was not complete. ``digest`` names the blobs and versions concerned,
+    ``generation`` the last listing that went into the ledger.
+    """
+
+    new: int
+    changed: int
+    deleted: int | None
+    pending: int
+    to_withdraw: int
+    digest: str
+    generation: int
+
+    @property
+    def work(self) -> int:
+        """How many blobs a run would have something to do for."""
+        return self.new + self.changed + (self.deleted or 0) + self.pending + self.to_withdraw
+
+    def __str__(self) -> str:
+        deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
+        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The last run asked for on behalf of a source: what for, which try it was, and when."""
+
+    digest: str
+    attempt: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Ask for a run (``request`` is set, ``run_key`` names it for ever), or why not."""
+
+    reason: str
+    request: Request | None = None
+    run_key: str | None = None
+
+
+def decide(
+    source: str, *, observed: Observation, last: Request | None, run_in_progress: bool, now: datetime
+) -> Decision:
+    """Ask for one run where there is work, none is under way, and this work is new or its retry is due.
+
+    A run key dedupes for ever, so it holds the digest of the change, the ledger's generation (the same
+    change may come back after others) and the try: work that a failed run left is asked for again after
+    1, 2, 4 ... minutes, at most an hour.
+    """
+    if observed.work == 0:
+        return Decision(f"{source}: nothing to do")
+    if run_in_progress:
+        return Decision(f"{source}: {observed}; a run is in progress")
+    attempt = 1
+    if last is not None and last.digest == observed.digest:
+        due = last.at + min(FIRST_RETRY * 2 ** min(last.attempt - 1, 10), LONGEST_RETRY)
+        if now < due:
+            return Decision(f"{source}: {observed}; asked for already, next try at {due:%H:%M:%S} UTC")
+        attempt = last.attempt + 1
+    request = Request(digest=observed.digest, attempt=attempt, at=now)
+    run_key = f"{source}:{observed.digest}:{observed.generation}:{attempt}"
+    return Decision(f"{source}: {observed}; asking for a run", request, run_key)
+
+
+def change_digest(*parts: object) -> str:
+    """A short digest of what was observed, for `Observation.digest`."""
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

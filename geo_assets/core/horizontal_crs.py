@@ -1,0 +1,120 @@
+"""The horizontal CRS of a raster, and the way from it to longitude and latitude.
+
+Here: which CRSs have a place on Earth, and cached, thread-safe transformers that never use the network.
+Not here: outlines (`footprint`).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import pyproj.network
+from pyproj.exceptions import CRSError, ProjError
+
+from geo_assets.errors import NoFootprint
+
+pyproj.network.set_network_enabled(active=False)
+
+Array = npt.NDArray[np.float64]
+
+EARTH_AXIS_METRES = (6.34e6, 6.40e6)
+"""Semi-major axes of ellipsoids and spheres in use for the Earth: 6,370,997 m to 6,378,388 m, with a margin."""
+
+_PERIODIC_METHODS = ("Mercator", "Equidistant Cylindrical", "Cylindrical Equal Area", "Miller", "Plate")
+_NOT_PERIODIC_METHODS = ("Transverse", "Oblique", "Space")
+
+
+@dataclass(frozen=True, slots=True)
+class HorizontalCrs:
+    """A CRS of the Earth's surface with its transformers; coordinates are always (x or longitude, y or latitude).
+
+    ``latitude_limit`` is 90 degrees in the unit of a geographic CRS, None for a projected one.
+    ``is_periodic``: x goes on past the edge of the world, as in Mercator.
+    """
+
+    name: str
+    latitude_limit: float | None
+    is_periodic: bool
+    _to_wgs84: pyproj.Transformer
+    _to_own_geographic: pyproj.Transformer
+
+    def to_wgs84(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Longitude and latitude in degrees, not finite where the CRS has no such place.
+
+        Where PROJ knows a datum shift only from a grid that is not installed it takes its best other one, so
+        old datums (NAD27 and the like) may be off by some hundred metres.
+        """
+        longitude, latitude = self._to_wgs84.transform(x, y)
+        return np.asarray(longitude, dtype=np.float64), np.asarray(latitude, dtype=np.float64)
+
+    def round_trip_error(self, x: Array, y: Array) -> float:
+        """How far, in CRS units, the worst point comes back from where it went to geographic and back.
+
+        Outside the domain of a projection its inverse may give a plausible but false place; only this tells.
+        """
+        there = self._to_own_geographic.transform(x, y)
+        back_x, back_y = self._to_own_geographic.transform(*there, direction="INVERSE")
+        error_x = np.zeros_like(x) if self.is_periodic else np.abs(back_x - x)
+        return float(np.max(np.hypot(error_x, back_y - y)))
+
+
+@lru_cache(maxsize=256)
+def horizontal_crs(wkt2: str) -> HorizontalCrs:
+    """The horizontal part of the CRS in ``wkt2``. pyproj's objects are thread-safe by keeping one each thread.
+
+    Raises NoFootprint where it is no CRS of the Earth's surface or PROJ cannot work with it.
+    """
+    try:
+        crs = _horizontal_part(pyproj.CRS.from_wkt(wkt2))
+        source = crs.source_crs or crs if crs.is_bound else crs
+        _check_earth(source)
+        geographic = source.geodetic_crs
+        return HorizontalCrs(
+            name=_label(crs),
+            latitude_limit=_latitude_limit(source),
+            is_periodic=_is_periodic(source),
+            _to_wgs84=pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True),
+            _to_own_geographic=pyproj.Transformer.from_crs(source, geographic, always_xy=True),
+        )
+    except (CRSError, ProjError) as error:
+        raise NoFootprint(f"PROJ cannot take this CRS to longitude and latitude: {error}.") from error
+
+
+def _horizontal_part(crs: pyproj.CRS) -> pyproj.CRS:
+    while crs.is_compound:
+        crs = crs.sub_crs_list[0]
+    return crs.to_2d() if len(crs.axis_info) == 3 and not crs.is_geocentric else crs
+
+
+def _check_earth(crs: pyproj.CRS) -> None:
+    if not (crs.is_geographic or crs.is_projected):
+        raise NoFootprint(f"The CRS {crs.name!r} is a {crs.type_name}, which has no place on the globe.")
+    ellipsoid = crs.ellipsoid
+    if ellipsoid is None or crs.geodetic_crs is None:
+        raise NoFootprint(f"The CRS {crs.name!r} does not say which ellipsoid it is on.")
+    low, high = EARTH_AXIS_METRES
+    if not low <= ellipsoid.semi_major_metre <= high:
+        raise NoFootprint(
+            f"The CRS {crs.name!r} is on an ellipsoid of {ellipsoid.semi_major_metre:.0f} m, which is not the Earth."
+        )
+
+
+def _label(crs: pyproj.CRS) -> str:
+    authority = crs.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else f"the CRS {crs.name!r}, which has no code"
+
+
+def _latitude_limit(crs: pyproj.CRS) -> float | None:
+    return math.pi / 2 / crs.axis_info[0].unit_conversion_factor if crs.is_geographic else None
+
+
+def _is_periodic(crs: pyproj.CRS) -> bool:
+    if crs.is_geographic:
+        return True
+    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    return any(word in method for word in _PERIODIC_METHODS) and not any(
+        word in method for word in _NOT_PERIODIC_METHODS
+    )

@@ -1,0 +1,88 @@
+"""The STAC item of one raster.
+
+Here: putting facts into a STAC 1.1.0 item. Not here: finding them (`raster`, `footprint`, `acquisition`), and
+anything nobody stated: no gsd, created, updated or platform is made up.
+"""
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from geo_assets.core.acquisition import item_datetime
+from geo_assets.core.footprint import footprint_wgs84
+from geo_assets.core.item_id import item_id
+from geo_assets.core.projection import PROJECTION_EXTENSION, build_projection_fields
+from geo_assets.models import BandMetadata, BlobRef, RasterMetadata
+from geo_assets.sources import Source
+
+STAC_VERSION = "1.1.0"
+FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+GEOTIFF = "image/tiff; application=geotiff"
+COG = f"{GEOTIFF}; profile=cloud-optimized"
+
+_MULTIHASH_MD5 = "d50110"
+"""Multihash: the code of MD5 (0xd5 as a varint) and its length of 16 bytes."""
+
+
+def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
+    """The item of ``blob``, ready for PgSTAC; its asset ``data`` is the blob at ``href``.
+
+    Raises MissingCrs, MissingTransform or NoFootprint (see `footprint_wgs84`), and MissingDatetime.
+    """
+    footprint = footprint_wgs84(metadata)
+    acquired = item_datetime(source.datetime, blob=blob, metadata=metadata)
+    asset = _build_asset(blob, metadata, href)
+    properties = {
+        "datetime": rfc3339(acquired.instant),
+        **build_projection_fields(metadata),
+        "geo_assets:source": source.name,
+        "geo_assets:blob": blob.name,
+        "geo_assets:etag": blob.etag,
+        "geo_assets:datetime_source": acquired.origin,
+        "geo_assets:geometry_source": footprint.source,
+    }
+    uses_raster = any(key.startswith("raster:") for band in asset["bands"] for key in band)
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [PROJECTION_EXTENSION, FILE_EXTENSION, *([RASTER_EXTENSION] if uses_raster else [])],
+        "id": item_id(source.item_id, blob_name=blob.name, prefix=source.prefix),
+        "collection": source.collection.id,
+        "geometry": footprint.geometry,
+        "bbox": list(footprint.bbox),
+        "properties": properties,
+        "links": [],
+        "assets": {"data": asset},
+    }
+
+
+def rfc3339(instant: datetime) -> str:
+    """A UTC instant as STAC writes it, with Z."""
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+def _build_asset(blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
+    checksum = {"file:checksum": f"{_MULTIHASH_MD5}{blob.md5.lower()}"} if blob.md5 else {}
+    names = Counter(band.name for band in metadata.bands)
+    return {
+        "href": href,
+        "type": COG if metadata.is_cog else GEOTIFF,
+        "roles": ["data"],
+        "file:size": blob.size_bytes,
+        **checksum,
+        "bands": [_build_band(band, name_is_unique=names[band.name] == 1) for band in metadata.bands],
+    }
+
+
+def _build_band(band: BandMetadata, *, name_is_unique: bool) -> dict[str, Any]:
+    """A STAC band; what the file says of it is its name only where it tells the bands apart."""
+    stated = {
+        "name" if name_is_unique else "description": band.name,
+        "data_type": band.data_type,
+        "nodata": band.nodata,
+        "unit": band.unit,
+        "raster:scale": band.scale,
+        "raster:offset": band.offset,
+    }
+    return {key: value for key, value in stated.items() if value is not None}

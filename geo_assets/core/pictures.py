@@ -1,0 +1,110 @@
+"""Pictures for people: footprints on a map, and sizes as bars. PNG bytes, drawn without a display.
+
+Here: drawing. Not here: where the footprints and counts come from, or where the picture is shown.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
+
+_FOOTPRINT = "#d1495b"
+_BAR = "#30638e"
+# A view narrower than this many degrees gets a globe that shows where it is.
+_LOCATOR_BELOW_DEGREES = 120.0
+_SMALLEST_VIEW_DEGREES = 0.02
+
+
+def draw_footprints(geometries: Sequence[dict[str, Any]], *, title: str) -> bytes:
+    """A map of GeoJSON ``geometries`` (EPSG:4326) over Natural Earth relief with a labelled graticule; PNG."""
+    # Cartopy takes half a second to import, which loading the definitions should not pay.
+    import cartopy.crs as ccrs
+
+    shapes = [shape(geometry) for geometry in geometries]
+    west, south, east, north = _view(shapes)
+    plate = ccrs.PlateCarree()
+    figure = Figure(figsize=(9, 5), dpi=100, layout="constrained")
+    axes = figure.add_subplot(projection=plate)
+    axes.set_extent((west, east, south, north), crs=plate)
+    axes.stock_img()
+    lines = axes.gridlines(draw_labels=True, linewidth=0.4, color="black", alpha=0.4, linestyle="--")
+    lines.top_labels = lines.right_labels = False
+    # A footprint that covers most of the view is drawn as a frame only, or it would tint all the rest.
+    filled = [geometry for geometry in shapes if geometry.area < 0.4 * (east - west) * (north - south)]
+    axes.add_geometries(filled, crs=plate, facecolor=_FOOTPRINT, edgecolor="none", alpha=0.35)
+    axes.add_geometries(shapes, crs=plate, facecolor="none", edgecolor=_FOOTPRINT, linewidth=1.4)
+    _mark_small(axes, shapes, view_width=east - west)
+    axes.set_title(title, fontsize=11)
+    if east - west < _LOCATOR_BELOW_DEGREES:
+        _draw_locator(figure, ccrs, (west + east) / 2, (south + north) / 2)
+    return _png(figure)
+
+
+def draw_size_histogram(sizes: Sequence[tuple[int, int]], *, title: str) -> bytes:
+    """Bars of (decade, blobs), decade 3 being 1,000 to 9,999 bytes; PNG."""
+    labels = [f"{_bytes_label(10**decade)}–{_bytes_label(10 ** (decade + 1))}" for decade, _ in sizes]
+    figure = Figure(figsize=(7, 3), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.bar(labels, [blobs for _, blobs in sizes], color=_BAR)
+    axes.bar_label(bars)
+    axes.set_ylabel("blobs")
+    axes.set_title(title, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def _view(shapes: Sequence[BaseGeometry]) -> tuple[float, float, float, float]:
+    """West, south, east, north in degrees: around the shapes with a margin, the world where there are none."""
+    if not shapes:
+        return -180.0, -90.0, 180.0, 90.0
+    west, south, east, north = unary_union([box(*geometry.bounds) for geometry in shapes]).bounds
+    margin = max(0.25 * max(east - west, north - south), _SMALLEST_VIEW_DEGREES)
+    west, east, south, north = west - margin, east + margin, south - margin, north + margin
+    # Twice as wide as high, as the figure is.
+    missing = 2 * (north - south) - (east - west)
+    if missing > 0:
+        west, east = west - missing / 2, east + missing / 2
+    return max(west, -180.0), max(south, -90.0), min(east, 180.0), min(north, 90.0)
+
+
+def _mark_small(axes: Any, shapes: Sequence[BaseGeometry], *, view_width: float) -> None:
+    """A dot where a footprint would be smaller than a few pixels."""
+    parts = [part for geometry in shapes for part in getattr(geometry, "geoms", [geometry])]
+    points = [part.representative_point() for part in parts if max(*_size(part)) < view_width / 100]
+    if points:
+        x, y = [point.x for point in points], [point.y for point in points]
+        axes.scatter(x, y, s=26, color=_FOOTPRINT, edgecolor="white", zorder=5, clip_on=False)
+
+
+def _size(geometry: BaseGeometry) -> tuple[float, float]:
+    west, south, east, north = geometry.bounds
+    return east - west, north - south
+
+
+def _draw_locator(figure: Figure, ccrs: Any, longitude: float, latitude: float) -> None:
+    globe = figure.add_axes((0.82, 0.66, 0.17, 0.3), projection=ccrs.Orthographic(longitude, latitude))  # type: ignore[call-overload]
+    globe.set_global()
+    globe.stock_img()
+    globe.gridlines(linewidth=0.3, color="black", alpha=0.4)
+    globe.scatter([longitude], [latitude], transform=ccrs.PlateCarree(), s=30, color=_FOOTPRINT, edgecolor="white")
+
+
+def _bytes_label(size_bytes: int) -> str:
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= factor:
+            return f"{size_bytes // factor} {unit}"
+    return f"{size_bytes} B"
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as a palette PNG: a picture goes into an event-log row, so it has to be small."""
+    full = io.BytesIO()
+    figure.savefig(full, format="png")
+    small = io.BytesIO()
+    Image.open(full).convert("RGB").quantize(128).save(small, format="png", optimize=True)
+    return small.getvalue()

@@ -1,0 +1,91 @@
+"""A blob as a seekable file that fetches only the ranges somebody reads.
+
+Here: caching and the byte budget. Not here: how a range is fetched; the caller passes that in.
+"""
+
+import io
+from collections.abc import Callable
+
+from geo_assets.errors import GeoAssetsError, TooLarge
+
+BLOCK_BYTES = 64 * 1024
+HEADER_BUDGET_BYTES = 32 * 1024 * 1024
+
+ReadRange = Callable[[int, int], bytes]
+"""(offset, length) -> the bytes there, fewer only at the end of the blob."""
+
+
+class RangeFile(io.RawIOBase):
+    """A read-only file over ``read_range``, in cached blocks of 64 KiB.
+
+    Reading more than ``budget_bytes`` raises TooLarge; what ``read_range`` raises comes out unchanged.
+    """
+
+    def __init__(
+        self, read_range: ReadRange, *, name: str, size_bytes: int, budget_bytes: int = HEADER_BUDGET_BYTES
+    ) -> None:
+        super().__init__()
+        self._read_range = read_range
+        self._name = name
+        self._size = size_bytes
+        self._budget = budget_bytes
+        self._blocks: dict[int, bytes] = {}
+        self._position = 0
+        self.bytes_read = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The current offset in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to an offset in bytes; past the end is allowed, as in any file."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to ``size`` bytes from the current offset; empty at the end."""
+        wanted = self._size if size is None or size < 0 else size
+        end = min(self._position + wanted, self._size)
+        if self._position >= end:
+            return b""
+        data = self._bytes(self._position, end)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill ``buffer`` from the current offset; the number of bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        missing = [index for index in range(first, last + 1) if index not in self._blocks]
+        if missing:
+            self._fetch(missing[0], missing[-1])
+        joined = b"".join(self._blocks[index] for index in range(first, last + 1))
+        offset = first * BLOCK_BYTES
+        return joined[start - offset : end - offset]
+
+    def _fetch(self, first: int, last: int) -> None:
+        """One request for the blocks ``first`` to ``last``; a short answer is an error, not an end."""
+        offset = first * BLOCK_BYTES
+        length = min((last + 1) * BLOCK_BYTES, self._size) - offset
+        if self.bytes_read + length > self._budget:
+            raise TooLarge(f"{self._name}: its header needs more than {self._budget:,} bytes to read.")
+        data = self._read_range(offset, length)
+        if len(data) != length:
+            raise GeoAssetsError(f"{self._name}: {len(data)} bytes at {offset} where {length} were asked for.")
+        self.bytes_read += length
+        for index in range(first, last + 1):
+            begin = (index - first) * BLOCK_BYTES
+            self._blocks[index] = data[begin : begin + BLOCK_BYTES]

@@ -1,0 +1,200 @@
+"""What the header of one raster says: opening it safely, and reading its metadata.
+
+Here: the file-like bridge to GDAL with the settings that keep a hostile file inside its own bytes, the one
+place where GDAL's errors become ours, and the facts of the header. Not here: what follows from the facts
+(`footprint`, `item`), fetching bytes (`geo_assets.resources`), and reading pixels.
+"""
+
+import math
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+import pyproj
+import rasterio
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+
+from geo_assets.core.guarded_file import GuardedFile
+from geo_assets.core.sniff import check_is_tiff
+from geo_assets.core.tags import clean_text, read_tags
+from geo_assets.core.tiff import TiffStructure, read_structure
+from geo_assets.core.tiff_layout import check_data_is_there, is_cog
+from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
+from geo_assets.models import BandMetadata, Nodata, RasterMetadata
+
+GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_SKIP": "VRT",
+    "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "TRADITIONAL_GIS_ORDER",
+}
+"""Only the bytes of the file itself count: no sidecar, no sibling, no second driver, no threads of GDAL."""
+
+_DATA_TYPES = {
+    "complex_int16": "cint16",
+    "complex_int32": "cint32",
+    "complex64": "cfloat32",
+    "complex128": "cfloat64",
+}
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@contextmanager
+def open_raster(file: BinaryIO) -> Iterator[Any]:
+    """Open a seekable binary file as a GeoTIFF; yields a rasterio DatasetReader.
+
+    GDAL sees the bytes of ``file`` and nothing else: no path, no sibling, no other driver. An exception that
+    ``file.read`` raises (a store that does not answer) comes out unchanged, since GDAL would have swallowed it.
+    Raises NotARaster, UnsupportedFormat or Corrupt. Safe in many threads, one file each.
+    """
+    guard = GuardedFile(file)
+    check_is_tiff(guard)
+    with _gdal_errors_translated(guard), rasterio.Env(**GDAL_OPTIONS), _open(guard) as dataset:
+        yield dataset
+    guard.raise_error()
+
+
+def read_raster_metadata(file: BinaryIO, *, bytes_read: Callable[[], int] | None = None) -> RasterMetadata:
+    """Read the header of one raster: only facts the file states.
+
+    ``bytes_read`` tells at the end how many bytes were fetched for it (a cached range reader knows); without
+    it, the bytes handed out are counted. Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and
+    whatever ``file`` itself raises.
+    """
+    guard = GuardedFile(file)
+    check_is_tiff(guard)
+    try:
+        structure = read_structure(guard)
+        check_data_is_there(structure)
+    finally:
+        guard.raise_error()
+    with open_raster(guard) as dataset:
+        return _metadata(dataset, structure, bytes_read or (lambda: guard.bytes_read))
+
+
+@contextmanager
+def _gdal_errors_translated(guard: GuardedFile) -> Iterator[None]:
+    try:
+        yield
+    except GeoAssetsError:
+        raise
+    except (RasterioError, CRSError, ValueError, OSError) as error:
+        guard.raise_error()
+        raise Corrupt(f"GDAL cannot read it: {_gdal_message(error)}") from error
+
+
+def _gdal_message(error: BaseException) -> str:
+    """GDAL's own words, without the made-up name under which it saw the file."""
+    cause = error.__cause__ or error.__context__ or error
+    return clean_text(str(cause)).split("/vsi")[-1].partition(": ")[2] or clean_text(str(cause))
+
+
+@contextmanager
+def _open(guard: GuardedFile) -> Iterator[Any]:
+    # The name is unique because rasterio keeps one registry of openers for the whole process.
+    path = f"/{uuid.uuid4().hex}/raster.tif"
+
+    def opener(name: str, mode: str = "rb") -> GuardedFile:
+        if name.removeprefix("/") != path.removeprefix("/") or "r" not in mode:
+            raise FileNotFoundError(name)
+        return guard.another()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(path, driver="GTiff", sharing=False, opener=opener)
+    with dataset:
+        yield dataset
+
+
+def _metadata(dataset: Any, structure: TiffStructure, bytes_read: Callable[[], int]) -> RasterMetadata:
+    tags = read_tags(dataset)
+    if target := tags.get("OVERVIEWS", {}).get("OVERVIEW_FILE"):
+        # GDAL follows this name to any file of this machine as soon as somebody asks for an overview.
+        raise UnsupportedFormat(f"Its overviews are said to lie in another file, {target!r}, which is never opened.")
+    image = tags.get("IMAGE_STRUCTURE", {})
+    code, wkt2 = _crs(dataset)
+    return RasterMetadata(
+        driver=dataset.driver,
+        shape=(dataset.height, dataset.width),
+        bands=_bands(dataset),
+        crs_code=code,
+        crs_wkt2=wkt2,
+        transform=_transform(dataset),
+        block_shape=dataset.block_shapes[0],
+        overview_factors=tuple(round(dataset.width / overview.width) for overview in structure.overviews),
+        is_cog=is_cog(structure),
+        area_or_point="Point" if tags.get("", {}).get("AREA_OR_POINT") == "Point" else "Area",
+        compression=image.get("COMPRESSION"),
+        interleaving=image.get("INTERLEAVE"),
+        gcp_count=len(dataset.gcps[0]),
+        has_rpcs="RPC" in tags,
+        tags=tags,
+        bytes_read=bytes_read(),
+    )
+
+
+def _transform(dataset: Any) -> tuple[float, float, float, float, float, float] | None:
+    """The geotransform; GDAL gives the identity where the file has none."""
+    a, b, c, d, e, f = dataset.transform[:6]
+    return None if (a, b, c, d, e, f) == _IDENTITY else (a, b, c, d, e, f)
+
+
+def _crs(dataset: Any) -> tuple[str | None, str | None]:
+    if not dataset.crs:
+        return None, None
+    wkt2 = dataset.crs.to_wkt(version="WKT2_2019")
+    return _crs_code(wkt2), wkt2
+
+
+@lru_cache(maxsize=512)
+def _crs_code(wkt2: str) -> str | None:
+    """The CRS's code where it is beyond doubt: anything less than full confidence is no code."""
+    try:
+        authority = pyproj.CRS.from_wkt(wkt2).to_authority(min_confidence=100)
+    except pyproj.exceptions.CRSError:
+        return None
+    return ":".join(authority) if authority else None
+
+
+def _bands(dataset: Any) -> tuple[BandMetadata, ...]:
+    columns = zip(
+        dataset.dtypes,
+        dataset.nodatavals,
+        dataset.descriptions,
+        dataset.colorinterp,
+        dataset.units,
+        dataset.scales,
+        dataset.offsets,
+        strict=True,
+    )
+    return tuple(
+        BandMetadata(
+            data_type=_DATA_TYPES.get(data_type, data_type),
+            nodata=_nodata(nodata, data_type),
+            name=clean_text(description or "") or None,
+            color_interpretation=color.name,
+            unit=clean_text(unit or "") or None,
+            scale=None if scale == 1 else scale,
+            offset=None if offset == 0 else offset,
+        )
+        for data_type, nodata, description, color, unit, scale, offset in columns
+    )
+
+
+def _nodata(value: float | None, data_type: str) -> Nodata | None:
+    if value is None:
+        return None
+    if not math.isfinite(value):
+        return _spelled(value)
+    return int(value) if "int" in data_type and float(value).is_integer() else float(value)
+
+
+def _spelled(value: float) -> Nodata:
+    if math.isnan(value):
+        return "nan"
+    return "inf" if value > 0 else "-inf"

@@ -1,0 +1,244 @@
+"""The directories of a TIFF, read without GDAL: where they lie, and where their blocks of data lie.
+
+Here: what GDAL either does not tell (is the data all there, is the layout that of a COG) or tells only by
+following names in the file to other files (overviews). Every read is bounded, whatever the header claims.
+Not here: georeferencing and tags (`raster` asks GDAL), and the rules on a layout (`tiff_layout`).
+
+Source: TIFF 6.0, section 2; BigTIFF as in libtiff.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from geo_assets.errors import Corrupt, TooLarge
+
+MAX_DIRECTORIES = 64
+MAX_ENTRIES = 4096
+MAX_TAG_BYTES = 16 * 1024 * 1024
+MAX_BLOCKS_CHECKED = 2048
+
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
+_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_DIRECTORIES = 322, 323, 324, 325, 330
+_BLOCK_TAGS = frozenset({_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One image of a TIFF: ``blocks`` are (offset, bytes) of its first and last blocks, in bytes of the file."""
+
+    offset: int
+    subfile_type: int
+    width: int
+    height: int
+    samples: int
+    bits: int
+    compression: int
+    separate_planes: bool
+    tiled: bool
+    block_width: int
+    block_height: int
+    blocks: tuple[tuple[int, int], ...]
+
+    @property
+    def is_overview(self) -> bool:
+        """A reduced-resolution image that is no mask."""
+        return bool(self.subfile_type & 1) and not self.subfile_type & 4
+
+    @property
+    def block_bytes(self) -> int:
+        """The size of one whole block before compression."""
+        samples = 1 if self.separate_planes else self.samples
+        return (self.block_width * samples * self.bits + 7) // 8 * self.block_height
+
+
+@dataclass(frozen=True, slots=True)
+class TiffStructure:
+    """The directories of a TIFF, the main image first, and the text some writers put before them."""
+
+    size_bytes: int
+    directories: tuple[Directory, ...]
+    leading_text: bytes
+
+    @property
+    def main(self) -> Directory:
+        """The image a reader sees first."""
+        return self.directories[0]
+
+    @property
+    def overviews(self) -> tuple[Directory, ...]:
+        """The main image's reduced-resolution copies, in the order of the file."""
+        return tuple(each for each in self.directories[1:] if each.is_overview and each.samples == self.main.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tag: int
+    kind: int
+    count: int
+    payload_offset: int
+
+    @property
+    def size_bytes(self) -> int:
+        return _TYPE_SIZES.get(self.kind, 1) * self.count
+
+
+class _Reader:
+    """Bounded reads in one file's byte order and offset width."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.size_bytes = file.seek(0, os.SEEK_END)
+        magic = self.bytes_at(0, 4)
+        self.order = "<" if magic[:2] == b"II" else ">"
+        self.big = self.unpack("H", magic[2:])[0] == 43
+
+    def bytes_at(self, offset: int, count: int) -> bytes:
+        if offset + count > self.size_bytes:
+            raise Corrupt(
+                f"The header needs bytes {offset} to {offset + count}, but the file ends at {self.size_bytes}: "
+                "it is cut off or damaged."
+            )
+        self.file.seek(offset)
+        data = self.file.read(count)
+        if len(data) != count:
+            raise Corrupt(f"The file gives {len(data)} of the {count} header bytes at {offset}.")
+        return data
+
+    def unpack(self, form: str, data: bytes) -> tuple[int, ...]:
+        return struct.unpack(self.order + form, data)
+
+    def number_at(self, offset: int, form: str) -> int:
+        return self.unpack(form, self.bytes_at(offset, struct.calcsize(self.order + form)))[0]
+
+    def integers(self, entry: _Entry, *, start: int, count: int) -> tuple[int, ...]:
+        size = _TYPE_SIZES[entry.kind]
+        data = self.bytes_at(entry.payload_offset + start * size, count * size)
+        return self.unpack(f"{count}{_INTEGERS[entry.kind]}", data)
+
+
+def read_structure(file: BinaryIO) -> TiffStructure:
+    """Read the directories of a file that starts with a TIFF magic.
+
+    At most 64 directories are followed (the main image, its masks and overviews come first in practice), and
+    of a directory with more than 2,048 blocks the first and the last 1,024 are looked at.
+    Raises Corrupt where the header points past the end of the file or makes no sense, TooLarge where a tag
+    or a directory is larger than any honest one.
+    """
+    reader = _Reader(file)
+    directories = tuple(_directories(reader))
+    if not directories:
+        raise Corrupt("The TIFF has no image directory.")
+    start = 16 if reader.big else 8
+    return TiffStructure(
+        size_bytes=reader.size_bytes,
+        directories=directories,
+        leading_text=reader.bytes_at(start, max(0, min(512, directories[0].offset - start))),
+    )
+
+
+def _directories(reader: _Reader) -> Iterator[Directory]:
+    """The chain of directories; those the main image lists as its children come right after it."""
+    pending = [reader.number_at(8, "Q") if reader.big else reader.number_at(4, "I")]
+    seen: set[int] = set()
+    while pending and pending[0] and len(seen) < MAX_DIRECTORIES:
+        offset = pending.pop(0)
+        if offset in seen:
+            raise Corrupt(f"The directories form a loop at offset {offset}.")
+        entries, following = _entries(reader, offset)
+        if not seen and _SUB_DIRECTORIES in entries:
+            pending += _all_integers(reader, entries[_SUB_DIRECTORIES], limit=MAX_DIRECTORIES)
+        seen.add(offset)
+        if following:
+            pending.append(following)
+        yield _directory(reader, offset, entries)
+
+
+def _entries(reader: _Reader, offset: int) -> tuple[dict[int, _Entry], int]:
+    count_form, entry_form, inline, link = ("Q", "HHQ", 8, "Q") if reader.big else ("H", "HHI", 4, "I")
+    count = reader.number_at(offset, count_form)
+    if count > MAX_ENTRIES:
+        raise TooLarge(f"The directory at offset {offset} claims {count} tags; at most {MAX_ENTRIES} are read.")
+    start = offset + struct.calcsize(reader.order + count_form)
+    head = struct.calcsize(reader.order + entry_form)
+    width = head + inline
+    body = reader.bytes_at(start, count * width)
+    entries: dict[int, _Entry] = {}
+    for index in range(count):
+        tag, kind, number = reader.unpack(entry_form, body[index * width : index * width + head])
+        place = start + index * width + head
+        if _TYPE_SIZES.get(kind, 1) * number > inline:
+            place = reader.unpack(link, body[index * width + head : (index + 1) * width])[0]
+        entry = _Entry(tag=tag, kind=kind, count=number, payload_offset=place)
+        _check_payload(reader, entry)
+        entries.setdefault(tag, entry)
+    end = start + count * width
+    return entries, reader.number_at(end, link) if end < reader.size_bytes else 0
+
+
+def _check_payload(reader: _Reader, entry: _Entry) -> None:
+    end = entry.payload_offset + entry.size_bytes
+    if end > reader.size_bytes:
+        raise Corrupt(
+            f"The value of tag {entry.tag} lies at bytes {entry.payload_offset} to {end}, "
+            f"but the file ends at {reader.size_bytes}: it is cut off or damaged."
+        )
+    if entry.tag not in _BLOCK_TAGS and entry.size_bytes > MAX_TAG_BYTES:
+        raise TooLarge(f"Tag {entry.tag} holds {entry.size_bytes} bytes; at most {MAX_TAG_BYTES} are read.")
+
+
+def _all_integers(reader: _Reader, entry: _Entry | None, *, limit: int) -> list[int]:
+    if entry is None or entry.kind not in _INTEGERS or not entry.count:
+        return []
+    return list(reader.integers(entry, start=0, count=min(entry.count, limit)))
+
+
+def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Directory:
+    def number(tag: int, default: int) -> int:
+        values = _all_integers(reader, entries.get(tag), limit=1)
+        return values[0] if values else default
+
+    width, height = number(_WIDTH, 0), number(_HEIGHT, 0)
+    tiled = _TILE_WIDTH in entries
+    return Directory(
+        offset=offset,
+        subfile_type=number(_SUBFILE_TYPE, 0),
+        width=width,
+        height=height,
+        samples=number(_SAMPLES, 1),
+        bits=number(_BITS, 1),
+        compression=number(_COMPRESSION, 1),
+        separate_planes=number(_PLANAR, 1) == 2,
+        tiled=tiled,
+        block_width=number(_TILE_WIDTH, width),
+        block_height=number(_TILE_HEIGHT, 0) if tiled else min(number(_ROWS_PER_STRIP, height), height),
+        blocks=_blocks(reader, entries),
+    )
+
+
+def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int], ...]:
+    offsets = entries.get(_TILE_OFFSETS) or entries.get(_STRIP_OFFSETS)
+    counts = entries.get(_TILE_COUNTS) or entries.get(_STRIP_COUNTS)
+    if offsets is None or counts is None or {offsets.kind, counts.kind} - _INTEGERS.keys():
+        return ()
+    total = min(offsets.count, counts.count)
+    if total <= MAX_BLOCKS_CHECKED:
+        ranges = [(0, total)]
+    else:
+        half = MAX_BLOCKS_CHECKED // 2
+        ranges = [(0, half), (total - half, half)]
+    return tuple(
+        pair
+        for start, count in ranges
+        for pair in zip(
+            reader.integers(offsets, start=start, count=count),
+            reader.integers(counts, start=start, count=count),
+            strict=True,
+        )
+    )

@@ -1,0 +1,67 @@
+"""Two rules on the layout of a TIFF: is all its data there, and is it a Cloud Optimized GeoTIFF.
+
+Here: pure checks of a `TiffStructure`. Not here: reading one (`tiff`).
+"""
+
+from itertools import pairwise
+
+from geo_assets.core.tiff import Directory, TiffStructure
+from geo_assets.errors import Corrupt
+
+_UNCOMPRESSED = 1
+_OLD_JPEG = 6
+_LARGEST_UNTILED = 512
+_LATEST_MAIN_OFFSET = 300
+
+
+def check_data_is_there(structure: TiffStructure) -> None:
+    """Raise Corrupt where a block of data lies past the end of the file.
+
+    Only offsets and sizes are compared: no pixel is read, so damage inside the data stays unseen.
+    """
+    for directory in structure.directories:
+        if directory.compression == _OLD_JPEG:
+            continue
+        for offset, count in directory.blocks:
+            end = offset + _needed_bytes(directory, count)
+            if end > structure.size_bytes:
+                raise Corrupt(
+                    f"A block of data lies at bytes {offset} to {end}, "
+                    f"but the file ends at {structure.size_bytes}: it is cut off or damaged."
+                )
+
+
+def is_cog(structure: TiffStructure) -> bool:
+    """Whether the file is laid out as a Cloud Optimized GeoTIFF.
+
+    The rules are those of rio-cogeo's ``cog_validate`` with ``strict=False``, which itself needs a path to open.
+    """
+    main, overviews = structure.main, structure.overviews
+    images = (main, *overviews)
+    return (
+        all(image.tiled or max(image.width, image.height) <= _LARGEST_UNTILED for image in images)
+        and main.offset <= _LATEST_MAIN_OFFSET
+        and b"KNOWN_INCOMPATIBLE_EDITION=YES" not in structure.leading_text
+        and all(larger.width > smaller.width for larger, smaller in pairwise(images))
+        and all(earlier.offset < later.offset for earlier, later in pairwise(images))
+        and _data_follows_smallest_first(images)
+    )
+
+
+def _data_follows_smallest_first(images: tuple[Directory, ...]) -> bool:
+    """Overviews lie before the full image, the smallest first, and all after the last directory."""
+    firsts = [first for image in images if (first := _first_offset(image))]
+    if not firsts:
+        return True
+    return firsts[-1] > images[-1].offset and all(larger > smaller for larger, smaller in pairwise(firsts))
+
+
+def _first_offset(directory: Directory) -> int:
+    return next((offset for offset, count in directory.blocks if offset and count), 0)
+
+
+def _needed_bytes(directory: Directory, count: int) -> int:
+    """An uncompressed block needs no more than its size, whatever byte count careless writers wrote."""
+    if directory.compression == _UNCOMPRESSED and directory.block_bytes:
+        return min(count, directory.block_bytes)
+    return count

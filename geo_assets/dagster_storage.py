@@ -1,0 +1,55 @@
+"""Dagster's storage in PostgreSQL, found by our settings, so that dagster.yaml needs no variable set.
+
+Here: the class that dagster.yaml names, and making Dagster's tables. Not here: which database that is
+(`geo_assets.databases`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import psycopg
+from dagster import Field
+from dagster._config.config_schema import UserConfigSchema
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+
+from geo_assets.databases import dagster_url
+from geo_assets.errors import DatabaseUnavailable
+from geo_assets.settings import Settings
+
+_LOCK_NAME = "geo_assets: dagster tables"
+
+
+class PostgresStorage(DagsterPostgresStorage):
+    """DagsterPostgresStorage whose URL comes from `dagster_url` when the process starts.
+
+    The reference that a run worker gets holds no URL and no password: the worker asks again.
+    """
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """No option but Dagster's own about making tables."""
+        return {"should_autocreate_tables": Field(bool, is_required=False, default_value=True)}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """Build it from what dagster.yaml says, making the tables at first."""
+        url = dagster_url(Settings())
+        if config_value["should_autocreate_tables"]:
+            create_dagster_tables(url)
+        return cls(postgres_url=url, should_autocreate_tables=False, inst_data=inst_data)
+
+
+def create_dagster_tables(url: str) -> None:
+    """Make Dagster's tables where they are missing; harmless to repeat.
+
+    One process at a time: webserver and daemon start together, and both make them at first
+    (Dagster's own retry only knows some of the ways in which that fails).
+    """
+    try:
+        connection = psycopg.connect(url, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"Dagster's database does not answer: {error}") from error
+    with connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [_LOCK_NAME])
+        DagsterPostgresStorage(postgres_url=url, should_autocreate_tables=True)

@@ -1,0 +1,54 @@
+"""Which database a process talks to: the user's own server where the environment names one, else ours.
+
+Here: that choice for the catalogue and for Dagster. Not here: the embedded cluster itself
+(`geo_assets.embedded`), nor what stands in the databases.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.settings import Settings
+
+CATALOGUE_DATABASE = "geo_assets"
+DAGSTER_DATABASE = "dagster"
+
+
+def embedded_postgres(settings: Settings) -> EmbeddedPostgres:
+    """The embedded cluster of this state folder, running or not."""
+    return EmbeddedPostgres(settings.state_folder)
+
+
+def uses_embedded(settings: Settings) -> bool:
+    """Whether the catalogue lies in the embedded cluster; Dagster's database then does so too, unless named."""
+    return settings.database_url is None
+
+
+def catalogue_url(settings: Settings) -> str:
+    """Where PgSTAC and the ledger are; raises DatabaseUnavailable where the embedded cluster does not run."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return embedded_postgres(settings).url(CATALOGUE_DATABASE)
+
+
+def dagster_url(settings: Settings) -> str:
+    """Where Dagster's runs and events are; raises DatabaseUnavailable as `catalogue_url` does.
+
+    On a server of the user's own that is the catalogue's database, of which Dagster keeps to schema public.
+    """
+    if settings.dagster_database_url is not None:
+        return settings.dagster_database_url.get_secret_value()
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return embedded_postgres(settings).url(DAGSTER_DATABASE)
+
+
+@contextmanager
+def databases_running(settings: Settings) -> Iterator[None]:
+    """Have the databases there inside the block; stops the embedded cluster if the block started it."""
+    if not uses_embedded(settings):
+        yield
+        return
+    with embedded_postgres(settings).running() as cluster:
+        cluster.ensure_databases(CATALOGUE_DATABASE, DAGSTER_DATABASE)
+        yield

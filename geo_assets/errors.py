@@ -1,0 +1,176 @@
+"""The exception tree of geo_assets: what can go wrong, with a stable code and a remedy for each.
+
+GeoAssetsError
+├── PermanentError: trying again changes nothing; a blob that raises one is quarantined
+│   ├── InvalidConfiguration   sources.yaml or the environment is wrong
+│   ├── NotARaster             the bytes are no raster at all
+│   ├── UnsupportedFormat      a raster, but of a format that is not read
+│   ├── Corrupt                a raster whose header cannot be read
+│   ├── TooLarge               reading it would need more memory than is allowed
+│   ├── MissingCrs             no coordinate reference system
+│   ├── MissingTransform       no geotransform: the raster is not placed on its CRS
+│   ├── NoFootprint            the corners have no place on the globe in this CRS
+│   ├── MissingDatetime        no datetime rule of the source matched
+│   ├── DuplicateItem          another blob already owns this item id
+│   ├── InvalidItem            the item breaks the STAC specification
+│   ├── BlobChanged            overwritten after it was listed
+│   └── BlobMissing            gone after it was listed
+└── TransientError: the work is right, the moment is wrong; the next run finishes it
+    ├── Unauthorized           the store refuses our credential
+    ├── StorageUnavailable     the store does not answer, or answers 5xx
+    ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
+    └── LoadIncomplete         items were loaded but could not be read back
+
+Foreign errors are translated into these once, where the foreign library is called.
+"""
+
+from typing import ClassVar
+
+
+class GeoAssetsError(Exception):
+    """Base of every error geo_assets raises on purpose.
+
+    ``code`` is stable and stored in the ledger; ``remedy`` says what a person can do.
+    """
+
+    code: ClassVar[str] = "error"
+    remedy: str = ""
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if remedy is not None:
+            self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" + (f" Remedy: {self.remedy}" if self.remedy else "")
+
+
+class PermanentError(GeoAssetsError):
+    """Trying again changes nothing until the blob, the rule or the code changes."""
+
+    code = "permanent"
+
+
+class TransientError(GeoAssetsError):
+    """The same call may succeed later."""
+
+    code = "transient"
+
+
+class InvalidConfiguration(PermanentError):
+    """sources.yaml or the environment is wrong."""
+
+    code = "invalid_configuration"
+
+
+class NotARaster(PermanentError):
+    """The bytes are no raster at all."""
+
+    code = "not_a_raster"
+    remedy = "Exclude the blob in sources.yaml, or upload a raster in its place."
+
+
+class UnsupportedFormat(PermanentError):
+    """A raster of a format that is not read."""
+
+    code = "unsupported_format"
+    remedy = "Convert it to GeoTIFF, or exclude it in sources.yaml."
+
+
+class Corrupt(PermanentError):
+    """A raster whose header cannot be read."""
+
+    code = "corrupt"
+    remedy = "Upload the file again from its origin."
+
+
+class TooLarge(PermanentError):
+    """Reading the blob would need more memory or bytes than is allowed."""
+
+    code = "too_large"
+    remedy = "Rewrite the file with smaller blocks and a smaller header."
+
+
+class MissingCrs(PermanentError):
+    """The raster has no coordinate reference system."""
+
+    code = "missing_crs"
+    remedy = "Write the CRS into the file (for example with rio edit-info --crs)."
+
+
+class MissingTransform(PermanentError):
+    """The raster has no geotransform."""
+
+    code = "missing_transform"
+    remedy = "Georeference the file (for example with gdalwarp), so that it has a geotransform."
+
+
+class NoFootprint(PermanentError):
+    """The raster's outline has no place on the globe."""
+
+    code = "no_footprint"
+    remedy = "Check the CRS and the geotransform of the file."
+
+
+class MissingDatetime(PermanentError):
+    """No datetime rule of the source matched."""
+
+    code = "missing_datetime"
+    remedy = "Add a datetime rule to the source in sources.yaml, or write the date into the file."
+
+
+class DuplicateItem(PermanentError):
+    """Another blob already owns this item id."""
+
+    code = "duplicate_item"
+    remedy = "Make item_id in sources.yaml unique, for example with {slug}."
+
+
+class InvalidItem(PermanentError):
+    """The item breaks the STAC specification."""
+
+    code = "invalid_item"
+    remedy = "Report this with the message: the item should have been right or refused earlier."
+
+
+class BlobChanged(PermanentError):
+    """The blob was overwritten after it was listed; the next listing brings its new version."""
+
+    code = "blob_changed"
+    remedy = "Nothing to do: the next listing picks up the new version."
+
+
+class BlobMissing(PermanentError):
+    """The blob was deleted after it was listed; the next listing records the deletion."""
+
+    code = "blob_missing"
+    remedy = "Nothing to do: the next listing records the deletion."
+
+
+class Unauthorized(TransientError):
+    """The store refuses our credential: no fault of any blob, and no retry helps at once."""
+
+    code = "unauthorized"
+    remedy = "Check the AZURE_STORAGE_* variables (.env.example) and the role of the identity."
+
+
+class StorageUnavailable(TransientError):
+    """The store does not answer, or answers 5xx."""
+
+    code = "storage_unavailable"
+    remedy = "Check that the storage account can be reached; the next run finishes the rest."
+
+
+class DatabaseUnavailable(TransientError):
+    """PostgreSQL does not answer, or is not migrated."""
+
+    code = "database_unavailable"
+    remedy = "Start it with `geo-assets db start`, or check GEO_ASSETS_DATABASE_URL."
+
+
+class LoadIncomplete(TransientError):
+    """Items were handed to PgSTAC but could not be read back."""
+
+    code = "load_incomplete"
+    remedy = "Run the job again; see the PostgreSQL log if it repeats."

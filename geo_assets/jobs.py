@@ -1,0 +1,89 @@
+"""The jobs users launch from the UI, a sensor, or `dagster job execute`."""
+
+from collections.abc import Iterator
+
+from dagster import (
+    AssetSelection,
+    Config,
+    DynamicOut,
+    DynamicOutput,
+    OpExecutionContext,
+    RetryPolicy,
+    RetryRequested,
+    define_asset_job,
+    job,
+    op,
+)
+from pydantic import Field
+
+# After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
+# failed steps alone would collect only those and call the rest done (dagster#20925, dagster#30077).
+RETRY_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
+
+ingest_rasters = define_asset_job(
+    "ingest_rasters",
+    selection=AssetSelection.assets("container_listing", "raster_metadata", "stac_collections", "stac_items"),
+    description="List a source, read its rasters' headers, and load their STAC items: the main job.",
+    tags=RETRY_ALL_STEPS,
+)
+
+list_container = define_asset_job(
+    "list_container",
+    selection=AssetSelection.assets("container_listing"),
+    description="List a source into the ledger and stop.",
+    tags=RETRY_ALL_STEPS,
+)
+
+stac_setup = define_asset_job(
+    "stac_setup",
+    selection=AssetSelection.assets("pgstac_schema"),
+    description="Install, grant and verify the database schemas.",
+    tags=RETRY_ALL_STEPS,
+)
+
+
+class Greetings(Config):
+    """How many greetings hello_world sends."""
+
+    n: int = Field(default=3, ge=1, le=10_000, description="Number of greetings, and so of replies.")
+
+
+@op(out=DynamicOut(str))
+def plan_greetings(config: Greetings) -> Iterator[DynamicOutput[str]]:
+    """One dynamic output a greeting."""
+    for number in range(1, config.n + 1):
+        yield DynamicOutput(f"guest {number}", mapping_key=f"guest_{number:05d}")
+
+
+@op(retry_policy=RetryPolicy(max_retries=2))
+def greet(context: OpExecutionContext, guest: str) -> str:
+    """Greet one guest; the first guest only hears the second try, which shows that retries work."""
+    if guest == "guest 1" and context.retry_number == 0:
+        raise RetryRequested(max_retries=2, seconds_to_wait=0.1)
+    return f"Hello, {guest}!"
+
+
+@op
+def reply(context: OpExecutionContext, greeting: str) -> str:
+    """Answer one greeting."""
+    context.log.debug(greeting)
+    return f"{greeting} Hello to you."
+
+
+@op
+def count_replies(context: OpExecutionContext, replies: list[str]) -> int:
+    """Check that every reply came back through the storage, each once."""
+    if len(set(replies)) != len(replies):
+        raise ValueError(f"{len(replies)} replies, only {len(set(replies))} of them different")
+    context.log.info(f"{len(replies)} greetings were answered")
+    context.add_output_metadata({"replies": len(replies)})
+    return len(replies)
+
+
+@job(description="n greetings, then n replies: the smoke test of fan-out, retries and storage.", tags=RETRY_ALL_STEPS)
+def hello_world() -> None:
+    """plan -> greet each -> reply to each -> count."""
+    count_replies(plan_greetings().map(greet).map(reply).collect())
+
+
+all_jobs = [ingest_rasters, list_container, stac_setup, hello_world]

@@ -1,0 +1,101 @@
+"""The values that travel between layers: blobs, raster metadata, and what a stage did.
+
+Here: frozen values without behaviour beyond checking themselves. Not here: the rules a user
+writes (`geo_assets.sources`), anything that reads or writes.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from geo_assets.errors import GeoAssetsError, PermanentError
+
+Nodata = float | Literal["nan", "inf", "-inf"]
+"""A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """One version of one object in a source, as a listing or a HEAD gave it.
+
+    ``name`` is the blob's full name in its container (for a folder: the path below it, with ``/``).
+    ``etag`` names the version. ``md5`` is the store's own checksum in hex, None where it has none.
+    """
+
+    name: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+    content_type: str | None = None
+    md5: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.etag:
+            raise ValueError(f"a blob needs a name and an etag: {self.name!r}, {self.etag!r}")
+        if self.size_bytes < 0:
+            raise ValueError(f"{self.name}: size_bytes is negative")
+        if self.last_modified.tzinfo is None:
+            raise ValueError(f"{self.name}: last_modified has no time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class BandMetadata:
+    """One band as its file describes it; None means the file does not say."""
+
+    data_type: str
+    nodata: Nodata | None = None
+    name: str | None = None
+    color_interpretation: str | None = None
+    unit: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RasterMetadata:
+    """What the header of one raster says, and nothing it does not say.
+
+    ``shape`` is (rows, columns). ``transform`` holds the six coefficients (a, b, c, d, e, f) that take
+    (column, row) of a pixel's corner to CRS units, None where the file has no geotransform.
+    ``crs_code`` is e.g. "EPSG:32618", None where the CRS has no code; ``crs_wkt2`` is None only where
+    there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
+    ``bytes_read`` counts the bytes fetched to learn this.
+    """
+
+    driver: str
+    shape: tuple[int, int]
+    bands: tuple[BandMetadata, ...]
+    crs_code: str | None
+    crs_wkt2: str | None
+    transform: tuple[float, float, float, float, float, float] | None
+    block_shape: tuple[int, int]
+    overview_factors: tuple[int, ...] = ()
+    is_cog: bool = False
+    area_or_point: Literal["Area", "Point"] = "Area"
+    compression: str | None = None
+    interleaving: str | None = None
+    gcp_count: int = 0
+    has_rpcs: bool = False
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    bytes_read: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or not self.bands:
+            raise ValueError(f"not a raster: shape {self.shape}, {len(self.bands)} bands")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one version of one blob could not go on: stored in the ledger, shown to people."""
+
+    name: str
+    etag: str
+    code: str
+    message: str
+    permanent: bool
+
+    @classmethod
+    def of(cls, blob: BlobRef, error: GeoAssetsError) -> "Failure":
+        """The failure that ``error`` is for ``blob``, with the remedy as part of the message."""
+        message = f"{error.message} {error.remedy}".strip()
+        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError))

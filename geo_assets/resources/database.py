@@ -1,0 +1,84 @@
+"""Connections to the catalogue's database, and the SQL files that run on them.
+
+Here: connecting, translating psycopg's errors once, and finding a statement in `sql/`.
+Not here: what the statements are for (`ledger`, `pgstac`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, LiteralString, cast
+
+import psycopg
+from dagster import ConfigurableResource
+from psycopg.rows import DictRow, dict_row
+from pydantic import Field
+
+from geo_assets.databases import catalogue_url
+from geo_assets.errors import DatabaseUnavailable
+from geo_assets.settings import Settings
+
+SQL_FOLDER = Path(__file__).resolve().parent.parent / "sql"
+
+Connection = psycopg.Connection[DictRow]
+
+
+@cache
+def read_sql(name: str) -> LiteralString:
+    """The statement in `sql/<name>.sql`."""
+    return cast(LiteralString, (SQL_FOLDER / f"{name}.sql").read_text("utf-8"))
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what psycopg raises for an absent server or schema into DatabaseUnavailable."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
+        raise DatabaseUnavailable(
+            f"the database is not migrated ({str(error).splitlines()[0]}).",
+            remedy="Run `geo-assets db migrate`, or the job stac_setup.",
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL failed: {str(error).strip()}.") from error
+
+
+class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
+    """A resource on the catalogue's database; with no url of its own it follows the settings."""
+
+    database_url: str = Field(
+        default="",
+        description="PostgreSQL URL of the catalogue. Empty: GEO_ASSETS_DATABASE_URL, else the embedded cluster.",
+    )
+
+    def resolved_url(self) -> str:
+        """The URL to connect to. Raises DatabaseUnavailable where the embedded cluster is not running."""
+        return self.database_url or catalogue_url(Settings())
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """An autocommit connection with dict rows and PgSTAC on the search path.
+
+        Raises DatabaseUnavailable for a server that is absent, goes away, or is not migrated.
+        """
+        with database_errors():
+            connection = psycopg.connect(
+                self.resolved_url(),
+                autocommit=True,
+                row_factory=dict_row,
+                connect_timeout=10,
+                options="-c search_path=pgstac,public",
+                application_name="geo_assets",
+            )
+            with connection:
+                yield connection
+
+    def rows(self, statement: str, **values: Any) -> list[DictRow]:
+        """The rows of one statement file, run on a connection of its own."""
+        with self.connect() as connection:
+            return connection.execute(read_sql(statement), values).fetchall()
+
+    def row(self, statement: str, **values: Any) -> DictRow:
+        """The one row of a statement file that always gives one."""
+        return self.rows(statement, **values)[0]

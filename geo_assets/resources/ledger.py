@@ -1,0 +1,342 @@
+"""The ledger: one row a blob, what was seen of it, what was done and what failed.
+
+Here: every read and write of the schema `ledger`. Not here: deciding anything; the view
+`ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from dagster import InitResourceContext
+from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
+
+from geo_assets.models import BlobRef, Failure, RasterMetadata
+from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.sources import Source
+
+Stage = Literal["describe", "catalogue"]
+PENDING_STATE: dict[Stage, str] = {"describe": "to_describe", "catalogue": "to_catalogue"}
+_METADATA = TypeAdapter(RasterMetadata)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingDiff:
+    """What one listing found against the ledger, in blobs."""
+
+    new: int = 0
+    changed: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    complete: bool = False
+
+    @property
+    def blobs(self) -> int:
+        """How many blobs of the source the listing saw."""
+        return self.new + self.changed + self.unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A run of blobs by name: the only thing that travels between steps."""
+
+    source: str
+    first: str
+    last: str
+    as_of: datetime
+    blobs: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What the ledger knows is left to do for a source, and a digest that names that work."""
+
+    live: int
+    pending: int
+    to_withdraw: int
+    digest: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageComparison:
+    """What one page of a listing would change in the ledger, in blobs, and a sum that names the changes."""
+
+    new: int
+    changed: int
+    unchanged: int
+    digest: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How many blobs of a source are in which state; blobs = catalogued + pending + quarantined."""
+
+    source: str
+    blobs: int
+    described: int
+    catalogued: int
+    pending: int
+    quarantined: int
+    deleted: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandingFailure:
+    """Why a blob has no item now, as people are shown it."""
+
+    name: str
+    code: str
+    message: str
+    attempts: int
+    permanent: bool
+    failed_at: datetime
+    run_id: str | None
+
+
+class ListingWriter:
+    """Takes a listing page by page into the ledger; see `Ledger.open_listing`."""
+
+    def __init__(self, connection: Connection, *, source: str, run_id: str | None) -> None:
+        self._connection = connection
+        self._bound = {"source": source, "run_id": run_id}
+        started = connection.execute(read_sql("start_listing"), self._bound).fetchone()
+        assert started is not None
+        self._id, self._started_at = started["id"], started["started_at"]
+        self._pages = 0
+        self.diff = ListingDiff()
+        connection.execute(read_sql("create_listed"))
+
+    def add_page(self, blobs: Sequence[BlobRef]) -> None:
+        """Merge one page and commit it."""
+        self._pages += 1
+        with self._connection.transaction():
+            with self._connection.cursor().copy(read_sql("copy_listed")) as copy:
+                for blob in blobs:
+                    copy.write_row((self._pages, *_blob_values(blob)))
+            row = self._connection.execute(read_sql("merge_page"), {**self._bound, "page": self._pages}).fetchone()
+        assert row is not None
+        self.diff = ListingDiff(
+            new=self.diff.new + row["new"],
+            changed=self.diff.changed + row["changed"],
+            unchanged=self.diff.unchanged + row["unchanged"],
+        )
+
+    def finish(self, *, complete: bool) -> ListingDiff:
+        """Close the listing; only a complete one may say that the blobs it did not see are gone."""
+        deleted = 0
+        with self._connection.transaction():
+            if complete:
+                self._connection.execute("CREATE INDEX ON listed (name)")
+                self._connection.execute("ANALYZE listed")
+                bound = {**self._bound, "started_at": self._started_at}
+                row = self._connection.execute(read_sql("mark_deleted"), bound).fetchone()
+                deleted = row["deleted"] if row else 0
+            self.diff = ListingDiff(
+                new=self.diff.new,
+                changed=self.diff.changed,
+                unchanged=self.diff.unchanged,
+                deleted=deleted,
+                complete=complete,
+            )
+            self._connection.execute(
+                read_sql("finish_listing"),
+                {
+                    "listing_id": self._id,
+                    "complete": complete,
+                    "new": self.diff.new,
+                    "changed": self.diff.changed,
+                    "deleted": deleted,
+                    "unchanged": self.diff.unchanged,
+                },
+            )
+        return self.diff
+
+
+class Ledger(DatabaseResource):
+    """The ledger in the catalogue's database."""
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator[Self]:
+        """Within a run, hold a lock that says its worker lives: PostgreSQL lets go of it when the worker dies."""
+        if context.run is None:
+            yield self
+            return
+        with self.connect() as connection:
+            connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 3))", (context.run.run_id,))
+            yield self
+
+    def has_worker(self, run_id: str) -> bool:
+        """Whether a process that works on this run is connected to the database."""
+        with self.connect() as connection:
+            row = connection.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 3)) AS free", (run_id,)
+            ).fetchone()
+        return not (row and row["free"])
+
+    def register_source(self, source: Source) -> None:
+        """Record the source's place and rule, which the states of its blobs depend on."""
+        with self.connect() as connection:
+            connection.execute(
+                read_sql("register_source"),
+                {
+                    "source": source.name,
+                    "url": source.url,
+                    "collection_id": source.collection.id,
+                    "rule_digest": source.rule_digest,
+                },
+            )
+
+    @contextmanager
+    def open_listing(self, source: Source, *, run_id: str | None) -> Iterator[ListingWriter]:
+        """A writer for one listing. Listings of one source take turns, so an older one never undoes a newer one."""
+        self.register_source(source)
+        with self.connect() as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 1))", (f"listing {source.name}",))
+            yield ListingWriter(connection, source=source.name, run_id=run_id)
+
+    def outstanding(self, source: str) -> Outstanding:
+        """What is left to do for ``source`` by what the ledger knows."""
+        row = self.row("outstanding", source=source)
+        return Outstanding(**{**row, "digest": str(row["digest"])})
+
+    @contextmanager
+    def open_comparison(self, source: str) -> Iterator[Callable[[Sequence[BlobRef]], PageComparison]]:
+        """A function that compares a page of a listing with the ledger and changes nothing."""
+        with self.connect() as connection:
+
+            def compare(blobs: Sequence[BlobRef]) -> PageComparison:
+                bound = {"source": source, "names": [b.name for b in blobs], "etags": [b.etag for b in blobs]}
+                row = connection.execute(read_sql("compare_page"), bound).fetchone()
+                assert row is not None
+                return PageComparison(**{**row, "digest": int(row["digest"])})
+
+            yield compare
+
+    def count_pending(self, source: str, stage: Stage, *, as_of: datetime) -> tuple[int, int]:
+        """(blobs, bytes) that await ``stage`` and were seen by ``as_of``."""
+        row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of)
+        return row["blobs"], row["size_bytes"]
+
+    def now(self) -> datetime:
+        """The database's clock: the only one that scopes are measured with."""
+        with self.connect() as connection:
+            row = connection.execute("SELECT clock_timestamp() AS now").fetchone()
+        assert row is not None
+        moment: datetime = row["now"]
+        return moment
+
+    def plan_batches(self, source: str, stage: Stage, *, as_of: datetime, batch_size: int) -> list[Batch]:
+        """The blobs that await ``stage``, cut into batches of ``batch_size`` by name."""
+        rows = self.rows("plan_batches", source=source, state=PENDING_STATE[stage], as_of=as_of, batch_size=batch_size)
+        return [Batch(source=source, as_of=as_of, **row) for row in rows]
+
+    def blobs_to_describe(self, batch: Batch) -> list[BlobRef]:
+        """The blobs of ``batch`` that still await description."""
+        rows = self.rows(
+            "select_to_describe", source=batch.source, first=batch.first, last=batch.last, as_of=batch.as_of
+        )
+        return [BlobRef(**row) for row in rows]
+
+    def blobs_to_catalogue(self, batch: Batch) -> list[tuple[BlobRef, RasterMetadata]]:
+        """The blobs of ``batch`` that still await their item, with their metadata."""
+        rows = self.rows(
+            "select_to_catalogue", source=batch.source, first=batch.first, last=batch.last, as_of=batch.as_of
+        )
+        return [
+            (BlobRef(**row), _METADATA.validate_python(metadata)) for row in rows for metadata in [row.pop("metadata")]
+        ]
+
+    def record_described(
+        self, source: str, described: Sequence[tuple[BlobRef, RasterMetadata]], *, run_id: str | None
+    ) -> None:
+        """Store the metadata and mark their versions described, in one transaction."""
+        if not described:
+            return
+        with self.connect() as connection, connection.transaction():
+            connection.cursor().executemany(
+                read_sql("store_metadata"),
+                [
+                    {
+                        "source": source,
+                        "name": blob.name,
+                        "etag": blob.etag,
+                        "metadata": Jsonb(_METADATA.dump_python(metadata, mode="json")),
+                        "run_id": run_id,
+                    }
+                    for blob, metadata in described
+                ],
+            )
+            connection.execute(
+                read_sql("mark_described"),
+                {
+                    "source": source,
+                    "run_id": run_id,
+                    "names": [blob.name for blob, _ in described],
+                    "etags": [blob.etag for blob, _ in described],
+                },
+            )
+
+    def record_catalogued(self, source: Source, blobs: Sequence[BlobRef], *, run_id: str | None) -> None:
+        """Mark these versions catalogued under the source's rule; call it only after the read-back."""
+        if not blobs:
+            return
+        with self.connect() as connection:
+            connection.execute(
+                read_sql("mark_catalogued"),
+                {
+                    "source": source.name,
+                    "rule_digest": source.rule_digest,
+                    "run_id": run_id,
+                    "names": [blob.name for blob in blobs],
+                    "etags": [blob.etag for blob in blobs],
+                },
+            )
+
+    def record_failures(self, source: Source, failures: Sequence[Failure], *, stage: Stage, run_id: str | None) -> None:
+        """Record why these versions failed: the standing reason and the history of attempts."""
+        if not failures:
+            return
+        values: list[dict[str, Any]] = [
+            {
+                "source": source.name,
+                "rule_digest": source.rule_digest,
+                "stage": stage,
+                "run_id": run_id,
+                "name": failure.name,
+                "etag": failure.etag,
+                "code": failure.code,
+                "message": failure.message.replace("\0", " ")[:2000],
+                "permanent": failure.permanent,
+            }
+            for failure in failures
+        ]
+        with self.connect() as connection, connection.transaction():
+            connection.cursor().executemany(read_sql("mark_failed"), values)
+            connection.cursor().executemany(read_sql("add_failed_attempt"), values)
+
+    def status(self, source: str) -> SourceStatus:
+        """How many blobs of ``source`` are in which state."""
+        return SourceStatus(source=source, **self.row("count_states", source=source))
+
+    def failures(self, source: str, *, most: int = 1000) -> list[StandingFailure]:
+        """The reasons that stand for ``source``, by name."""
+        return [StandingFailure(**row) for row in self.rows("select_failures", source=source, most=most)]
+
+    def extensions(self, source: str) -> list[tuple[str, int, int]]:
+        """(extension, blobs, bytes) of the live blobs, the largest first."""
+        rows = self.rows("summarize_extensions", source=source)
+        return [(row["extension"], row["blobs"], row["size_bytes"]) for row in rows]
+
+    def size_histogram(self, source: str) -> list[tuple[int, int]]:
+        """(decade, blobs): how many live blobs have from 10**decade to 10**(decade+1) - 1 bytes."""
+        return [(row["decade"], row["blobs"]) for row in self.rows("summarize_sizes", source=source)]
+
+
+def _blob_values(blob: BlobRef) -> tuple[object, ...]:
+    return blob.name, blob.etag, blob.size_bytes, blob.last_modified, blob.content_type, blob.md5

@@ -1,0 +1,108 @@
+"""The schemas of the catalogue's database: PgSTAC by pypgstac, the ledger by alembic, and two roles.
+
+Here: installing, granting and verifying, each idempotent. Not here: using the schemas.
+"""
+
+from pathlib import Path
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from psycopg import sql
+from pypgstac.db import PgstacDB
+from pypgstac.migrate import Migrate
+
+from geo_assets.errors import DatabaseUnavailable
+from geo_assets.resources.database import Connection, DatabaseResource, database_errors
+
+MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
+LOADER_ROLE = "geo_assets_loader"
+READER_ROLE = "geo_assets_reader"
+# One migration at a time, whoever starts it.
+_MIGRATION_LOCK = 7_310_251_180_114
+
+
+class CatalogueSchema(DatabaseResource):
+    """Installs and checks the schemas `pgstac` and `ledger`."""
+
+    def install(self) -> dict[str, str]:
+        """Bring PgSTAC and the ledger to this release's version; their versions."""
+        with self.connect() as lock:
+            lock.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
+            with database_errors():
+                lock.execute("CREATE SCHEMA IF NOT EXISTS ledger")
+                return {"pgstac": self._install_pgstac(), "ledger": self._install_ledger()}
+
+    def grant_roles(self) -> list[str]:
+        """Create the loader (writes items and ledger) and the reader (reads both); neither can log in by itself."""
+        with self.connect() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            for role, pgstac_role in ((LOADER_ROLE, "pgstac_ingest"), (READER_ROLE, "pgstac_read")):
+                _create_role(connection, role)
+                _grant(connection, "GRANT {} TO {}", pgstac_role, role)
+                _grant(connection, "GRANT USAGE ON SCHEMA ledger TO {}", role)
+                _grant(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO {}", role)
+            _grant(connection, "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ledger TO {}", LOADER_ROLE)
+            _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA ledger TO {}", LOADER_ROLE)
+        return [LOADER_ROLE, READER_ROLE]
+
+    def verify(self) -> dict[str, str]:
+        """Check by use that the schemas are there, the loader can load and the reader only read; what was seen.
+
+        Raises DatabaseUnavailable naming what is wrong.
+        """
+        with self.connect() as connection:
+            versions = connection.execute(
+                "SELECT pgstac.get_version() AS pgstac, postgis_lib_version() AS postgis, "
+                "current_setting('server_version') AS postgresql"
+            ).fetchone()
+            assert versions is not None
+            checks = {
+                "loader may load items": _may(connection, LOADER_ROLE, "pgstac.items", "INSERT"),
+                "loader may write the ledger": _may(connection, LOADER_ROLE, "ledger.blob", "UPDATE"),
+                "reader may read items": _may(connection, READER_ROLE, "pgstac.items", "SELECT"),
+                "reader may read the ledger": _may(connection, READER_ROLE, "ledger.blob_state", "SELECT"),
+                "reader may not load items": not _may(connection, READER_ROLE, "pgstac.items", "INSERT"),
+                "reader may not write the ledger": not _may(connection, READER_ROLE, "ledger.blob", "UPDATE"),
+            }
+        failed = [name for name, passed in checks.items() if not passed]
+        if failed:
+            raise DatabaseUnavailable(f"roles are wrong: {', '.join(failed)}.", remedy="Run the job stac_setup.")
+        return {**versions, **dict.fromkeys(checks, "yes")}
+
+    def _install_pgstac(self) -> str:
+        database = PgstacDB(dsn=self.resolved_url())
+        try:
+            return str(Migrate(database).run_migration())
+        finally:
+            database.disconnect()
+            database.close()
+
+    def _install_ledger(self) -> str:
+        engine = sqlalchemy.create_engine(_sqlalchemy_url(self.resolved_url()), poolclass=sqlalchemy.NullPool)
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
+        config.set_main_option("path_separator", "os")
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            version = connection.execute(sqlalchemy.text("SELECT version_num FROM ledger.alembic_version"))
+            return str(version.scalar_one())
+
+
+def _sqlalchemy_url(url: str) -> sqlalchemy.URL:
+    return sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
+
+
+def _create_role(connection: Connection, role: str) -> None:
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+        _grant(connection, "CREATE ROLE {} NOLOGIN", role)
+
+
+def _grant(connection: Connection, statement: str, *names: str) -> None:
+    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))  # type: ignore[arg-type]
+
+
+def _may(connection: Connection, role: str, table: str, privilege: str) -> bool:
+    row = connection.execute("SELECT has_table_privilege(%s, %s, %s) AS may", (role, table, privilege)).fetchone()
+    return bool(row and row["may"])

@@ -1,0 +1,32 @@
+"""Runs whose worker is gone without a word: a killed process, a machine that went away.
+
+Dagster's default launcher cannot tell (it has no health check, and knows nothing of a run started by
+`dagster job execute`), so such a run stays STARTED for ever and keeps its source's only place in the
+queue. The ledger can: a worker holds a lock in PostgreSQL for as long as it lives.
+"""
+
+import time
+
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from geo_assets.resources.ledger import Ledger
+
+# A worker between two steps, or one whose database just restarted, holds no lock for a moment.
+SILENT_SECONDS = 120.0
+_PARTITION_TAG = "dagster/partition"
+
+
+def fail_abandoned_runs(instance: DagsterInstance, *, job_name: str, source: str, ledger: Ledger) -> list[str]:
+    """Report as failed the started runs of ``source`` that have no worker and have been silent; their ids."""
+    filters = RunsFilter(job_name=job_name, statuses=[DagsterRunStatus.STARTED], tags={_PARTITION_TAG: source})
+    failed = []
+    for run in instance.get_runs(filters=filters):
+        if _silent_seconds(instance, run.run_id) > SILENT_SECONDS and not ledger.has_worker(run.run_id):
+            instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run goes on.")
+            failed.append(run.run_id)
+    return failed
+
+
+def _silent_seconds(instance: DagsterInstance, run_id: str) -> float:
+    latest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    return time.time() - latest[0].timestamp if latest else float("inf")

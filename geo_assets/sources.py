@@ -1,0 +1,232 @@
+"""sources.yaml: the named places to ingest from, and the rule that turns their blobs into items.
+
+Here: the schema of the file and its loading, with errors that name the file, the key and the remedy.
+Not here: applying the rules (`geo_assets.core`) or reaching the places (`geo_assets.resources`).
+"""
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from geo_assets.errors import InvalidConfiguration
+
+SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+ITEM_ID_FIELDS = ("slug", "stem", "path")
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_zone(name: str) -> str:
+    ZoneInfo(name)
+    return name
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a fixed datetime needs a time zone, for example 2020-01-01T00:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
+
+
+class MetadataDatetime(_Rule):
+    """Take the datetime from the first of these GDAL tags that is present and parses.
+
+    A tag is ``NAME`` (default domain) or ``DOMAIN:NAME``. Without ``format`` the TIFF form
+    ``YYYY:MM:DD HH:MM:SS`` and ISO 8601 are read. ``timezone`` is used where the tag states no offset.
+    """
+
+    metadata: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
+    format: str | None = None
+    timezone: Zone = "UTC"
+
+
+class NameDatetime(_Rule):
+    """Take the datetime from the blob's name: a regex with a group ``date``, and its strptime format."""
+
+    name: str
+    format: str
+    timezone: Zone = "UTC"
+
+    @model_validator(mode="after")
+    def _has_date_group(self) -> Self:
+        try:
+            pattern = re.compile(self.name)
+        except re.error as error:
+            raise ValueError(f"name is not a regular expression: {error}") from error
+        if "date" not in pattern.groupindex:
+            raise ValueError("the regular expression needs a named group, (?P<date>...)")
+        return self
+
+
+class FixedDatetime(_Rule):
+    """The same datetime for every blob: a statement of the source's owner."""
+
+    fixed: Annotated[datetime, AfterValidator(_aware)]
+
+
+class LastModifiedDatetime(_Rule):
+    """The blob's Last-Modified: when it was uploaded, which the owner says is good enough."""
+
+    last_modified: Literal[True]
+
+
+DatetimeRule = MetadataDatetime | NameDatetime | FixedDatetime | LastModifiedDatetime
+_DATETIME_RULES: dict[str, type[_Rule]] = {
+    "metadata": MetadataDatetime,
+    "name": NameDatetime,
+    "fixed": FixedDatetime,
+    "last_modified": LastModifiedDatetime,
+}
+
+
+def _datetime_rule(value: object) -> object:
+    """Choose the rule by its key, so that an error speaks of that rule and not of all four."""
+    if value == "last_modified":
+        return LastModifiedDatetime(last_modified=True)
+    if not isinstance(value, dict):
+        return value
+    keys = [key for key in _DATETIME_RULES if key in value]
+    if len(keys) != 1:
+        raise ValueError(f"a datetime rule has exactly one of {', '.join(_DATETIME_RULES)}")
+    return _DATETIME_RULES[keys[0]].model_validate(value)
+
+
+class CollectionRule(_Rule):
+    """What the source's owner states about the STAC collection its items belong to."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._~-]{1,200}$")
+    title: str | None = None
+    description: str = Field(min_length=1)
+    license: str = Field(default="other", min_length=1)
+
+
+class Source(_Rule):
+    """One source: where its blobs lie, which of them count, and how they become items.
+
+    ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
+    sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
+    folders). ``item_id`` may use {slug}, {stem} and {path}.
+    """
+
+    name: str
+    url: str
+    include: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ("**/*.tif", "**/*.tiff", "**/*.TIF", "**/*.TIFF")
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    limit: int | None = Field(default=None, ge=1)
+    collection: CollectionRule
+    item_id: str = "{slug}"
+    datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not SOURCE_NAME.fullmatch(self.name):
+            raise ValueError("a source's name has letters, digits, - and _ (at most 63)")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("az", "file"):
+            raise ValueError("url starts with az:// or file:")
+        if parts.scheme == "az" and not parts.netloc:
+            raise ValueError("url has no container: az://container/prefix")
+        if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+            raise ValueError("a folder's url has three slashes: file:///folder")
+        try:
+            self.item_id.format(**dict.fromkeys(ITEM_ID_FIELDS, "x"))
+        except (KeyError, IndexError, ValueError) as error:
+            fields = ", ".join(f"{{{name}}}" for name in ITEM_ID_FIELDS)
+            raise ValueError(f"item_id may use {fields}: {error}") from error
+        return self
+
+    @property
+    def container(self) -> str:
+        """The container of an az:// source; "" for a folder."""
+        return urlsplit(self.url).netloc if self.url.startswith("az:") else ""
+
+    @property
+    def prefix(self) -> str:
+        """What every blob name of this source starts with; "" for a folder or a whole container."""
+        path = unquote(urlsplit(self.url).path).lstrip("/") if self.url.startswith("az:") else ""
+        return f"{path.rstrip('/')}/" if path.strip("/") else ""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a file: source, None for az://."""
+        return Path(unquote(urlsplit(self.url).path)) if self.url.startswith("file:") else None
+
+    @property
+    def rule_digest(self) -> str:
+        """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
+        rule = self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True})
+        return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_sources(path: Path) -> dict[str, Source]:
+    """Read and check ``path``; the sources by name, in the file's order.
+
+    Raises InvalidConfiguration naming the file, the line or key, and the remedy.
+    """
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InvalidConfiguration(
+            f"{path} does not exist.", remedy="Write it (see README.md), or set GEO_ASSETS_SOURCES to where it is."
+        ) from None
+    except OSError as error:
+        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise InvalidConfiguration(f"{where}: {problem}.", remedy="Mend the YAML there.") from error
+    entries = document.get("sources") if isinstance(document, dict) else None
+    if not isinstance(entries, dict):
+        raise InvalidConfiguration(
+            f"{path}: no mapping `sources`.", remedy="Start the file with `sources:` and one key a source below it."
+        )
+    return {str(name): _source(path, str(name), entry) for name, entry in entries.items()}
+
+
+def get_source(path: Path, name: str) -> Source:
+    """The source called ``name`` in the file at ``path``.
+
+    Raises InvalidConfiguration where there is none, naming those there are.
+    """
+    sources = load_sources(path)
+    if name not in sources:
+        raise InvalidConfiguration(
+            f"{path} has no source {name!r}; it has: {', '.join(sources) or 'none'}.",
+            remedy="Use one of these names, or add the source to the file.",
+        )
+    return sources[name]
+
+
+def _source(path: Path, name: str, entry: object) -> Source:
+    if not isinstance(entry, dict):
+        raise InvalidConfiguration(f"{path}: sources.{name} is not a mapping.", remedy="Give it url and collection.")
+    fields: dict[str, Any] = {**entry, "name": name}
+    if isinstance(url := fields.get("url"), str) and url.startswith("file:"):
+        relative = unquote(url.removeprefix("file:"))
+        if not relative.startswith("/"):
+            fields["url"] = (path.parent / relative).resolve().as_uri()
+    try:
+        return Source.model_validate(fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"sources.{name}{''.join(f'.{part}' for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        )
+        raise InvalidConfiguration(f"{path}: {problems}.", remedy="Mend these keys (README.md shows each).") from error

@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with
+# --with-azurite, Node.js and Azurite for the tests. Idempotent, and quick where all is there.
+# Prints a line a step; all output of the tools goes to the log, which is shown on failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+VENV=.venv
+LOG=.geo_assets/logs/setup.log
+mkdir -p "$(dirname "$LOG")"
+: > "$LOG"
+
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+# step TEXT COMMAND...: one line on the terminal, the command's output in the log.
+step() {
+    local text=$1 began=$SECONDS
+    shift
+    printf 'setup: %s ... ' "$text"
+    if ( "$@" ) < /dev/null >> "$LOG" 2>&1; then
+        printf 'done (%s s)\n' $((SECONDS - began))
+    else
+        printf 'failed\n\n'
+        tail -n 25 "$LOG" >&2
+        fail "could not get past: $text (all output: $LOG)"
+    fi
+}
+
+digest() { cat "$@" | cksum | tr ' ' -; }
+
+# --- the system's package manager
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo > /dev/null && sudo -n true 2> /dev/null; then
+        sudo -n "$@"
+    else
+        echo "This needs root. Run it yourself, then again what you ran:  sudo $*"
+        return 1
+    fi
+}
+
+manager() {
+    local name
+    for name in apt-get dnf brew; do
+        if command -v "$name" > /dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+}
+
+# A fresh machine has no package lists, an old one stale ones: look again before installing.
+apt_update() { as_root apt-get update -q; }
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+
+# --- Python
+
+find_python() {
+    local name
+    for name in python3.13 python3.12 python3.11 python3; do
+        if command -v "$name" > /dev/null &&
+            "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+install_python() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_install python3 python3-venv ;;
+        dnf) as_root dnf install -y python3.12 ;;
+        brew) brew install python@3.12 ;;
+        *) return 1 ;;
+    esac
+}
+
+# Debian ships Python without ensurepip, which venv needs.
+install_ensurepip() {
+    local package=python3-venv
+    [ "$PYTHON" = /usr/bin/python3 ] || package="$(basename "$PYTHON")-venv"
+    if [ "$(manager)" = apt-get ]; then
+        apt_update && apt_install "$package"
+    else
+        echo "$PYTHON has no module ensurepip: install the package that holds it ($package)."
+        return 1
+    fi
+}
+
+make_venv() {
+    rm -rf "$VENV"
+    "$PYTHON" -m venv "$VENV"
+}
+
+install_packages() { "$VENV/bin/python" -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt; }
+
+setup_python() {
+    if ! "$VENV/bin/python" -c 'import pip' 2> /dev/null; then
+        PYTHON=$(find_python) || step "installing Python" install_python
+        PYTHON=$(find_python) ||
+            fail "Python 3.11 or newer is needed; here is $(python3 --version 2> /dev/null || echo none). Install one (python3.11, python3.12 ...)."
+        "$PYTHON" -c 'import ensurepip' 2> /dev/null || step "installing Python's venv module" install_ensurepip
+        step "making .venv with $("$PYTHON" --version)" make_venv
+    fi
+    # The folder is in it too: an editable install names it, and a checkout may be moved.
+    local stamp wanted
+    stamp=$VENV/.setup-stamp
+    wanted="$(digest pyproject.toml constraints.txt) $PWD"
+    if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
+        step "installing the Python packages (1 to 3 minutes)" install_packages
+        echo "$wanted" > "$stamp"
+    fi
+}
+
+# --- PostgreSQL
+
+has_postgres() {
+    "$VENV/bin/python" -c 'from geo_assets.postgres_programs import find_postgres; find_postgres()' >> "$LOG" 2>&1
+}
+
+newest_postgis() {
+    apt-cache search --names-only '^postgresql-[0-9]+-postgis-3$' | cut -d' ' -f1 | sort -V | tail -n 1
+}
+
+install_postgres() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_postgres ;;
+        dnf) as_root dnf install -y postgresql-server postgresql-contrib postgis ;;
+        brew) brew install postgresql@17 postgis ;;
+        *)
+            echo "Install PostgreSQL with PostGIS (Debian: postgresql-15-postgis-3), or set GEO_ASSETS_DATABASE_URL."
+            return 1
+            ;;
+    esac
+}
+
+# Debian's package makes a cluster `main` and starts it. We have our own, and leave none behind.
+apt_postgres() {
+    local package folder=/etc/postgresql-common/createcluster.d status=0
+    package=$(newest_postgis)
+    [ -n "$package" ] || { echo "apt has no postgresql-NN-postgis-3."; return 1; }
+    as_root mkdir -p "$folder"
+    as_root sh -c "echo 'create_main_cluster = off' > $folder/geo_assets.conf"
+    apt_install "$package" || status=$?
+    as_root rm -f "$folder/geo_assets.conf"
+    return $status
+}
+
+setup_postgres() {
+    has_postgres || step "installing PostgreSQL with PostGIS" install_postgres
+    has_postgres || fail "PostgreSQL with PostGIS, btree_gist and unaccent is still not found. Debian: apt-get install postgresql-15-postgis-3."
+}
+
+# --- Azurite
+
+install_node() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_install nodejs npm ;;
+        dnf) as_root dnf install -y nodejs npm ;;
+        brew) brew install node ;;
+        *)
+            echo "Install Node.js with npm: the tests run against Azurite."
+            return 1
+            ;;
+    esac
+}
+
+install_azurite() { npm install --no-package-lock --no-audit --no-fund; }
+
+setup_azurite() {
+    local stamp=node_modules/.setup-stamp
+    if ! command -v node > /dev/null || ! command -v npm > /dev/null; then
+        step "installing Node.js" install_node
+    fi
+    if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest package.json)" ] || [ ! -e node_modules/.bin/azurite-blob ]; then
+        step "installing Azurite" install_azurite
+        digest package.json > "$stamp"
+    fi
+}
+
+setup_python
+if [ "${1:-}" = --with-azurite ]; then
+    setup_postgres
+    setup_azurite
+elif [ -z "${GEO_ASSETS_DATABASE_URL:-}" ]; then # else the user has a server
+    setup_postgres
+fi

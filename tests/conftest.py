@@ -1,0 +1,99 @@
+"""Fixtures for all tests: real services, one a session, and a clean world for each test.
+
+Here: fixtures more than one folder of tests needs. Not here: how services start (`tests.services`).
+"""
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from azure.storage.blob import BlobServiceClient, ContainerClient
+from psycopg import sql
+
+from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.settings import Settings
+from tests.services import Azurite, running_azurite
+
+FOREIGN_VARIABLES = ("GEO_ASSETS_", "AZURE_", "DAGSTER_")
+SAMPLES = os.environ.get("GEO_ASSETS_SAMPLES")
+
+
+class NetworkBlocked(Exception):
+    """A test tried to reach another machine."""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable or .env of the developer decides how a test ends."""
+    for name in os.environ:
+        if name.startswith(FOREIGN_VARIABLES):
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sockets of this process reach this machine only."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(str(address[0])):
+            raise NetworkBlocked(f"a test connects to {address}: use a service on this machine")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL of this session's own."""
+    cluster = EmbeddedPostgres(tmp_path_factory.mktemp("cluster"), durable=False)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def database_url(postgres_cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of an empty database of this test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_cluster.ensure_databases(name)
+    yield postgres_cluster.url(name)
+    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A running Azurite of this session's own."""
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as service:
+        yield service
+
+
+@pytest.fixture
+def container(azurite: Azurite) -> Iterator[ContainerClient]:
+    """An empty container of this test's own."""
+    service = BlobServiceClient.from_connection_string(azurite.connection_string)
+    client = service.create_container(f"test-{uuid.uuid4().hex}")
+    with service:
+        yield client
+        client.delete_container()
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample files that GEO_ASSETS_SAMPLES names; the test is skipped where it is unset."""
+    if not SAMPLES:
+        pytest.skip("GEO_ASSETS_SAMPLES is not set")
+    return Path(SAMPLES)

@@ -1,0 +1,1 @@
+"""Tests on real services: PostgreSQL, Azurite and Dagster."""

@@ -1,0 +1,91 @@
+"""The real services that tests run against, started and stopped as processes of our own.
+
+Here: Azurite, and what both fixtures and tests ask of processes. Not here: fixtures (`conftest`).
+"""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+AZURITE = PROJECT / "node_modules" / ".bin" / "azurite-blob"
+
+# Azurite's fixed development account, published in Microsoft's documentation: no secret.
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@dataclass(frozen=True, slots=True)
+class Azurite:
+    """A running Azurite: where its blob service listens."""
+
+    port: int
+    pid: int
+
+    @property
+    def account_url(self) -> str:
+        """The URL of the account, as AZURE_STORAGE_ACCOUNT_URL takes it."""
+        return f"http://127.0.0.1:{self.port}/{AZURITE_ACCOUNT}"
+
+    @property
+    def connection_string(self) -> str:
+        """What AZURE_STORAGE_CONNECTION_STRING takes."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
+            f"BlobEndpoint={self.account_url};"
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that point geo_assets here."""
+        return {"AZURE_STORAGE_CONNECTION_STRING": self.connection_string}
+
+
+@contextmanager
+def running_azurite(folder: Path) -> Iterator[Azurite]:
+    """Have an Azurite with an empty memory on a free port inside the block; its log lies in ``folder``."""
+    if not AZURITE.exists():
+        raise FileNotFoundError(f"{AZURITE} is missing: run `make test`, which installs it.")
+    port = free_port()
+    options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), *options]
+    with (folder / "azurite.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _wait_for_port(process, port)
+        yield Azurite(port, process.pid)
+    finally:
+        process.terminate()  # never kill: Azurite then loses what it acknowledged
+        process.wait(timeout=30)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def own_environment(**variables: str) -> dict[str, str]:
+    """The environment for a child process: ours without any variable geo_assets or Dagster reads, and these."""
+    foreign = ("GEO_ASSETS_", "AZURE_", "DAGSTER_", "PG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"Azurite ended with exit code {process.returncode}.")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(f"Azurite does not listen on port {port} after {seconds:.0f} s.")
