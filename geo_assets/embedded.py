@@ -100,7 +100,7 @@ class EmbeddedPostgres:
         Raises DatabaseUnavailable, with the end of the server's log, where it does not start.
         """
         with self._lock():
-            if self._postmaster() and wait_until_ready(self._data, seconds=START_SECONDS):
+            if read_postmaster(self._data) and wait_until_ready(self._data, seconds=START_SECONDS):
                 return False
             self._ensure_home()
             identity = server_identity(self._home)
@@ -142,7 +142,7 @@ class EmbeddedPostgres:
 
     def is_running(self) -> bool:
         """Whether the server takes connections."""
-        postmaster = self._postmaster()
+        postmaster = read_postmaster(self._data)
         return postmaster is not None and postmaster.is_ready
 
     def url(self, database: str) -> str:
@@ -201,11 +201,8 @@ class EmbeddedPostgres:
     def _sockets(self) -> Path:
         return self._home if _SOCKET_FOLDER.fullmatch(str(self._home)) else self._outside
 
-    def _postmaster(self) -> Postmaster | None:
-        return read_postmaster(self._data)
-
     def _require_postmaster(self) -> Postmaster:
-        postmaster = self._postmaster()
+        postmaster = read_postmaster(self._data)
         if postmaster is None or not postmaster.is_ready:
             raise DatabaseUnavailable(
                 f"the embedded PostgreSQL of {self.state_folder} is not running.", remedy="Run `geo-assets db start`."
@@ -243,8 +240,9 @@ class EmbeddedPostgres:
         self._password_file.unlink(missing_ok=True)
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(password, "ascii")
+        options = {"superuser": SUPERUSER, "password": password}
         with self._open_log() as log:
-            if not init_cluster(self._home, identity, superuser=SUPERUSER, password=password, output=log):
+            if not init_cluster(self._home, identity, **options, durable=self.durable, output=log):
                 raise self._failure("initdb made no cluster")
 
     def _start(self, identity: Identity | None) -> None:

@@ -7,6 +7,7 @@ from dagster import (
     Config,
     DynamicOut,
     DynamicOutput,
+    JobDefinition,
     OpExecutionContext,
     RetryPolicy,
     RetryRequested,
@@ -14,6 +15,7 @@ from dagster import (
     job,
     op,
 )
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
 # After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
@@ -86,4 +88,4 @@ def hello_world() -> None:
     count_replies(plan_greetings().map(greet).map(reply).collect())
 
 
-all_jobs = [ingest_rasters, list_container, stac_setup, hello_world]
+all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [ingest_rasters, list_container, stac_setup, hello_world]

@@ -20,14 +20,20 @@ from geo_assets.errors import DatabaseUnavailable
 
 REQUIRED_EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
-# (glob for the programs, folder of the extensions): Debian and Ubuntu, the PGDG packages of RHEL,
-# RHEL's own, Homebrew on Apple silicon and on Intel.
+# The programs, their extensions, their libraries: Debian and Ubuntu, the PGDG packages of RHEL, RHEL's
+# own, Homebrew on Apple silicon and on Intel.
 _LAYOUTS = (
-    ("/usr/lib/postgresql/*/bin", "/usr/share/postgresql/{version}/extension"),
-    ("/usr/pgsql-*/bin", "/usr/pgsql-{version}/share/extension"),
-    ("/usr/bin", "/usr/share/pgsql/extension"),
-    ("/opt/homebrew/opt/postgresql@*/bin", "/opt/homebrew/share/postgresql@{version}/extension"),
-    ("/usr/local/opt/postgresql@*/bin", "/usr/local/share/postgresql@{version}/extension"),
+    ("/usr/lib/postgresql/*/bin", "/usr/share/postgresql/{version}/extension", "/usr/lib/postgresql/{version}/lib"),
+    ("/usr/pgsql-*/bin", "/usr/pgsql-{version}/share/extension", "/usr/pgsql-{version}/lib"),
+    ("/usr/bin", "/usr/share/pgsql/extension", "/usr/lib64/pgsql"),
+    *(
+        (
+            f"{brew}/opt/postgresql@*/bin",
+            brew + "/share/postgresql@{version}/extension",
+            brew + "/lib/postgresql@{version}",
+        )
+        for brew in ("/opt/homebrew", "/usr/local")
+    ),
 )
 
 # In the order that leaves no half-made `data` behind a crash; the password is never an argument.
@@ -117,9 +123,12 @@ def run_as(
     )
 
 
-def init_cluster(home: Path, identity: Identity | None, *, superuser: str, password: str, output: IO[bytes]) -> bool:
+def init_cluster(
+    home: Path, identity: Identity | None, *, superuser: str, password: str, durable: bool, output: IO[bytes]
+) -> bool:
     """Make ``home``/data, which includes a geo_assets.conf, with the newest server; whether that went well."""
     initdb = [find_postgres().program("initdb"), "-U", superuser, "--encoding=UTF8", "--auth=scram-sha-256"]
+    initdb += [] if durable else ["--no-sync"]
     for locale in ("--locale=C.UTF-8", "--no-locale"):  # not every system has the first
         command = ["/bin/sh", "-c", _INIT_CLUSTER, "sh", str(home), *initdb, locale]
         if run_as(identity, command, output=output, text=password).returncode == 0:
@@ -159,21 +168,24 @@ def can_write(identity: Identity | None, folder: Path) -> bool:
 
 
 def _installs() -> Iterator[PostgresInstall]:
-    for bindir, extensions in _places():
+    for bindir, extensions, libraries in _places():
         if (bindir / "initdb").exists() and (version := _version(bindir)):
-            folder = Path(extensions.format(version=version))
-            if all((folder / f"{name}.control").exists() for name in REQUIRED_EXTENSIONS):
+            controls = Path(extensions.format(version=version))
+            has_controls = all((controls / f"{name}.control").exists() for name in REQUIRED_EXTENSIONS)
+            # Debian has PostGIS's control file and its library in two packages.
+            if has_controls and any(Path(libraries.format(version=version)).glob("postgis-*")):
                 yield PostgresInstall(bindir, version)
 
 
-def _places() -> Iterator[tuple[Path, str]]:
-    for pattern, extensions in _LAYOUTS:
+def _places() -> Iterator[tuple[Path, str, str]]:
+    for pattern, extensions, libraries in _LAYOUTS:
         for bindir in Path("/").glob(pattern.lstrip("/")):
-            yield bindir, extensions
+            yield bindir, extensions, libraries
     if pg_config := shutil.which("pg_config"):
-        answer = subprocess.run([pg_config, "--bindir", "--sharedir"], capture_output=True, text=True, check=False)
-        if len(folders := answer.stdout.splitlines()) == 2:
-            yield Path(folders[0]), f"{folders[1]}/extension"
+        command = [pg_config, "--bindir", "--sharedir", "--pkglibdir"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if len(folders := answer.stdout.splitlines()) == len(command) - 1:
+            yield Path(folders[0]), f"{folders[1]}/extension", folders[2]
 
 
 def _version(bindir: Path) -> int | None:

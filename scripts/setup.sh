@@ -103,7 +103,7 @@ make_venv() {
 
 install_packages() { "$VENV/bin/python" -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt; }
 
-setup_python() {
+setup_venv() {
     if ! "$VENV/bin/python" -c 'import pip' 2> /dev/null; then
         PYTHON=$(find_python) || step "installing Python" install_python
         PYTHON=$(find_python) ||
@@ -111,18 +111,16 @@ setup_python() {
         "$PYTHON" -c 'import ensurepip' 2> /dev/null || step "installing Python's venv module" install_ensurepip
         step "making .venv with $("$PYTHON" --version)" make_venv
     fi
-    # The folder is in it too: an editable install names it, and a checkout may be moved.
-    local stamp wanted
-    stamp=$VENV/.setup-stamp
-    wanted="$(digest pyproject.toml constraints.txt) $PWD"
-    if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
-        step "installing the Python packages (1 to 3 minutes)" install_packages
-        echo "$wanted" > "$stamp"
-    fi
 }
+
+# The folder is in it too: an editable install names it, and a checkout may be moved.
+packages_wanted() { echo "$(digest pyproject.toml constraints.txt) $PWD"; }
+
+has_packages() { [ "$(cat "$VENV/.setup-stamp" 2> /dev/null)" = "$(packages_wanted)" ]; }
 
 # --- PostgreSQL
 
+# Needs no package yet, so that PostgreSQL can be installed beside them.
 has_postgres() {
     "$VENV/bin/python" -c 'from geo_assets.postgres_programs import find_postgres; find_postgres()' >> "$LOG" 2>&1
 }
@@ -155,9 +153,24 @@ apt_postgres() {
     return $status
 }
 
-setup_postgres() {
-    has_postgres || step "installing PostgreSQL with PostGIS" install_postgres
-    has_postgres || fail "PostgreSQL with PostGIS, btree_gist and unaccent is still not found. Debian: apt-get install postgresql-15-postgis-3."
+# PostgreSQL comes while pip works: each waits for the network most of the time.
+install_packages_and_postgres() {
+    local status=0
+    install_postgres &
+    install_packages || status=$?
+    wait $! && return $status
+}
+
+setup_packages_and_postgres() {
+    if has_packages; then
+        "$1" || step "installing PostgreSQL with PostGIS" install_postgres
+    elif "$1"; then
+        step "installing the Python packages (1 to 3 minutes)" install_packages
+    else
+        step "installing the Python packages and PostgreSQL with PostGIS (1 to 3 minutes)" install_packages_and_postgres
+    fi
+    packages_wanted > "$VENV/.setup-stamp"
+    "$1" || fail "PostgreSQL with PostGIS, btree_gist and unaccent is still not found. Debian: apt-get install postgresql-15-postgis-3."
 }
 
 # --- Azurite
@@ -187,10 +200,14 @@ setup_azurite() {
     fi
 }
 
-setup_python
+needs_no_postgres() { [ -n "${GEO_ASSETS_DATABASE_URL:-}" ]; } # the user has a server
+
+setup_venv
 if [ "${1:-}" = --with-azurite ]; then
-    setup_postgres
+    setup_packages_and_postgres has_postgres
     setup_azurite
-elif [ -z "${GEO_ASSETS_DATABASE_URL:-}" ]; then # else the user has a server
-    setup_postgres
+elif needs_no_postgres; then
+    setup_packages_and_postgres needs_no_postgres
+else
+    setup_packages_and_postgres has_postgres
 fi

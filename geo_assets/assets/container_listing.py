@@ -5,7 +5,7 @@ from collections import Counter
 from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import LISTING
+from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.core.listing import SourceListing
@@ -19,7 +19,9 @@ from geo_assets.sources import Source
     partitions_def=sources_partitions,
     pool="storage",
     description="Every blob of the source with its version, listed into the ledger; what is new, changed and gone.",
-    **LISTING,
+    group_name=BRONZE,
+    kinds={"azureblobstorage", "postgres"},
+    owners=OWNERS,
 )
 def container_listing(
     context: AssetExecutionContext, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger

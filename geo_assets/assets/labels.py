@@ -1,10 +1,7 @@
-"""What the Dagster UI shows beside each asset's name: group, kinds and owners."""
+"""What the Dagster UI shows beside each asset's name, where several assets share it."""
 
-from typing import Any
+OWNERS = ["team:geospatial-data-engineering"]
 
-_OWNERS = ["team:geospatial-data-engineering"]
-
-LISTING: dict[str, Any] = {"group_name": "bronze", "kinds": {"azureblobstorage", "postgres"}, "owners": _OWNERS}
-RASTERS: dict[str, Any] = {"group_name": "bronze", "kinds": {"gdal", "postgres"}, "owners": _OWNERS}
-CATALOGUE: dict[str, Any] = {"group_name": "catalogue", "kinds": {"stac", "postgis"}, "owners": _OWNERS}
-SCHEMA: dict[str, Any] = {"group_name": "database", "kinds": {"postgres", "postgis"}, "owners": _OWNERS}
+BRONZE = "bronze"
+CATALOGUE = "catalogue"
+DATABASE = "database"

@@ -1,9 +1,11 @@
 """pgstac_schema: the database the catalogue lives in: install -> roles -> verify."""
 
+from typing import Any
+
 from dagster import In, Nothing, OpExecutionContext, graph_asset, op
 
 from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import SCHEMA
+from geo_assets.assets.labels import DATABASE, OWNERS
 from geo_assets.resources.schema import CatalogueSchema
 
 
@@ -31,7 +33,12 @@ def verify_schema(context: OpExecutionContext, catalogue_schema: CatalogueSchema
         context.add_output_metadata(dict(catalogue_schema.verify()))
 
 
-@graph_asset(description="PgSTAC and the ledger, installed, granted and verified.", **SCHEMA)
-def pgstac_schema() -> None:
+@graph_asset(
+    description="PgSTAC and the ledger, installed, granted and verified.",
+    group_name=DATABASE,
+    kinds={"postgres", "postgis"},
+    owners=OWNERS,
+)
+def pgstac_schema() -> Any:
     """install -> roles -> verify."""
     return verify_schema(grant_roles(install_schema()))

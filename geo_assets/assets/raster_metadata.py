@@ -1,10 +1,12 @@
 """raster_metadata: what the header of each raster says, read by ranges and kept in the ledger."""
 
+from typing import Any
+
 from dagster import AssetIn, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
 
 from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total
 from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import RASTERS
+from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import raster_report
 from geo_assets.errors import GeoAssetsError
@@ -64,9 +66,11 @@ def finish_raster_metadata(
     ins={"container_listing": AssetIn(dagster_type=Nothing)},
     partitions_def=sources_partitions,
     description="What each raster's header says: CRS, transform, shape, bands, tags. Never the pixels.",
-    **RASTERS,
+    group_name=BRONZE,
+    kinds={"gdal", "postgres"},
+    owners=OWNERS,
 )
-def raster_metadata(container_listing: None) -> None:
+def raster_metadata(container_listing: Any) -> Any:
     """plan -> describe each batch -> finish."""
     batches, scope = plan_raster_metadata(container_listing)
     return finish_raster_metadata(scope, batches.map(describe_batch).collect())

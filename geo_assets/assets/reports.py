@@ -12,14 +12,17 @@ from typing import Any, Self
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from geo_assets.assets.batches import BatchReport, Scope
+from geo_assets.core.footprint import footprint_wgs84
 from geo_assets.core.pictures import draw_footprints, draw_size_histogram
+from geo_assets.errors import PermanentError
+from geo_assets.models import RasterMetadata
 from geo_assets.resources.ledger import Ledger, ListingDiff, SourceStatus, StandingFailure
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.sources import Source
 
 # More would make the event-log row large; the ledger holds them all (`geo-assets status SOURCE`).
 MOST_FAILURES_SHOWN = 100
-MOST_FOOTPRINTS_DRAWN = 1000
+MOST_FOOTPRINTS_DRAWN = 500
 
 Metadata = dict[str, Any]
 
@@ -74,48 +77,64 @@ def listing_metadata(
 
 
 def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
-    """What describing the rasters of a scope came to."""
+    """What describing the rasters of a scope came to, with the map of where the source's rasters lie."""
+    rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN)
+    geometries = [geometry for raster in rasters if (geometry := _geometry_or_none(raster))]
     return {
-        **_stage_metadata(scope, done, ledger=ledger),
         "described": done.done,
+        **_stage_metadata(scope, done, ledger=ledger),
         "bytes_read": done.bytes_read,
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+        **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
     }
 
 
 def items_report(
     scope: Scope, done: BatchReport, *, source: Source, withdrawn: int, ledger: Ledger, pgstac: PgStac
 ) -> Metadata:
-    """What cataloguing a scope came to, with the map of the source's items where they changed."""
-    metadata = {
-        **_stage_metadata(scope, done, ledger=ledger),
+    """What cataloguing a scope came to, with the map of the source's items."""
+    items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN)
+    return {
         "catalogued": done.done,
         "withdrawn": withdrawn,
+        **_stage_metadata(scope, done, ledger=ledger),
         "collection": source.collection.id,
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+        **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
     }
-    if done.done or withdrawn:
-        items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN)
-        title = f"{source.name}: footprints of {len(items):,} items"
-        metadata["footprints"] = _picture(draw_footprints([item["geometry"] for item in items], title=title))
-    return metadata
 
 
 def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+    """Figures of this run, then how the whole source stands after it."""
     seconds = max(time.time() - scope.started_at, 1e-3)
     status = ledger.status(scope.source)
     return {
-        "source_blobs": status.blobs,
-        "source_catalogued": status.catalogued,
-        "source_pending": status.pending,
-        "source_quarantined": status.quarantined,
-        "blobs": scope.blobs,
-        "bytes": scope.size_bytes,
-        "batches": scope.batches,
         "failed": done.failed,
+        "blobs_in_run": scope.blobs,
+        "bytes_in_run": scope.size_bytes,
+        "batches": scope.batches,
         "seconds": round(seconds, 3),
         "blobs_per_second": round((done.done + done.failed) / seconds, 1),
+        "blobs_in_source": status.blobs,
+        "catalogued_in_source": status.catalogued,
+        "pending_in_source": status.pending,
+        "quarantined_in_source": status.quarantined,
     }
+
+
+def _geometry_or_none(raster: RasterMetadata) -> dict[str, Any] | None:
+    """The footprint where the raster has one: without, its item will be refused with the reason."""
+    try:
+        return footprint_wgs84(raster).geometry
+    except PermanentError:
+        return None
+
+
+def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Metadata:
+    if not geometries:
+        return {}
+    latest = "the latest " if len(geometries) == MOST_FOOTPRINTS_DRAWN else ""
+    return {"footprints": _picture(draw_footprints(geometries, title=f"{latest}{len(geometries):,} {of}"))}
 
 
 def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:

@@ -3,7 +3,7 @@
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, asset
 
 from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import CATALOGUE
+from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.core.collection import build_collection
 from geo_assets.resources.pgstac import CollectionExtent, PgStac
@@ -15,7 +15,9 @@ from geo_assets.sources import Source
     partitions_def=sources_partitions,
     pool="pgstac",
     description="The STAC collection the source's items belong to, as its owner states it in sources.yaml.",
-    **CATALOGUE,
+    group_name=CATALOGUE,
+    kinds={"stac", "postgis"},
+    owners=OWNERS,
 )
 def stac_collections(
     context: AssetExecutionContext, sources_file: SourcesFile, pgstac: PgStac
@@ -29,7 +31,7 @@ def stac_collections(
         metadata={
             "collection": source.collection.id,
             "items": extent.items,
-            "bbox": MetadataValue.json(extent.bbox),
+            "bbox": MetadataValue.json(extent.bbox or ()),
             "interval": MetadataValue.json([moment.isoformat() for moment in extent.interval or ()]),
         }
     )

@@ -7,7 +7,7 @@ from dagster import AssetIn, DynamicOut, In, Nothing, OpExecutionContext, Out, g
 
 from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total
 from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import CATALOGUE
+from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.stac_collections import refresh_collection
@@ -103,9 +103,11 @@ def finish_stac_items(
     },
     partitions_def=sources_partitions,
     description="One truthful STAC item for each raster, loaded into PgSTAC and read back.",
-    **CATALOGUE,
+    group_name=CATALOGUE,
+    kinds={"stac", "postgis"},
+    owners=OWNERS,
 )
-def stac_items(raster_metadata: None, stac_collections: None) -> None:
+def stac_items(raster_metadata: Any, stac_collections: Any) -> Any:
     """plan -> catalogue each batch -> finish."""
     batches, scope = plan_stac_items(raster_metadata=raster_metadata, stac_collections=stac_collections)
     return finish_stac_items(scope, batches.map(catalogue_batch).collect())

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geo_assets.settings import Settings, project_folder
@@ -19,7 +19,7 @@ STOP_SECONDS = 30
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """The folder Dagster keeps its files in, below the state folder, with the project's dagster.yaml; DAGSTER_HOME wins."""
+    """Dagster's own folder, below the state folder, with the project's dagster.yaml in it; DAGSTER_HOME wins."""
     if "DAGSTER_HOME" in os.environ:
         return Path(os.environ["DAGSTER_HOME"])
     home = settings.state_folder / "dagster"
@@ -72,12 +72,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ask the process to stop and wait; then end what is left of its group."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

@@ -4,7 +4,6 @@ import click
 
 from geo_assets.cli.console import clear_errors, console
 from geo_assets.cli.dagster_process import prepare_dagster_home
-from geo_assets.dagster_storage import create_dagster_tables
 from geo_assets.databases import (
     CATALOGUE_DATABASE,
     DAGSTER_DATABASE,
@@ -14,7 +13,6 @@ from geo_assets.databases import (
     uses_embedded,
 )
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.settings import Settings
 
 
@@ -73,6 +71,10 @@ def destroy() -> None:
 
 def migrate_databases(settings: Settings) -> dict[str, str]:
     """Migrate the catalogue and Dagster's storage of ``settings``; the versions of the catalogue's schemas."""
+    # Imported here: Dagster, alembic and pypgstac take two seconds, and `db url` needs none of them.
+    from geo_assets.dagster_storage import create_dagster_tables
+    from geo_assets.resources.schema import CatalogueSchema
+
     schema = CatalogueSchema(database_url=catalogue_url(settings))
     versions = schema.install()
     schema.grant_roles()

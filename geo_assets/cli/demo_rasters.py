@@ -38,7 +38,7 @@ class DemoRaster:
 
 
 def _utm(west: float, north: float, pixel: float) -> Affine:
-    return from_origin(west, north, pixel, pixel)
+    return Affine(pixel, 0.0, west, 0.0, -pixel, north)
 
 
 RASTERS = (

@@ -1,21 +1,36 @@
-"""The command `geo-assets`: its groups and nothing else."""
+"""The command `geo-assets`: its subcommands by name, each imported only when it is used."""
+
+from importlib import import_module
 
 import click
 
-from geo_assets.cli.database_commands import database_group
-from geo_assets.cli.demo import demo_command
-from geo_assets.cli.source_commands import sources_command, status_command
-from geo_assets.cli.up import up_command
+# Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
+SUBCOMMANDS = {
+    "db": "geo_assets.cli.database_commands:database_group",
+    "demo": "geo_assets.cli.demo:demo_command",
+    "sources": "geo_assets.cli.source_commands:sources_command",
+    "status": "geo_assets.cli.source_commands:status_command",
+    "up": "geo_assets.cli.up:up_command",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """A group that imports a subcommand when somebody asks for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in alphabetical order."""
+        return sorted([*super().list_commands(ctx), *SUBCOMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand, imported now; None where there is none of this name."""
+        if cmd_name not in SUBCOMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = SUBCOMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="geo_assets")
 def main() -> None:
     """Keep a geospatial catalogue true: every blob has one STAC item, or one recorded reason why not."""
-
-
-main.add_command(database_group)
-main.add_command(sources_command)
-main.add_command(status_command)
-main.add_command(demo_command)
-main.add_command(up_command)

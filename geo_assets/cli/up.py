@@ -60,13 +60,15 @@ def _stopping_by_signal() -> Iterator[None]:
     def leave(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    # SIGINT too: a shell starts a background job with SIGINT ignored, and Python would leave it so.
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     except KeyboardInterrupt:
         console.print("Stopped.")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _free_port(wanted: int) -> int:

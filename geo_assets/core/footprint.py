@@ -7,7 +7,7 @@ The antimeridian package is not used to split: it makes the bbox of a raster fro
 0..0, and by default cuts flat edges along great circles. Here the outline is unwrapped first: splitting is a cut.
 """
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,12 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geo_assets.core.horizontal_crs import Array, HorizontalCrs, horizontal_crs
-from geo_assets.core.unwrap import fold, outline_polygons
+from geo_assets.core.unwrap import Bbox, fold, outline_polygons
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import RasterMetadata
 
 FEWEST_POINTS, MOST_POINTS = 8, 1024
 CHORD_TOLERANCE = 1e-4
-DECIMALS = 7
 _INTERIOR_SAMPLES = 7
 
 
@@ -35,7 +34,7 @@ class Footprint:
     """
 
     geometry: dict[str, Any]
-    bbox: tuple[float, float, float, float]
+    bbox: Bbox
     source: str
 
 
@@ -76,7 +75,7 @@ def footprint_wgs84(metadata: RasterMetadata) -> Footprint:
     longitude, latitude, points = _outline(grid)
     geometry, bbox = _placed(grid, longitude, latitude)
     return Footprint(
-        geometry=shapely.geometry.mapping(geometry),
+        geometry=json.loads(shapely.to_geojson(geometry)),
         bbox=bbox,
         source=f"raster edges, {points} points per edge, reprojected from {grid.crs.name}",
     )
@@ -157,14 +156,13 @@ def _steps(longitude: Array) -> Array:
     return 180.0 - (180.0 - (np.roll(longitude, -1) - longitude)) % 360.0
 
 
-def _placed(grid: _Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometry, tuple[float, float, float, float]]:
+def _placed(grid: _Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometry, Bbox]:
     """The first reading of the outline that contains the raster's own pixels: over which pole, if any, is open."""
     samples = _interior(grid)
     for polygon in outline_polygons(longitude, latitude):
         folded, bbox = fold(polygon)
-        if folded.is_empty or not np.all(shapely.intersects(folded, samples)):
-            continue
-        return _rounded(folded), bbox
+        if not folded.is_empty and np.all(shapely.intersects(folded, samples)):
+            return folded, bbox
     raise NoFootprint(f"Reprojected from {grid.crs.name}, the raster's outline does not enclose its own pixels.")
 
 
@@ -175,17 +173,3 @@ def _interior(grid: _Grid) -> Any:
     longitude, latitude = grid.to_wgs84(column.ravel(), row.ravel())
     known = np.isfinite(longitude) & np.isfinite(latitude)
     return shapely.points((longitude[known] + 180.0) % 360.0 - 180.0, latitude[known])
-
-
-def _candidates(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
-    for decimals in (DECIMALS, 12):
-        yield shapely.transform(geometry, lambda xy, n=decimals: np.round(xy, n))
-    yield geometry
-
-
-def _rounded(geometry: BaseGeometry) -> BaseGeometry:
-    """Rounded to 7 decimals; finer only where the raster is so small that this would break it."""
-    for each in _candidates(geometry):
-        if each.is_valid and each.area > 0.999 * geometry.area > 0:
-            return shapely.orient_polygons(each)
-    raise NoFootprint("The raster's outline is too small to be drawn in degrees.")

@@ -16,7 +16,7 @@ from pyproj.exceptions import CRSError, ProjError
 
 from geo_assets.errors import NoFootprint
 
-pyproj.network.set_network_enabled(active=False)
+pyproj.network.set_network_enabled(active=False)  # type: ignore[attr-defined]  # public, but not re-exported
 
 Array = npt.NDArray[np.float64]
 

@@ -52,9 +52,14 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
         "geometry": footprint.geometry,
         "bbox": list(footprint.bbox),
         "properties": properties,
-        "links": [],
+        "links": [_collection_link(source.collection.id)],
         "assets": {"data": asset},
     }
+
+
+def _collection_link(collection_id: str) -> dict[str, str]:
+    """STAC demands this link of an item with a collection; relative to where every STAC API serves its items."""
+    return {"rel": "collection", "href": f"../../{collection_id}", "type": "application/json"}
 
 
 def rfc3339(instant: datetime) -> str:

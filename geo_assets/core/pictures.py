@@ -15,7 +15,7 @@ from shapely.ops import unary_union
 
 _FOOTPRINT = "#d1495b"
 _BAR = "#30638e"
-# A view narrower than this many degrees gets a globe that shows where it is.
+# A view narrower than this many degrees gets a small map of the world that shows where it is.
 _LOCATOR_BELOW_DEGREES = 120.0
 _SMALLEST_VIEW_DEGREES = 0.02
 
@@ -41,7 +41,7 @@ def draw_footprints(geometries: Sequence[dict[str, Any]], *, title: str) -> byte
     _mark_small(axes, shapes, view_width=east - west)
     axes.set_title(title, fontsize=11)
     if east - west < _LOCATOR_BELOW_DEGREES:
-        _draw_locator(figure, ccrs, (west + east) / 2, (south + north) / 2)
+        _draw_locator(figure, plate, (west, south, east, north))
     return _png(figure)
 
 
@@ -86,12 +86,13 @@ def _size(geometry: BaseGeometry) -> tuple[float, float]:
     return east - west, north - south
 
 
-def _draw_locator(figure: Figure, ccrs: Any, longitude: float, latitude: float) -> None:
-    globe = figure.add_axes((0.82, 0.66, 0.17, 0.3), projection=ccrs.Orthographic(longitude, latitude))  # type: ignore[call-overload]
-    globe.set_global()
-    globe.stock_img()
-    globe.gridlines(linewidth=0.3, color="black", alpha=0.4)
-    globe.scatter([longitude], [latitude], transform=ccrs.PlateCarree(), s=30, color=_FOOTPRINT, edgecolor="white")
+def _draw_locator(figure: Figure, plate: Any, view: tuple[float, float, float, float]) -> None:
+    """A small map of the world with the view marked on it."""
+    west, south, east, north = view
+    world: Any = figure.add_axes((0.76, 0.74, 0.23, 0.23), projection=plate)
+    world.set_global()
+    world.stock_img()
+    world.plot([(west + east) / 2], [(south + north) / 2], "s", markersize=6, color=_FOOTPRINT, markeredgecolor="white")
 
 
 def _bytes_label(size_bytes: int) -> str:

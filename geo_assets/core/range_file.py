@@ -5,6 +5,7 @@ Here: caching and the byte budget. Not here: how a range is fetched; the caller 
 
 import io
 from collections.abc import Callable
+from typing import BinaryIO
 
 from geo_assets.errors import GeoAssetsError, TooLarge
 
@@ -15,7 +16,7 @@ ReadRange = Callable[[int, int], bytes]
 """(offset, length) -> the bytes there, fewer only at the end of the blob."""
 
 
-class RangeFile(io.RawIOBase):
+class RangeFile(io.RawIOBase, BinaryIO):
     """A read-only file over ``read_range``, in cached blocks of 64 KiB.
 
     Reading more than ``budget_bytes`` raises TooLarge; what ``read_range`` raises comes out unchanged.
@@ -45,27 +46,21 @@ class RangeFile(io.RawIOBase):
         """The current offset in bytes."""
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move to an offset in bytes; past the end is allowed, as in any file."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Up to ``size`` bytes from the current offset; empty at the end."""
-        wanted = self._size if size is None or size < 0 else size
+        wanted = self._size if size < 0 else size
         end = min(self._position + wanted, self._size)
         if self._position >= end:
             return b""
         data = self._bytes(self._position, end)
         self._position += len(data)
         return data
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill ``buffer`` from the current offset; the number of bytes."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
     def _bytes(self, start: int, end: int) -> bytes:
         first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES

@@ -6,6 +6,7 @@ place where GDAL's errors become ours, and the facts of the header. Not here: wh
 """
 
 import math
+import re
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 import pyproj
 import rasterio
+from rasterio._err import CPLE_BaseError  # some of its methods let these out as they are
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.core.guarded_file import GuardedFile
@@ -83,9 +85,11 @@ def _gdal_errors_translated(guard: GuardedFile) -> Iterator[None]:
         yield
     except GeoAssetsError:
         raise
-    except (RasterioError, CRSError, ValueError, OSError) as error:
+    except Exception as error:
         guard.raise_error()
-        raise Corrupt(f"GDAL cannot read it: {_gdal_message(error)}") from error
+        if isinstance(error, RasterioError | CPLE_BaseError | CRSError | UnicodeDecodeError):
+            raise Corrupt(f"GDAL cannot read it: {_gdal_message(error)}") from error
+        raise
 
 
 def _gdal_message(error: BaseException) -> str:
@@ -108,20 +112,26 @@ def _open(guard: GuardedFile) -> Iterator[Any]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(path, driver="GTiff", sharing=False, opener=opener)
     with dataset:
+        _check_self_contained(dataset)
         yield dataset
+
+
+def _check_self_contained(dataset: Any) -> None:
+    """GDAL follows this tag to any file of this machine as soon as somebody asks for an overview."""
+    if target := dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
+        raise UnsupportedFormat(
+            f"Its overviews are said to lie in another file, {clean_text(target)!r}, which is never opened."
+        )
 
 
 def _metadata(dataset: Any, structure: TiffStructure, bytes_read: Callable[[], int]) -> RasterMetadata:
     tags = read_tags(dataset)
-    if target := tags.get("OVERVIEWS", {}).get("OVERVIEW_FILE"):
-        # GDAL follows this name to any file of this machine as soon as somebody asks for an overview.
-        raise UnsupportedFormat(f"Its overviews are said to lie in another file, {target!r}, which is never opened.")
     image = tags.get("IMAGE_STRUCTURE", {})
     code, wkt2 = _crs(dataset)
     return RasterMetadata(
         driver=dataset.driver,
         shape=(dataset.height, dataset.width),
-        bands=_bands(dataset),
+        bands=_bands(dataset, structure),
         crs_code=code,
         crs_wkt2=wkt2,
         transform=_transform(dataset),
@@ -161,7 +171,7 @@ def _crs_code(wkt2: str) -> str | None:
     return ":".join(authority) if authority else None
 
 
-def _bands(dataset: Any) -> tuple[BandMetadata, ...]:
+def _bands(dataset: Any, structure: TiffStructure) -> tuple[BandMetadata, ...]:
     columns = zip(
         dataset.dtypes,
         dataset.nodatavals,
@@ -175,7 +185,7 @@ def _bands(dataset: Any) -> tuple[BandMetadata, ...]:
     return tuple(
         BandMetadata(
             data_type=_DATA_TYPES.get(data_type, data_type),
-            nodata=_nodata(nodata, data_type),
+            nodata=_nodata(nodata, data_type, structure.main.nodata_text),
             name=clean_text(description or "") or None,
             color_interpretation=color.name,
             unit=clean_text(unit or "") or None,
@@ -186,9 +196,11 @@ def _bands(dataset: Any) -> tuple[BandMetadata, ...]:
     )
 
 
-def _nodata(value: float | None, data_type: str) -> Nodata | None:
+def _nodata(value: float | None, data_type: str, text: str) -> Nodata | None:
     if value is None:
         return None
+    if data_type in ("int64", "uint64") and re.fullmatch(r"[+-]?\d+", text):
+        return int(text)  # GDAL hands it on as a double, which has no room for 64 bits
     if not math.isfinite(value):
         return _spelled(value)
     return int(value) if "int" in data_type and float(value).is_integer() else float(value)

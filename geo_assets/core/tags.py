@@ -22,7 +22,10 @@ def clean_text(value: str) -> str:
 
 
 def read_tags(dataset: Any) -> dict[str, dict[str, str]]:
-    """The dataset's metadata by domain, "" being the default one."""
+    """The dataset's metadata by domain, "" being the default one.
+
+    A value that is not UTF-8 is left out, as rasterio leaves it out.
+    """
     tags = {}
     for domain in ("", *dataset.tag_namespaces()):
         if domain in _MADE_UP_BY_GDAL:

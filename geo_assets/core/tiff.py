@@ -19,6 +19,7 @@ MAX_DIRECTORIES = 64
 MAX_ENTRIES = 4096
 MAX_TAG_BYTES = 16 * 1024 * 1024
 MAX_BLOCKS_CHECKED = 2048
+_LONGEST_NUMBER = 64
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
@@ -26,12 +27,16 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_DIRECTORIES = 322, 323, 324, 325, 330
+_GDAL_NODATA = 42113
 _BLOCK_TAGS = frozenset({_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS})
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One image of a TIFF: ``blocks`` are (offset, bytes) of its first and last blocks, in bytes of the file."""
+    """One image of a TIFF.
+
+    ``blocks`` are (offset, size) in bytes of its first and last blocks; ``nodata_text`` is GDAL's nodata tag.
+    """
 
     offset: int
     subfile_type: int
@@ -45,6 +50,7 @@ class Directory:
     block_width: int
     block_height: int
     blocks: tuple[tuple[int, int], ...]
+    nodata_text: str
 
     @property
     def is_overview(self) -> bool:
@@ -219,7 +225,14 @@ def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Dire
         block_width=number(_TILE_WIDTH, width),
         block_height=number(_TILE_HEIGHT, 0) if tiled else min(number(_ROWS_PER_STRIP, height), height),
         blocks=_blocks(reader, entries),
+        nodata_text=_text(reader, entries.get(_GDAL_NODATA)),
     )
+
+
+def _text(reader: _Reader, entry: _Entry | None) -> str:
+    if entry is None or entry.size_bytes > _LONGEST_NUMBER:
+        return ""
+    return reader.bytes_at(entry.payload_offset, entry.size_bytes).decode("ascii", "ignore").strip("\0 ")
 
 
 def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int], ...]:

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import shapely
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from geo_assets.core.horizontal_crs import Array
+
+Bbox = tuple[float, float, float, float]
+
+DECIMALS = (7, 10, 13)
 
 _AT_POLE = 90.0 - 1e-9
 _SLIVER = 1e-9
@@ -26,8 +30,12 @@ def outline_polygons(longitude: Array, latitude: Array) -> Iterator[BaseGeometry
     longitude, latitude = _with_both_sides_of_poles(longitude, latitude)
     steps = 180.0 - (180.0 - (np.roll(longitude, -1) - longitude)) % 360.0
     through_pole = (np.abs(np.abs(steps) - 180.0) < 1e-6) & (np.abs(latitude) > _AT_POLE)
-    for sign in (1.0, -1.0) if np.any(through_pole) else (1.0,):
-        yield from _polygons(longitude, latitude, np.where(through_pole, sign * steps, steps))
+    if not np.any(through_pole):
+        yield from _polygons(longitude, latitude, steps, most_turns=1)
+        return
+    for sign in (1.0, -1.0):
+        # A pole on the edge is not inside: the right reading goes round the globe and back.
+        yield from _polygons(longitude, latitude, np.where(through_pole, sign * steps, steps), most_turns=0)
 
 
 def _with_both_sides_of_poles(longitude: Array, latitude: Array) -> tuple[Array, Array]:
@@ -42,50 +50,73 @@ def _with_both_sides_of_poles(longitude: Array, latitude: Array) -> tuple[Array,
     return doubled, np.repeat(latitude, copies)
 
 
-def _polygons(longitude: Array, latitude: Array, steps: Array) -> Iterator[BaseGeometry]:
-    unwrapped = longitude[0] + np.concatenate([[0.0], np.cumsum(steps)])
-    turns = round((unwrapped[-1] - unwrapped[0]) / 360.0)
+def _polygons(longitude: Array, latitude: Array, steps: Array, *, most_turns: int) -> Iterator[BaseGeometry]:
+    turns = round(float(np.sum(steps)) / 360.0)
     if turns == 0:
-        yield _valid(np.column_stack([unwrapped[:-1], latitude]))
-    elif abs(turns) == 1:
-        ring = np.column_stack([unwrapped, np.append(latitude, latitude[0])])
+        yield _simple(longitude[0] + np.cumsum(steps) - steps, latitude)
+    elif abs(turns) <= most_turns:
         for pole in (90.0, -90.0):
-            yield _valid(np.vstack([ring, [(unwrapped[-1], pole), (unwrapped[0], pole)]]))
+            yield _closed_over(pole, longitude, latitude, steps)
 
 
-def _valid(ring: Array) -> BaseGeometry:
+def _closed_over(pole: float, longitude: Array, latitude: Array, steps: Array) -> BaseGeometry:
+    """Close the ring along the meridian of its point nearest the pole: any other might cross the ring again."""
+    nearest = int(np.argmin(np.abs(pole - latitude)))
+    longitude, latitude, steps = (np.roll(each, -nearest) for each in (longitude, latitude, steps))
+    unwrapped = longitude[0] + np.concatenate([[0.0], np.cumsum(steps)])
+    return _simple(
+        np.append(unwrapped, [unwrapped[-1], unwrapped[0]]),
+        np.append(latitude, [latitude[0], pole, pole]),
+    )
+
+
+def _simple(longitude: Array, latitude: Array) -> BaseGeometry:
+    """The polygon of a ring, empty where the ring crosses itself: then it is no outline of anything."""
     # A straight edge needs no points between its corners; they were needed to unwrap.
-    return shapely.make_valid(Polygon(ring).simplify(1e-9))
+    polygon = Polygon(np.column_stack([longitude, latitude])).simplify(1e-9)
+    return polygon if polygon.is_valid else Polygon()
 
 
-def fold(geometry: BaseGeometry) -> tuple[MultiPolygon | Polygon, tuple[float, float, float, float]]:
-    """Bring a polygon of any longitudes into -180..180, cut at the antimeridian; and its RFC 7946 bbox."""
-    west, south, east, north = geometry.bounds
+def fold(geometry: BaseGeometry) -> tuple[BaseGeometry, Bbox]:
+    """Bring a polygon of any longitudes into -180..180, cut at the antimeridian; and its RFC 7946 bbox.
+
+    Both are rounded to 7 decimals, finer only where that would break the shape of something so small;
+    the geometry is empty where no rounding keeps it.
+    """
+    if geometry.is_empty:
+        return Polygon(), (math.nan,) * 4
+    pieces, turns = _pieces(geometry)
+    area = shapely.union_all(pieces).area
+    for decimals in DECIMALS:
+        # Joined on the grid of the rounding: two pieces that meet at a meridian then meet exactly.
+        joined = shapely.union_all(pieces, grid_size=10.0**-decimals)
+        rounded = shapely.transform(joined, lambda xy, decimals=decimals: np.round(xy, decimals))
+        if rounded.is_valid and rounded.area > 0.999 * area > 0:
+            west, south, east, north = (round(value, decimals) for value in _bbox(geometry.bounds, turns))
+            return shapely.orient_polygons(rounded), (west, south, east, north)
+    return Polygon(), (math.nan,) * 4
+
+
+def _pieces(geometry: BaseGeometry) -> tuple[list[Polygon], list[int]]:
+    """The parts between -180 and 180 of each turn round the globe, brought there; and those turns."""
+    west, _, east, _ = geometry.bounds
     pieces: list[Polygon] = []
-    turns_used: list[int] = []
+    turns: list[int] = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
         middle = 360.0 * turn
         cut = shapely.intersection(geometry, shapely.box(middle - 180.0, -90.0, middle + 180.0, 90.0))
         parts = [part for part in _parts(cut) if part.area > _SLIVER * geometry.area]
-        pieces += [shapely.transform(part, lambda xy, m=middle: xy - (m, 0.0)) for part in parts]
-        turns_used += [turn] if parts else []
-    folded = shapely.union_all(pieces)
-    polygons = _parts(folded)
-    whole = polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
-    return whole, _bbox((west, south, east, north), turns_used)
+        pieces += [shapely.transform(part, lambda xy, middle=middle: xy - (middle, 0.0)) for part in parts]
+        turns += [turn] if parts else []
+    return pieces, turns
 
 
 def _parts(geometry: BaseGeometry) -> list[Polygon]:
     return [part for part in shapely.get_parts(shapely.get_parts(geometry)) if part.geom_type == "Polygon"]
 
 
-def _bbox(unwrapped: tuple[float, float, float, float], turns: list[int]) -> tuple[float, float, float, float]:
+def _bbox(unwrapped: Bbox, turns: list[int]) -> Bbox:
     west, south, east, north = unwrapped
-    if not turns:
-        return (math.nan,) * 4
     if east - west >= 360.0 - 1e-9:
-        west, east = -180.0, 180.0
-    else:
-        west = max(-180.0, west - 360.0 * turns[0])
-        east = min(180.0, east - 360.0 * turns[-1])
-    return (round(west, 7), round(south, 7), round(east, 7), round(north, 7))
+        return -180.0, south, 180.0, north
+    return max(-180.0, west - 360.0 * turns[0]), south, min(180.0, east - 360.0 * turns[-1]), north

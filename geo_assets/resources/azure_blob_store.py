@@ -5,6 +5,7 @@ Here: listing and conditional ranged reads with retries, and the translation of 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import stamina
 from azure.core import MatchConditions
@@ -29,7 +30,7 @@ from geo_assets.models import BlobRef
 
 PAGE_SIZE = 5000
 # The SDK's own retries wait 15 s and more; ours are short, and Dagster's next run is the long one.
-_NO_SDK_RETRY = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 30}
+_NO_SDK_RETRY: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 30}
 _ATTEMPTS = 4
 
 
@@ -52,7 +53,7 @@ class AzureBlobStore:
         """``length`` bytes at ``offset`` under If-Match, so that they are of the version that was listed."""
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
             with attempt, _azure_errors(blob.name):
-                return self._container.download_blob(
+                content: bytes = self._container.download_blob(
                     blob.name,
                     offset=offset,
                     length=length,
@@ -61,6 +62,7 @@ class AzureBlobStore:
                     max_concurrency=1,
                     **_NO_SDK_RETRY,
                 ).readall()
+                return content
         raise AssertionError("unreachable: stamina raises or returns")
 
     def href(self, name: str) -> str:

@@ -27,7 +27,8 @@ Connection = psycopg.Connection[DictRow]
 @cache
 def read_sql(name: str) -> LiteralString:
     """The statement in `sql/<name>.sql`."""
-    return cast(LiteralString, (SQL_FOLDER / f"{name}.sql").read_text("utf-8"))
+    statement: Any = (SQL_FOLDER / f"{name}.sql").read_text("utf-8")
+    return cast(LiteralString, statement)
 
 
 @contextmanager

@@ -252,6 +252,11 @@ class Ledger(DatabaseResource):
             (BlobRef(**row), _METADATA.validate_python(metadata)) for row in rows for metadata in [row.pop("metadata")]
         ]
 
+    def described(self, source: str, *, most: int) -> list[RasterMetadata]:
+        """The metadata of up to ``most`` rasters of ``source``, the latest described first."""
+        rows = self.rows("select_described", source=source, most=most)
+        return [_METADATA.validate_python(row["metadata"]) for row in rows]
+
     def record_described(
         self, source: str, described: Sequence[tuple[BlobRef, RasterMetadata]], *, run_id: str | None
     ) -> None:

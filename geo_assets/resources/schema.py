@@ -100,7 +100,7 @@ def _create_role(connection: Connection, role: str) -> None:
 
 
 def _grant(connection: Connection, statement: str, *names: str) -> None:
-    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))  # type: ignore[arg-type]
+    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))
 
 
 def _may(connection: Connection, role: str, table: str, privilege: str) -> bool:

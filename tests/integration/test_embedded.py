@@ -8,9 +8,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -148,14 +148,9 @@ def test_a_pid_file_with_the_number_of_another_process_does_not_stop_the_start(c
 
 
 def test_two_starters_at_once_start_one_server(cluster: EmbeddedPostgres) -> None:
-    outcomes: list[bool] = []
     clusters = [EmbeddedPostgres(cluster.state_folder, durable=False) for _ in range(2)]
-    threads = [threading.Thread(target=lambda c=each: outcomes.append(c.start())) for each in clusters]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == [False, True]
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(EmbeddedPostgres.start, clusters)) == [False, True]
 
 
 def test_two_processes_at_once_start_one_server(cluster: EmbeddedPostgres) -> None:
@@ -192,7 +187,7 @@ def test_data_of_a_version_that_is_gone_say_so(cluster: EmbeddedPostgres) -> Non
     cluster.start()
     cluster.stop()
     (cluster.state_folder / "postgres/data/PG_VERSION").write_text("9\n")
-    with pytest.raises(DatabaseUnavailable, match="PostgreSQL 9, which is not installed.*make clean"):
+    with pytest.raises(DatabaseUnavailable, match=r"PostgreSQL 9, which is not installed.*make clean"):
         cluster.start()
 
 

@@ -32,7 +32,7 @@ def test_the_example_names_no_variable_that_is_not_read() -> None:
 def test_the_example_as_it_is_changes_no_setting(tmp_path: Path) -> None:
     example = tmp_path / ".env"
     example.write_text((PROJECT / ".env.example").read_text())
-    assert Settings(_env_file=example) == Settings(_env_file=None)  # type: ignore[call-arg]
+    assert Settings(_env_file=example) == Settings(_env_file=None)
 
 
 def test_azurite_is_pinned_to_one_version() -> None:

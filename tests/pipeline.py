@@ -1,0 +1,110 @@
+"""The whole pipeline for tests: a source, a database of its own, and jobs run in this process.
+
+Here: what integration and fault tests share. Not here: services (`tests.services`) and fixtures.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+from dagster import DagsterInstance, ExecuteInProcessResult
+
+from geo_assets.definitions import build_definitions
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
+from geo_assets.resources.pgstac import PgStac
+from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.resources.sources_file import SourcesFile
+
+SOURCE = "rasters"
+
+
+@dataclass
+class Pipeline:
+    """geo_assets on one database and one sources.yaml, with a Dagster instance of its own."""
+
+    database_url: str
+    sources_path: Path
+    instance: DagsterInstance
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of this pipeline."""
+        return Ledger(database_url=self.database_url)
+
+    @property
+    def pgstac(self) -> PgStac:
+        """The catalogue of this pipeline."""
+        return PgStac(database_url=self.database_url)
+
+    def resources(self) -> dict[str, Any]:
+        """The resources of the definitions, on this pipeline's parts."""
+        return {
+            "sources_file": SourcesFile(path=str(self.sources_path)),
+            "blob_stores": BlobStores(),
+            "ledger": self.ledger,
+            "pgstac": self.pgstac,
+            "catalogue_schema": CatalogueSchema(database_url=self.database_url),
+            **self.overrides,
+        }
+
+    def declare(self, url: str, *, name: str = SOURCE, **keys: Any) -> None:
+        """Write (or rewrite) one source into sources.yaml; by default every blob has a fixed date."""
+        document = yaml.safe_load(self.sources_path.read_text()) if self.sources_path.exists() else {"sources": {}}
+        document["sources"][name] = {
+            "url": url,
+            "collection": {"id": name, "description": f"Test rasters of {name}"},
+            "datetime": [{"fixed": "2020-01-01T00:00:00Z"}],
+            **keys,
+        }
+        self.sources_path.write_text(yaml.safe_dump(document))
+
+    def run(self, job: str = "ingest_rasters", *, source: str = SOURCE, **options: Any) -> ExecuteInProcessResult:
+        """Run a job for one source in this process."""
+        definitions = build_definitions(self.resources())
+        return definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags={"dagster/partition": source}, raise_on_error=False, **options
+        )
+
+    def status(self, source: str = SOURCE) -> SourceStatus:
+        """The counts of one source."""
+        return self.ledger.status(source)
+
+    def failures(self, source: str = SOURCE) -> dict[str, StandingFailure]:
+        """The reasons that stand, by blob name."""
+        return {failure.name: failure for failure in self.ledger.failures(source)}
+
+    def items(self, source: str = SOURCE) -> dict[str, dict[str, Any]]:
+        """The items of one source by the blob they describe."""
+        items = self.pgstac.items_of(source, most=100_000)
+        return {item["properties"]["geo_assets:blob"]: item for item in items}
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement, for what no method shows."""
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+
+    def check_promise(self, source: str = SOURCE) -> None:
+        """Every live blob has exactly one item or one reason, and every item a live blob."""
+        status = self.status(source)
+        assert status.blobs == status.catalogued + status.quarantined, status
+        items = self.items(source)
+        assert len(items) == status.catalogued
+        live = {name for (name,) in self.query("SELECT name FROM ledger.blob WHERE deleted_at IS NULL")}
+        quarantined = {name for name, failure in self.failures(source).items() if failure.permanent}
+        assert set(items).isdisjoint(quarantined)
+        assert set(items) <= live
+        duplicates = self.query("SELECT collection, id FROM pgstac.items GROUP BY 1, 2 HAVING count(*) > 1")
+        assert duplicates == []
+
+
+@contextmanager
+def open_pipeline(database_url: str, folder: Path) -> Iterator[Pipeline]:
+    """A pipeline on a migrated database, with an ephemeral Dagster instance."""
+    with DagsterInstance.ephemeral() as instance:
+        yield Pipeline(database_url, folder / "sources.yaml", instance)

@@ -1,0 +1,235 @@
+"""Outlines against known truths, and a property: a valid, counter-clockwise, in-range geometry or a typed error."""
+
+import math
+from typing import Any
+
+import antimeridian
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.transform import Affine
+from shapely.geometry import shape
+
+from geo_assets.core.footprint import CHORD_TOLERANCE, Footprint, footprint_wgs84
+from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
+from tests.unit.core.rasters import metadata
+
+Bounds = tuple[float, float, float, float]
+
+
+def over(crs: str, bounds: Bounds, size: tuple[int, int] = (100, 100)) -> Footprint:
+    rows, columns = size
+    west, south, east, north = bounds
+    transform = Affine((east - west) / columns, 0, west, 0, (south - north) / rows, north)
+    return footprint_wgs84(metadata(crs, transform, size))
+
+
+def check_geojson(footprint: Footprint) -> Any:
+    geometry = shape(footprint.geometry)
+    assert geometry.is_valid
+    assert geometry.area > 0
+    assert all(polygon.exterior.is_ccw for polygon in shapely.get_parts(geometry))
+    west, south, east, north = geometry.bounds
+    assert -180 <= west <= east <= 180
+    assert -90 <= south <= north <= 90
+    return geometry
+
+
+def iou(one: Any, other: Any) -> float:
+    return float(one.intersection(other).area / one.union(other).area)
+
+
+def test_a_geographic_raster_is_its_four_corners() -> None:
+    footprint = over("EPSG:4326", (10, 40, 20, 50))
+    assert footprint.bbox == (10, 40, 20, 50)
+    assert check_geojson(footprint).equals(shapely.box(10, 40, 20, 50))
+    assert len(footprint.geometry["coordinates"][0]) == 5
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [(-180, -90, 180, 90), (0, -90, 360, 90), (-180.25, -90.25, 179.75, 90.25), (-180, -90, 180.5, 90)],
+    ids=["-180..180", "0..360", "pixel-is-point", "one column twice"],
+)
+def test_a_world_wide_raster_is_the_world(bounds: Bounds) -> None:
+    footprint = over("EPSG:4326", bounds, (361, 720))
+    assert footprint.bbox == (-180, -90, 180, 90)
+    assert check_geojson(footprint).equals(shapely.box(-180, -90, 180, 90))
+
+
+def test_longitudes_to_360_are_brought_back() -> None:
+    assert over("EPSG:4326", (200, -10, 220, 10)).bbox == (-160, -10, -140, 10)
+
+
+def test_a_raster_over_the_antimeridian_is_split_and_its_bbox_runs_from_west_to_east() -> None:
+    footprint = over("EPSG:4326", (170, -10, 190, 10))
+    assert footprint.bbox == (170, -10, -170, 10)
+    truth = shapely.union_all([shapely.box(170, -10, 180, 10), shapely.box(-180, -10, -170, 10)])
+    assert check_geojson(footprint).equals(truth)
+    assert list(footprint.bbox) == antimeridian.bbox(footprint.geometry)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32660", "EPSG:32601"])
+def test_a_utm_raster_over_the_antimeridian_agrees_with_the_antimeridian_package(crs: str) -> None:
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(180, 60)
+    bounds = (x - 50_000, y - 50_000, x + 50_000, y + 50_000)
+    footprint = over(crs, bounds)
+    edge = shapely.segmentize(shapely.box(*bounds), 1000)
+    back = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    ring = shapely.transform(edge, lambda xy: np.column_stack(back.transform(xy[:, 0], xy[:, 1])))
+    truth = antimeridian.fix_polygon(ring, fix_winding=True)
+    assert footprint.bbox[0] > 170 > -170 > footprint.bbox[2]
+    assert iou(check_geojson(footprint), truth) > 0.9999
+
+
+def test_web_mercator_past_its_edge_is_over_the_antimeridian() -> None:
+    assert over("EPSG:3857", (19_000_000, -1e6, 21_000_000, 1e6)).bbox[0] > 170
+
+
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3031", -90), ("EPSG:3413", 90)])
+def test_a_raster_round_a_pole_reaches_it_at_every_longitude(crs: str, pole: int) -> None:
+    footprint = over(crs, (-2e6, -1e6, 1e6, 3e6))
+    geometry = check_geojson(footprint)
+    assert footprint.bbox[0] == -180
+    assert footprint.bbox[2] == 180
+    assert pole in footprint.bbox
+    assert geometry.intersects(shapely.LineString([(-180, pole * 0.99), (180, pole * 0.99)]))
+    assert geometry.covers(shapely.points(np.arange(-179, 180), np.full(359, pole * 0.99))).all()
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, 0, 1e6, 1e6), (-1e6, 0, 0, 1e6), (-1e6, -1e6, 0, 0), (0, -1e6, 1e6, 0)],
+)
+def test_a_polar_tile_with_the_pole_at_its_corner_spans_a_quarter_of_the_longitudes(bounds: Bounds) -> None:
+    west, _, east, north = over("EPSG:3413", bounds).bbox
+    assert north == 90
+    assert (east - west) % 360 == pytest.approx(90)
+
+
+@pytest.mark.parametrize("bounds", [(-1e6, 0, 1e6, 1e6), (-1e6, -1e6, 1e6, 0), (0, -1e6, 1e6, 1e6)])
+def test_a_polar_tile_with_the_pole_on_an_edge_spans_half_of_the_longitudes(bounds: Bounds) -> None:
+    west, _, east, north = over("EPSG:3413", bounds).bbox
+    assert north == 90
+    assert (east - west) % 360 == pytest.approx(180)
+
+
+def test_a_rotated_raster_is_not_its_box() -> None:
+    turned = Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(30, -30)
+    geometry = check_geojson(footprint_wgs84(metadata("EPSG:32633", turned, (1000, 1000))))
+    assert geometry.area / shapely.box(*geometry.bounds).area == pytest.approx(
+        1 / (1 + math.sin(math.pi / 3)), rel=0.02
+    )
+
+
+def test_a_raster_with_y_up_is_the_same_place() -> None:
+    up = Affine(0.1, 0, 10, 0, 0.1, 40)
+    assert footprint_wgs84(metadata("EPSG:4326", up, (10, 10))).bbox == (10, 40, 11, 41)
+
+
+def test_a_compound_crs_counts_by_its_horizontal_part() -> None:
+    compound, flat = over("EPSG:32618+5773", (4e5, 4e6, 5e5, 4.1e6)), over("EPSG:32618", (4e5, 4e6, 5e5, 4.1e6))
+    assert compound.bbox == flat.bbox
+
+
+def test_gradians_from_paris_become_degrees_from_greenwich() -> None:
+    assert over("EPSG:4807", (0, 50, 1, 51)).bbox == pytest.approx((2.3366, 45.0, 3.2366, 45.9), abs=0.01)
+
+
+def test_a_raster_of_millimetres_keeps_its_shape() -> None:
+    check_geojson(over("EPSG:32633", (500_000, 5_000_000, 500_000.01, 5_000_000.01), (10, 10)))
+
+
+@pytest.mark.parametrize(
+    ("crs", "bounds", "words"),
+    [
+        ("+proj=geos +h=35785831 +a=6378169 +b=6356583.8", (-5.5e6, -5.5e6, 5.5e6, 5.5e6), "no longitude"),
+        ("+proj=longlat +a=3396190 +b=3376200", (0, 0, 1, 1), "not the Earth"),
+        ("+proj=longlat +a=1737400 +b=1737400", (0, 0, 1, 1), "not the Earth"),
+        ('ENGCRS["site",EDATUM["here"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]',
+         (0, 0, 1, 1), "no place on the globe"),
+        ("EPSG:4326", (0, 80, 10, 100), "past the pole"),
+        ("EPSG:4326", (0, 0, 1000, 10), "more than twice"),
+        ("+proj=sinu +R=6371007.181", (-2.0e7, 6e6, -1.9e7, 7e6), "."),
+    ],
+    ids=["geostationary", "Mars", "Moon", "engineering", "latitude", "longitude", "outside sinusoidal"],
+)  # fmt: skip
+def test_what_has_no_place_on_the_globe_is_refused(crs: str, bounds: Bounds, words: str) -> None:
+    with pytest.raises(NoFootprint, match=words):
+        over(crs, bounds)
+
+
+def test_a_raster_without_area_is_refused() -> None:
+    with pytest.raises(NoFootprint, match="no area"):
+        footprint_wgs84(metadata("EPSG:4326", Affine(0.1, 0.1, 0, 0.1, 0.1, 0)))
+
+
+def test_a_raster_without_crs_is_refused_and_its_control_points_are_named() -> None:
+    with pytest.raises(MissingCrs, match="12 ground control points and rational"):
+        footprint_wgs84(metadata(None, None, gcp_count=12, has_rpcs=True))
+
+
+def test_a_raster_without_geotransform_is_refused() -> None:
+    with pytest.raises(MissingTransform):
+        footprint_wgs84(metadata("EPSG:4326", None))
+
+
+EQUAL_AREA = ["EPSG:6933", "EPSG:3035", "EPSG:6931", "EPSG:6932"]
+CRSS = ["EPSG:4326", "EPSG:3857", "EPSG:32633", "EPSG:32760", "EPSG:3031", "EPSG:3413", "EPSG:3035", "EPSG:6933",
+        "EPSG:2154", "ESRI:54009", "+proj=sinu +R=6371007.181"]  # fmt: skip
+
+
+@st.composite
+def rasters(draw: st.DrawFn, crss: list[str]) -> tuple[str, Affine, tuple[int, int]]:
+    """(CRS, any transform that is not degenerate, (rows, columns)), from a pixel of 10 m to one of 1,000 km."""
+    crs = draw(st.sampled_from(crss))
+    across, up, unit = (190, 95, 10.0) if crs == "EPSG:4326" else (2e7, 1e7, 1e6)
+    width, height = (unit * 10 ** draw(st.floats(-5, 0)) * draw(st.sampled_from([-1, 1])) for _ in "xy")
+    transform = (
+        Affine.translation(draw(st.floats(-1, 1)) * across, draw(st.floats(-1, 1)) * up)
+        @ Affine.rotation(draw(st.floats(0, 360)))
+        @ Affine.shear(draw(st.floats(-40, 40)))
+        @ Affine.scale(width, height)
+    )
+    return crs, transform, (draw(st.integers(1, 40)), draw(st.integers(1, 40)))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raster=rasters(EQUAL_AREA))
+def test_in_an_equal_area_crs_the_outline_encloses_the_area_of_the_raster(raster: Any) -> None:
+    crs, transform, size = raster
+    try:
+        geometry = check_geojson(footprint_wgs84(metadata(crs, transform, size)))
+    except NoFootprint:
+        return
+    in_cylinder = pyproj.Transformer.from_crs("OGC:CRS84", "EPSG:6933", always_xy=True)
+    fine = shapely.segmentize(geometry, 0.5)
+    area = shapely.transform(fine, lambda xy: np.column_stack(in_cylinder.transform(xy[:, 0], xy[:, 1]))).area
+    a, b, _, d, e, _ = transform[:6]
+    around = 2 * (math.hypot(a, d) * size[1] + math.hypot(b, e) * size[0])
+    truth = abs(transform.determinant) * size[0] * size[1]
+    assert abs(area - truth) <= 0.005 * truth + CHORD_TOLERANCE * around**2
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raster=rasters(CRSS))
+def test_any_affine_gives_a_true_geometry_or_a_typed_error(raster: Any) -> None:
+    crs, transform, size = raster
+    subject = metadata(crs, transform, size)
+    try:
+        footprint = footprint_wgs84(subject)
+    except NoFootprint:
+        return
+    geometry = check_geojson(footprint)
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    a, b, c, d, e, f = transform[:6]
+    x, y = (a * columns + b * rows + c).ravel(), (d * columns + e * rows + f).ravel()
+    to_degrees = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    longitude, latitude = to_degrees.transform(x, y)
+    known = np.isfinite(longitude) & np.isfinite(latitude)
+    centres = shapely.points((np.asarray(longitude)[known] + 180) % 360 - 180, np.asarray(latitude)[known])
+    allowed = 1e-4 * geometry.length + 1e-6
+    assert np.all(shapely.distance(centres, geometry) <= allowed)

@@ -1,0 +1,128 @@
+"""Items: true, valid against the schemas without a network, and the same as the golden one."""
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pystac
+import pytest
+from rasterio.transform import Affine
+
+from geo_assets.core.collection import build_collection
+from geo_assets.core.item import COG, GEOTIFF, RASTER_EXTENSION, build_item
+from geo_assets.core.projection import PROJECTION_EXTENSION
+from geo_assets.core.raster import read_raster_metadata
+from geo_assets.errors import MissingDatetime, PermanentError
+from geo_assets.models import BandMetadata, BlobRef, RasterMetadata
+from geo_assets.sources import CollectionRule, FixedDatetime, Source
+from tests.unit.core import schemas
+from tests.unit.core.rasters import metadata, tiff_bytes
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
+UTM = Affine(30.0, 0.0, 400_000.0, 0.0, -30.0, 4_500_000.0)
+SOURCE = Source(
+    name="scenes",
+    url="az://bronze/scenes",
+    collection=CollectionRule(id="scenes", description="Scenes of a test.", license="CC0-1.0"),
+    datetime=(FixedDatetime(fixed=NOON),),
+)
+
+
+def item(
+    raster: RasterMetadata, *, name: str = "scenes/2020/a.tif", source: Source = SOURCE, md5: str | None = None
+) -> Any:
+    blob = BlobRef(name=name, etag='"0x8D"', size_bytes=1234, last_modified=NOON, md5=md5)
+    return build_item(source=source, blob=blob, metadata=raster, href=f"https://account.example/bronze/{name}")
+
+
+def test_an_item_is_the_golden_one() -> None:
+    bands = (
+        BandMetadata("float32", nodata="nan", name="red", unit="1", scale=0.5, color_interpretation="red"),
+        BandMetadata("int16", nodata=-1, name="nir", offset=2.0),
+    )
+    built = item(
+        metadata("EPSG:32618", UTM, (10, 20), bands=bands, is_cog=True), md5="d41d8cd98f00b204e9800998ecf8427e"
+    )
+    schemas.validate(built)
+    assert built == json.loads((GOLDEN / "item.json").read_text())
+
+
+def test_a_crs_without_a_code_is_given_in_full() -> None:
+    properties = item(metadata("+proj=laea +lat_0=10 +lon_0=20 +ellps=WGS84"))["properties"]
+    assert properties["proj:code"] is None
+    assert properties["proj:wkt2"].startswith("PROJCRS")
+    assert properties["proj:projjson"]["type"] == "ProjectedCRS"
+    schemas.validate(item(metadata("+proj=laea +lat_0=10 +lon_0=20 +ellps=WGS84")))
+
+
+def test_an_extension_is_listed_only_where_it_is_used() -> None:
+    plain, scaled = item(metadata()), item(metadata(bands=(BandMetadata("int16", scale=0.1),)))
+    assert PROJECTION_EXTENSION in plain["stac_extensions"]
+    assert RASTER_EXTENSION not in plain["stac_extensions"]
+    assert RASTER_EXTENSION in scaled["stac_extensions"]
+
+
+def test_only_a_cog_is_called_one() -> None:
+    assert item(metadata())["assets"]["data"]["type"] == GEOTIFF
+    assert item(metadata(is_cog=True))["assets"]["data"]["type"] == COG
+
+
+def test_bands_of_one_name_are_described_and_not_named() -> None:
+    bands = item(metadata(bands=(BandMetadata("uint8", name="x"), BandMetadata("uint8", name="x"))))["assets"]["data"][
+        "bands"
+    ]
+    assert [band.get("name") for band in bands] == [None, None]
+    assert [band["description"] for band in bands] == ["x", "x"]
+
+
+def test_nothing_is_made_up() -> None:
+    built = item(metadata())
+    assert not {"created", "updated", "gsd", "platform"} & built["properties"].keys()
+    assert "file:checksum" not in built["assets"]["data"]
+
+
+def test_without_a_date_there_is_no_item() -> None:
+    with pytest.raises(MissingDatetime):
+        item(metadata(), source=SOURCE.model_copy(update={"datetime": ()}))
+
+
+def test_an_item_over_the_antimeridian_is_valid_and_pystac_reads_it() -> None:
+    built = item(metadata("EPSG:32601", Affine(100, 0, 150_000, 0, -100, 6_700_000), (1000, 1000)))
+    schemas.validate(built)
+    assert pystac.Item.from_dict(built).to_dict(include_self_link=False)["bbox"] == built["bbox"]
+
+
+def test_every_sample_is_a_valid_item_or_has_a_typed_reason(samples: Path) -> None:
+    outcome: dict[str, Any] = {}
+    for path in sorted((samples / "rasters").glob("*.tif")):
+        try:
+            with path.open("rb") as file:
+                built = item(read_raster_metadata(file), name=f"scenes/{path.name}")
+        except PermanentError as error:
+            outcome[path.name] = error.code
+            continue
+        schemas.validate(built)
+        json.dumps(built, allow_nan=False)
+        kind = "COG" if built["assets"]["data"]["type"] == COG else "GeoTIFF"
+        outcome[path.name] = [built["id"], kind, built["properties"]["proj:code"], *built["bbox"]]
+    assert outcome == json.loads((GOLDEN / "samples.json").read_text())
+
+
+def test_a_collection_is_valid_empty_and_with_an_extent() -> None:
+    empty = build_collection(SOURCE, None, None)
+    schemas.validate(empty)
+    assert empty["extent"] == {
+        "spatial": {"bbox": [[-180, -90, 180, 90]]},
+        "temporal": {"interval": [[None, None]]},
+    }
+    full = build_collection(SOURCE, (1, 2, 3, 4), (NOON, None))
+    schemas.validate(full)
+    assert full["extent"]["spatial"]["bbox"] == [[1, 2, 3, 4]]
+    assert full["extent"]["temporal"]["interval"] == [["2020-01-01T12:00:00Z", None]]
+
+
+def test_the_real_header_of_a_generated_file_becomes_a_valid_item() -> None:
+    schemas.validate(item(read_raster_metadata(io.BytesIO(tiff_bytes(count=3, nodata=0)))))
