@@ -87,7 +87,7 @@ class Pipeline:
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a statement, for what no method shows."""
         with psycopg.connect(self.database_url) as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement).fetchall()
 
     def check_promise(self, source: str = SOURCE) -> None:
         """Every live blob has exactly one item or one reason, and every item a live blob."""
@@ -108,3 +108,8 @@ def open_pipeline(database_url: str, folder: Path) -> Iterator[Pipeline]:
     """A pipeline on a migrated database, with an ephemeral Dagster instance."""
     with DagsterInstance.ephemeral() as instance:
         yield Pipeline(database_url, folder / "sources.yaml", instance)
+
+
+def failure_text(result: ExecuteInProcessResult) -> str:
+    """What the failed steps of a run say, joined."""
+    return "\n".join(str(event.step_failure_data.error) for event in result.get_step_failure_events())

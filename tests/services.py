@@ -47,12 +47,16 @@ class Azurite:
 
 
 @contextmanager
-def running_azurite(folder: Path) -> Iterator[Azurite]:
-    """Have an Azurite with an empty memory on a free port inside the block; its log lies in ``folder``."""
+def running_azurite(folder: Path, *, port: int | None = None, persistent: bool = False) -> Iterator[Azurite]:
+    """Have an Azurite on a free port (or ``port``) inside the block; its log lies in ``folder``.
+
+    It starts empty and forgets all; a ``persistent`` one keeps its blobs in ``folder`` for the next.
+    """
     if not AZURITE.exists():
         raise FileNotFoundError(f"{AZURITE} is missing: run `make test`, which installs it.")
-    port = free_port()
-    options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    port = port or free_port()
+    keep = ["--location", str(folder / "blobs")] if persistent else ["--inMemoryPersistence"]
+    options = [*keep, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), *options]
     with (folder / "azurite.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -44,7 +44,7 @@ def list_source(
     context: AssetExecutionContext, source: Source, *, blob_stores: BlobStores, ledger: Ledger
 ) -> tuple[ListingDiff, Counter[str]]:
     """Stream the listing into the ledger; the diff, and how many other blobs were passed over by extension."""
-    with blob_stores.open(source) as store, ledger.open_listing(source, run_id=context.run_id) as writer:
+    with blob_stores.open(source) as store, ledger.open_listing(source, run_id=context.run.run_id) as writer:
         listing = SourceListing(source, store.list_pages(source.prefix))
         for number, page in enumerate(listing, start=1):
             writer.add_page(page)

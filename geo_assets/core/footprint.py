@@ -22,6 +22,7 @@ from geo_assets.models import RasterMetadata
 
 FEWEST_POINTS, MOST_POINTS = 8, 1024
 CHORD_TOLERANCE = 1e-4
+_NOISE_DEGREES = 1e-8  # a millimetre: PROJ's iterated inverses are no smoother
 _INTERIOR_SAMPLES = 7
 
 
@@ -60,7 +61,7 @@ def footprint_wgs84(metadata: RasterMetadata) -> Footprint:
     """The outline of the raster's edges in WGS 84 (OGC:CRS84), split at the antimeridian, closed over a pole.
 
     Edges are straight in the raster's CRS, so each gets points until the chords between them miss the true edge
-    by less than 1/10,000 of the outline's length (at most 1,024 points an edge). The geometry is valid, wound
+    by less than 1/10,000 of the outline's length or 1 mm (at most 1,024 points an edge). The geometry is valid, wound
     counter-clockwise, rounded to 7 decimals (1 cm), and was checked to contain a grid of the raster's own pixels.
     A global grid that reaches half a pixel past a pole (pixel-is-point) is cut there.
 
@@ -127,7 +128,7 @@ def _outline(grid: _Grid) -> tuple[Array, Array, int]:
         columns, rows = _ring(grid, points)
         longitude, latitude = grid.to_wgs84(columns, rows)
         if not (np.all(np.isfinite(longitude)) and np.all(np.isfinite(latitude))):
-            raise NoFootprint(f"An edge of the raster lies where {grid.crs.name} has no longitude and latitude.")
+            raise NoFootprint(f"An edge of the raster has no longitude and latitude in {grid.crs.name}.")
         if points >= MOST_POINTS or _chords_are_close(longitude, latitude):
             break
     _check_inversion(grid, columns, rows)
@@ -138,7 +139,10 @@ def _check_inversion(grid: _Grid, columns: Array, rows: Array) -> None:
     pixel = float(np.max(np.abs(np.array(grid.transform)[[0, 1, 3, 4]])))
     error = grid.crs.round_trip_error(*grid.to_crs(columns, rows)) if grid.crs.latitude_limit is None else 0.0
     if not error <= pixel:
-        raise NoFootprint(f"An edge of the raster lies outside the area in which {grid.crs.name} can be inverted.")
+        raise NoFootprint(
+            f"An edge of the raster lies outside the area of {grid.crs.name}: "
+            "the way to longitude and latitude and back ends elsewhere."
+        )
 
 
 def _chords_are_close(longitude: Array, latitude: Array) -> bool:
@@ -148,7 +152,7 @@ def _chords_are_close(longitude: Array, latitude: Array) -> bool:
     length = float(np.sum(np.hypot(east, north)))
     before, after = slice(0, None, 2), slice(1, None, 2)
     miss = np.hypot(east[after] - east[before], north[after] - north[before]) / 2
-    return float(np.max(miss)) <= CHORD_TOLERANCE * length
+    return float(np.max(miss)) <= max(CHORD_TOLERANCE * length, _NOISE_DEGREES)
 
 
 def _steps(longitude: Array) -> Array:

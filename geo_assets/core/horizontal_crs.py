@@ -104,7 +104,7 @@ def _check_earth(crs: pyproj.CRS) -> None:
 
 def _label(crs: pyproj.CRS) -> str:
     authority = crs.to_authority(min_confidence=100)
-    return ":".join(authority) if authority else f"the CRS {crs.name!r}, which has no code"
+    return ":".join(authority) if authority else f"the CRS {crs.name!r} (no code)"
 
 
 def _latitude_limit(crs: pyproj.CRS) -> float | None:

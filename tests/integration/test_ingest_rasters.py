@@ -235,7 +235,7 @@ def test_a_materialization_shows_counts_failures_and_a_picture(pipeline: Pipelin
     listing, metadata, items = shown["container_listing"], shown["raster_metadata"], shown["stac_items"]
     assert (listing["blobs"].value, listing["new"].value) == (4, 4)
     assert "size_histogram" in listing
-    assert metadata["bytes_read"].value > 0
+    assert int(str(metadata["bytes_read"].value)) > 0
     assert (items["catalogued"].value, items["quarantined_in_source"].value) == (3, 1)
     for figures in (metadata, items):
         assert figures["failures"].value.records[0].data["code"] == "not_a_raster"  # type: ignore[union-attr]

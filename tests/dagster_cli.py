@@ -1,0 +1,51 @@
+"""Jobs run as a user runs them: `dagster job execute` in a process of its own."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.pipeline import SOURCE
+from tests.services import PROJECT, own_environment
+
+
+@dataclass(frozen=True)
+class DagsterCli:
+    """The command line on one database, with a DAGSTER_HOME of its own."""
+
+    home: Path
+    database_url: str
+    sources_path: Path
+    variables: dict[str, str]
+
+    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start `dagster ARGUMENTS` in a process group of its own; its output is a pipe."""
+        self.home.mkdir(exist_ok=True)
+        (self.home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+        return subprocess.Popen(
+            [str(Path(sys.executable).parent / "dagster"), *arguments],
+            cwd=PROJECT,
+            env=own_environment(
+                DAGSTER_HOME=str(self.home),
+                GEO_ASSETS_DATABASE_URL=self.database_url,
+                GEO_ASSETS_SOURCES=str(self.sources_path),
+                **self.variables,
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def start_job(self, job: str, *, source: str = SOURCE) -> "subprocess.Popen[str]":
+        """Start a job for one source."""
+        tags = json.dumps({"dagster/partition": source})
+        return self.popen("job", "execute", "-m", "geo_assets.definitions", "-j", job, "--tags", tags)
+
+    def run_job(self, job: str, *, source: str = SOURCE) -> tuple[int, str]:
+        """Run a job for one source to its end; (exit status, output)."""
+        with self.start_job(job, source=source) as process:
+            output, _ = process.communicate(timeout=300)
+        return process.returncode, output

@@ -1,0 +1,1 @@
+"""Tests that break things: killed workers, stores and databases that go away."""
