@@ -42,8 +42,8 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
         if source.folder is not None:
             yield LocalBlobStore(source.folder)
             return
-        with azure_resource(Settings()).get_client() as client:
-            yield AzureBlobStore(client, source.container)
+        with AzureBlobStore.open(azure_resource(Settings()), source.container) as store:
+            yield store
 
 
 def azure_resource(settings: Settings) -> AzureBlobStorageResource:
