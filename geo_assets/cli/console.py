@@ -1,6 +1,7 @@
 """How the command line speaks: one console, errors with their remedy, JSON on request."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,8 +11,11 @@ from rich.console import Console
 
 from geo_assets.errors import GeoAssetsError
 
-console = Console()
-error_console = Console(stderr=True)
+# Where the output goes to a file or a pipe there is no width to fit, so tables need not be squeezed.
+_WIDTH_OF_A_LOG = 140
+
+console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG)
+error_console = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_OF_A_LOG)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 

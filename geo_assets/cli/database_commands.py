@@ -5,11 +5,10 @@ import click
 from geo_assets.cli.console import clear_errors, console
 from geo_assets.cli.dagster_process import prepare_dagster_home
 from geo_assets.databases import (
-    CATALOGUE_DATABASE,
-    DAGSTER_DATABASE,
     catalogue_url,
     dagster_url,
     embedded_postgres,
+    ensure_embedded_databases,
     uses_embedded,
 )
 from geo_assets.errors import InvalidConfiguration
@@ -29,7 +28,7 @@ def start() -> None:
         _require_embedded(settings)
         cluster = embedded_postgres(settings)
         started = cluster.start()
-        cluster.ensure_databases(CATALOGUE_DATABASE, DAGSTER_DATABASE)
+        ensure_embedded_databases(cluster)
         migrate_databases(settings)
     console.print(f"PostgreSQL {'started' if started else 'is running already'} in {settings.state_folder}")
     console.print("Its address: geo-assets db url. To stop it: geo-assets db stop.")

@@ -2,13 +2,14 @@
 
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console
 from geo_assets.cli.dagster_process import dagster_process, job_arguments, log_file
@@ -47,9 +48,9 @@ def demo_command() -> None:
             status.update("Migrating the database")
             migrate_databases(settings)
             status.stop()
-            before = Ledger().status(DEMO_SOURCE).catalogued
+            started_at = Ledger().now()
             _run_job(settings, DEMO_SOURCE)
-            _show(settings, DEMO_SOURCE, before=before)
+            _show(settings, DEMO_SOURCE, since=started_at)
 
 
 def _write_container(folder: Path) -> None:
@@ -81,13 +82,13 @@ def _run_job(settings: Settings, source: str) -> None:
         raise JobFailed(f"{JOB} ended with status {process.returncode}.", remedy=f"See {log_file(settings, JOB)}.")
 
 
-def _show(settings: Settings, source: str, *, before: int) -> None:
+def _show(settings: Settings, source: str, *, since: datetime) -> None:
     ledger = Ledger()
     status, items = ledger.status(source), PgStac().items_of(source, most=MOST_ITEMS)
     console.print(_items_table(items))
     print_failures(ledger.failures(source))
     print_statuses([status])
-    console.print(f"This run catalogued {status.catalogued - before} new items.")
+    console.print(f"This run catalogued {ledger.catalogued_since(source, since)} items.")
     picture = settings.state_folder / "demo" / "footprints.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     with console.status("Drawing footprints"):
@@ -97,17 +98,18 @@ def _show(settings: Settings, source: str, *, before: int) -> None:
 
 
 def _items_table(items: list[dict[str, Any]]) -> Table:
-    table = Table(
-        "item", "datetime", "date from", "CRS", "bands", "west, south, east, north", title="Items", title_justify="left"
-    )
+    wide = console.width >= 110
+    table = Table(Column("item", overflow="fold"), "date", "from", "CRS", "bands", title="Items", title_justify="left")
+    if wide:
+        table.add_column("west, south, east, north")
     for item in items:
-        properties, data = item["properties"], item["assets"]["data"]
-        table.add_row(
+        properties, bands = item["properties"], item["assets"]["data"]["bands"]
+        row = [
             escape(item["id"]),
-            properties["datetime"][:19].replace("T", " "),
-            escape(properties["geo_assets:datetime_source"]),
+            properties["datetime"][:10],
+            properties["geo_assets:datetime_source"].split(" ")[0],
             properties.get("proj:code") or "no code",
-            ", ".join(dict.fromkeys(band["data_type"] for band in data["bands"])) + f" × {len(data['bands'])}",
-            ", ".join(f"{degrees:.2f}" for degrees in item["bbox"]),
-        )
+            f"{len(bands)} × {bands[0]['data_type']}",
+        ]
+        table.add_row(*row, *([", ".join(f"{degrees:.2f}" for degrees in item["bbox"])] if wide else []))
     return table

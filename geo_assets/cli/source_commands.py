@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
 from geo_assets.core.listing import build_matcher
@@ -56,9 +56,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
 
 def print_statuses(statuses: list[SourceStatus]) -> None:
     """A table of counts, a row a source."""
-    table = Table("source", *({"header": name, "justify": "right"}["header"] for name in STATES))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("source", *(Column(name, justify="right") for name in STATES))
     for status in statuses:
         table.add_row(status.source, *(f"{getattr(status, name):,}" for name in STATES))
     console.print(table)
@@ -69,7 +67,14 @@ def print_failures(failures: list[StandingFailure]) -> None:
     if not failures:
         console.print("No failures: every blob has its item or awaits its turn.")
         return
-    table = Table("blob", "code", "reason", "attempts", title="Blobs without an item", title_justify="left")
+    table = Table(
+        Column("blob", overflow="fold"),
+        Column("code", no_wrap=True),
+        "reason",
+        "attempts",
+        title="Blobs without an item",
+        title_justify="left",
+    )
     for failure in failures:
         table.add_row(escape(failure.name), failure.code, escape(failure.message), str(failure.attempts))
     console.print(table)

@@ -329,6 +329,10 @@ class Ledger(DatabaseResource):
         """How many blobs of ``source`` are in which state."""
         return SourceStatus(source=source, **self.row("count_states", source=source))
 
+    def catalogued_since(self, source: str, moment: datetime) -> int:
+        """How many blobs of ``source`` got their item, anew or for the first time, since ``moment``."""
+        return int(self.row("count_catalogued_since", source=source, since=moment)["blobs"])
+
     def failures(self, source: str, *, most: int = 1000) -> list[StandingFailure]:
         """The reasons that stand for ``source``, by name."""
         return [StandingFailure(**row) for row in self.rows("select_failures", source=source, most=most)]
