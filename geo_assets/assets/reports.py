@@ -81,11 +81,11 @@ def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadat
     rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN)
     geometries = [geometry for raster in rasters if (geometry := _geometry_or_none(raster))]
     return {
+        **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
+        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
         "described": done.done,
         **_stage_metadata(scope, done, ledger=ledger),
         "bytes_read": done.bytes_read,
-        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
-        **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
     }
 
 
@@ -95,12 +95,12 @@ def items_report(
     """What cataloguing a scope came to, with the map of the source's items."""
     items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN)
     return {
+        **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
+        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
         "catalogued": done.done,
         "withdrawn": withdrawn,
         **_stage_metadata(scope, done, ledger=ledger),
         "collection": source.collection.id,
-        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
-        **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
     }
 
 

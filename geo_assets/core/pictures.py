@@ -107,5 +107,7 @@ def _png(figure: Figure) -> bytes:
     full = io.BytesIO()
     figure.savefig(full, format="png")
     small = io.BytesIO()
-    Image.open(full).convert("RGB").quantize(128).save(small, format="png", optimize=True)
+    # Median cut, the default, chooses by frequency: the red of a few small dots would turn grey.
+    few_colours = Image.open(full).convert("RGB").quantize(128, method=Image.Quantize.MAXCOVERAGE)
+    few_colours.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -1,5 +1,5 @@
 SELECT
-    coalesce(lower(substring(name FROM '\.([A-Za-z0-9]{1,8})$')), '(none)') AS extension,
+    coalesce(lower(substring(name FROM '\.[A-Za-z0-9]{1,8}$')), '(none)') AS extension,
     count(*) AS blobs,
     sum(size_bytes)::bigint AS size_bytes
 FROM ledger.blob

@@ -12,7 +12,7 @@ from geo_assets.core.listing import SourceListing, build_matcher
 from geo_assets.models import BlobRef
 from geo_assets.sources import CollectionRule, Source
 
-NAMES = st.from_regex(r"([ab.]/){0,2}[ab.]{1,3}\.(tif|TIF|txt)", fullmatch=True)
+NAMES = st.from_regex(r"(\.?[ab]/){0,2}\.?[ab]{1,3}\.(tif|TIF|txt)", fullmatch=True)
 
 
 def source(**fields: Any) -> Source:
@@ -55,6 +55,9 @@ def names(pages: Sequence[Sequence[BlobRef]]) -> list[str]:
         ("scene_?.tif", "scene_10.tif", False),
         ("**/*.tif", "größe/日本 1.tif", True),
         ("**/*.tif", "line\nbreak.tif", True),
+        ("**/*.tif", "back\\slash.tif", True),
+        ("**/*.tif", "x//a.tif", True),
+        ("**/*.tif", "~/[a]{b}|!.tif", True),
     ],
 )
 def test_globs_speak_of_the_path(include: str, name: str, matches: bool) -> None:
