@@ -7,6 +7,8 @@ GeoAssetsError
 │   ├── UnsupportedFormat      a raster, but of a format that is not read
 │   ├── Corrupt                a raster whose header cannot be read
 │   ├── TooLarge               reading it would need more memory than is allowed
+│   ├── ReaderCrashed          the process that read it died
+│   ├── ReaderTimeout          reading it did not end
 │   ├── MissingCrs             no coordinate reference system
 │   ├── MissingTransform       no geotransform: the raster is not placed on its CRS
 │   ├── NoFootprint            the corners have no place on the globe in this CRS
@@ -19,7 +21,8 @@ GeoAssetsError
     ├── Unauthorized           the store refuses our credential
     ├── StorageUnavailable     the store does not answer, or answers 5xx
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
-    └── LoadIncomplete         items were loaded but could not be read back
+    ├── LoadIncomplete         items were loaded but could not be read back
+    └── WorkersUnavailable     worker processes do not start
 
 Foreign errors are translated into these once, where the foreign library is called.
 """
@@ -90,6 +93,20 @@ class TooLarge(PermanentError):
 
     code = "too_large"
     remedy = "Rewrite the file with smaller blocks and a smaller header."
+
+
+class ReaderCrashed(PermanentError):
+    """The process that read the blob died of it."""
+
+    code = "reader_crashed"
+    remedy = "Check the file with gdalinfo; rewrite it, or exclude it in sources.yaml."
+
+
+class ReaderTimeout(PermanentError):
+    """Reading the blob did not end within its limits."""
+
+    code = "reader_timeout"
+    remedy = "Check the file with gdalinfo; rewrite it, or exclude it in sources.yaml."
 
 
 class MissingCrs(PermanentError):
@@ -174,3 +191,10 @@ class LoadIncomplete(TransientError):
 
     code = "load_incomplete"
     remedy = "Run the job again; see the PostgreSQL log if it repeats."
+
+
+class WorkersUnavailable(TransientError):
+    """Worker processes die before they start on any blob."""
+
+    code = "workers_unavailable"
+    remedy = "Check the memory of the machine and GEO_ASSETS_WORKERS."

@@ -10,7 +10,7 @@ from typing import Literal
 
 from geo_assets.errors import GeoAssetsError, PermanentError
 
-Nodata = float | Literal["nan", "inf", "-inf"]
+Nodata = int | float | Literal["nan", "inf", "-inf"]
 """A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled."""
 
 

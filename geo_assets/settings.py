@@ -4,10 +4,10 @@ Read when asked for, never at import, so that the definitions load with an empty
 Each name here stands in `.env.example`.
 """
 
+import os
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
@@ -23,14 +23,22 @@ class Settings(BaseSettings):
     """The environment of one process."""
 
     model_config = SettingsConfigDict(
-        env_file=project_folder() / ".env", extra="ignore", env_ignore_empty=True, populate_by_name=True
+        env_file=project_folder() / ".env",
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        frozen=True,
+        validate_default=True,
     )
 
     state_folder: Path = Field(default_factory=lambda: project_folder() / ".geo_assets", alias="GEO_ASSETS_STATE")
     sources_file: Path = Field(default_factory=lambda: project_folder() / "sources.yaml", alias="GEO_ASSETS_SOURCES")
     database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_DATABASE_URL")
     dagster_database_url: SecretStr | None = Field(default=None, alias="DAGSTER_POSTGRES_URL")
-    read_concurrency: int = Field(default=16, ge=1, le=256, alias="GEO_ASSETS_READ_CONCURRENCY")
+    workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1, alias="GEO_ASSETS_WORKERS")
+    worker_seconds: float = Field(default=60.0, gt=0, alias="GEO_ASSETS_WORKER_SECONDS")
+    worker_memory_mb: int = Field(default=2048, ge=256, alias="GEO_ASSETS_WORKER_MEMORY_MB")
+    read_concurrency: int = Field(default=64, ge=1, le=256, alias="GEO_ASSETS_READ_CONCURRENCY")
 
     azure_connection_string: SecretStr | None = Field(default=None, alias="AZURE_STORAGE_CONNECTION_STRING")
     azure_account_url: str | None = Field(default=None, alias="AZURE_STORAGE_ACCOUNT_URL")
@@ -39,8 +47,7 @@ class Settings(BaseSettings):
     azure_sas_token: SecretStr | None = Field(default=None, alias="AZURE_STORAGE_SAS_TOKEN")
     azure_anonymous: bool = Field(default=False, alias="AZURE_STORAGE_ANONYMOUS")
 
-    @model_validator(mode="after")
-    def _absolute_paths(self) -> Self:
-        self.state_folder = self.state_folder.expanduser().absolute()
-        self.sources_file = self.sources_file.expanduser().absolute()
-        return self
+    @field_validator("state_folder", "sources_file", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()

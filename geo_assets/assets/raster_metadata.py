@@ -11,7 +11,6 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import raster_report
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.raster_reader import Reading, read_headers
 from geo_assets.resources.sources_file import SourcesFile
@@ -37,16 +36,14 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
 
 
 @op(pool="storage", description="Read the headers of one batch; each blob gets its metadata or its reason.")
-def describe_batch(
-    context: OpExecutionContext, batch: Batch, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
-) -> BatchReport:
+def describe_batch(context: OpExecutionContext, batch: Batch, sources_file: SourcesFile, ledger: Ledger) -> BatchReport:
     """Describe the blobs of one batch, and record what was learnt even where the store fails half-way."""
     with clear_failures():
         source = sources_file.get(batch.source)
         recorder = _Recorder(source, ledger, context.run_id)
-        with blob_stores.open(source) as store, recorder:
+        with recorder:
             blobs = ledger.blobs_to_describe(batch)
-            for reading in read_headers(store, blobs, concurrency=Settings().read_concurrency):
+            for reading in read_headers(source, blobs, settings=Settings()):
                 recorder.add(reading)
     context.log.info(f"{batch.first} .. {batch.last}: {recorder.report}")
     return recorder.report

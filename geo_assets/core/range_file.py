@@ -62,6 +62,11 @@ class RangeFile(io.RawIOBase, BinaryIO):
         self._position += len(data)
         return data
 
+    def fetch_first_block(self) -> None:
+        """Fetch the first block now, which for most files holds the whole header."""
+        if self._size and 0 not in self._blocks:
+            self._fetch(0, 0)
+
     def _bytes(self, start: int, end: int) -> bytes:
         first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
         missing = [index for index in range(first, last + 1) if index not in self._blocks]

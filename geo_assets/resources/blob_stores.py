@@ -39,11 +39,18 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def open(self, source: Source) -> Iterator[BlobStore]:
         """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
-        if source.folder is not None:
-            yield LocalBlobStore(source.folder)
-            return
-        with AzureBlobStore.open(azure_resource(Settings()), source.container) as store:
+        with open_store(source, Settings()) as store:
             yield store
+
+
+@contextmanager
+def open_store(source: Source, settings: Settings) -> Iterator[BlobStore]:
+    """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
+    if source.folder is not None:
+        yield LocalBlobStore(source.folder)
+        return
+    with AzureBlobStore.open(azure_resource(settings), source.container) as store:
+        yield store
 
 
 def azure_resource(settings: Settings) -> AzureBlobStorageResource:

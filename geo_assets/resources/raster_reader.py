@@ -1,20 +1,33 @@
-"""Reading many headers at once from a blob store: bounded, and each failure typed.
+"""Reading many headers from a blob store: in worker processes, many ranges in flight, each failure typed.
 
-Here: the threads, and which error is the blob's own. Not here: what a header says (`geo_assets.core.raster`).
+Here: what a worker does to a chunk of blobs, and which errors are the store's and not a blob's own.
+Not here: the processes (`worker_pool`), what a header says (`geo_assets.core.raster`).
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import islice
+from math import ceil
 
 from geo_assets.core.range_file import RangeFile
-from geo_assets.core.raster import read_raster_metadata
-from geo_assets.errors import GeoAssetsError, StorageUnavailable, TransientError, Unauthorized
+from geo_assets.core.raster import gdal_environment, read_raster_metadata
+from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_stores import open_store
+from geo_assets.resources.worker_pool import WorkerPool, shared_pool
+from geo_assets.settings import Settings
+from geo_assets.sources import Source
 
 # So many blobs in a row that the store cannot deliver are the store's fault, not theirs.
 STORE_IS_DOWN_AFTER = 8
+# A chunk is large enough to hide one latency, and small enough to lose when its worker dies.
+SMALLEST_CHUNK, LARGEST_CHUNK = 16, 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +38,99 @@ class Reading:
     result: RasterMetadata | GeoAssetsError
 
 
-def read_header(store: BlobStore, blob: BlobRef) -> RasterMetadata:
-    """What the header of one blob says, by ranged reads of exactly the version ``blob`` names."""
+def read_headers(
+    source: Source, blobs: Sequence[BlobRef], *, settings: Settings, pool: WorkerPool | None = None
+) -> Iterator[Reading]:
+    """Read the headers of ``blobs`` in worker processes; a blob that kills its worker gets the reason.
 
-    def read_range(offset: int, length: int) -> bytes:
-        return store.read_range(blob, offset, length)
-
-    with RangeFile(read_range, name=blob.name, size_bytes=blob.size_bytes) as file:
-        return read_raster_metadata(file, bytes_read=lambda: file.bytes_read)
-
-
-def read_headers(store: BlobStore, blobs: Sequence[BlobRef], *, concurrency: int) -> Iterator[Reading]:
-    """Read the headers of ``blobs`` with ``concurrency`` reads in flight, in their order.
-
-    Raises StorageUnavailable or Unauthorized once the store itself is seen to be the trouble; what
-    was read until then has been yielded.
+    Raises StorageUnavailable or Unauthorized once the store itself is seen to be the trouble; what was
+    read until then has been yielded.
     """
+    pool = pool or shared_pool(settings)
+    chunk_size = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ceil(len(blobs) / (2 * settings.workers))))
+    work = partial(read_chunk, source, settings)
     in_a_row = 0
-    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="header") as pool:
-        try:
-            for reading in pool.map(lambda blob: _read(store, blob), blobs):
-                if isinstance(reading.result, Unauthorized):
-                    raise reading.result
-                in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
-                if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
-                    raise reading.result
-                yield reading
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    for reading in pool.map(work, blobs, chunk_size=chunk_size, lost=Reading):
+        if isinstance(reading.result, Unauthorized):
+            raise reading.result
+        in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
+        if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
+            raise reading.result
+        yield reading
 
 
-def _read(store: BlobStore, blob: BlobRef) -> Reading:
+def read_chunk(
+    source: Source, settings: Settings, blobs: Sequence[BlobRef], start: Callable[[int], None]
+) -> list[Reading]:
+    """In a worker: the headers of ``blobs``, parsed one after the other while the next ones are fetched."""
+    files = fetch_ahead(
+        _store(source, settings), blobs, threads=_threads(settings.read_concurrency), most=settings.read_concurrency
+    )
+    with gdal_environment():
+        return [_parse(blob, file, index, start) for index, (blob, file) in enumerate(files)]
+
+
+def fetch_ahead(
+    store: BlobStore, blobs: Sequence[BlobRef], *, threads: ThreadPoolExecutor, most: int
+) -> Iterator[tuple[BlobRef, RangeFile | GeoAssetsError]]:
+    """Each blob with its first block fetched, in order, as many requests in flight as the latency asks for.
+
+    To keep the consumer busy takes latency / (time it spends on a blob) requests; twice that rides out
+    jitter. The smallest latency seen counts, since what is above it is queueing of our own making.
+    """
+    waiting = iter(blobs)
+    in_flight: deque[tuple[BlobRef, Future[_Fetched]]] = deque()
+    window, latency, spent = 4, float("inf"), 1e-3
+    while True:
+        for blob in islice(waiting, max(0, window - len(in_flight))):
+            in_flight.append((blob, threads.submit(_fetch, store, blob)))
+        if not in_flight:
+            return
+        blob, future = in_flight.popleft()
+        fetched = future.result()
+        latency = min(latency, fetched.seconds)
+        began = time.perf_counter()
+        yield blob, fetched.file
+        spent += 0.2 * (time.perf_counter() - began - spent)
+        window = min(most, 2 + 2 * ceil(latency / max(spent, 1e-4)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    file: RangeFile | GeoAssetsError
+    seconds: float
+
+
+def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
+    began = time.perf_counter()
+    file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
-        return Reading(blob, read_header(store, blob))
+        file.fetch_first_block()
+    except GeoAssetsError as error:
+        return _Fetched(error, time.perf_counter() - began)
+    return _Fetched(file, time.perf_counter() - began)
+
+
+def _parse(blob: BlobRef, file: RangeFile | GeoAssetsError, index: int, start: Callable[[int], None]) -> Reading:
+    if isinstance(file, GeoAssetsError):
+        return Reading(blob, file)
+    start(index)
+    try:
+        with file:
+            return Reading(blob, read_raster_metadata(file, bytes_read=lambda: file.bytes_read))
     except GeoAssetsError as error:
         return Reading(blob, error)
+    except MemoryError:
+        return Reading(blob, TooLarge("Reading it needs more memory than is allowed."))
+
+
+@cache
+def _store(source: Source, settings: Settings) -> BlobStore:
+    """This worker's connection to the source's store, kept for its next chunk."""
+    return ExitStack().enter_context(open_store(source, settings))
+
+
+@cache
+def _threads(most: int) -> ThreadPoolExecutor:
+    """This worker's threads for fetching; they only wait for the network."""
+    return ThreadPoolExecutor(max_workers=most, thread_name_prefix="fetch")

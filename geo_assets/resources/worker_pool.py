@@ -1,0 +1,183 @@
+"""Worker processes for work that a hostile blob may crash, hang or bloat: that blob fails, nothing else.
+
+Here: the processes, their limits, and finding the culprit when one dies. Not here: the work itself
+(`raster_reader`, `item_builder`).
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import struct
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
+from geo_assets.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R")
+W = TypeVar("W", contravariant=True)
+V = TypeVar("V", covariant=True)
+
+# Imported once in the process that workers are forked from, so that a worker starts in milliseconds.
+PRELOADED = ["geo_assets.resources.raster_reader", "geo_assets.resources.item_builder"]
+# A worker that dies before it starts on any blob is tried again this often: nobody's blob is at fault.
+_LOST_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one blob may cost a worker: seconds by the clock and of CPU, and the worker's memory in bytes."""
+
+    wall_seconds: float = 60.0
+    cpu_seconds: int = 30
+    memory_bytes: int = 2 * 1024**3
+
+
+class Work(Protocol[W, V]):
+    """What a worker does to a chunk of tasks; it calls ``start(index)`` before each, in order."""
+
+    def __call__(self, tasks: Sequence[W], start: Callable[[int], None]) -> Sequence[V]:
+        """The results, one a task and in the same order."""
+        ...
+
+
+class WorkerPool:
+    """Processes that work on chunks of tasks; closed at the end of this process."""
+
+    def __init__(self, *, processes: int, limits: Limits) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self._limits = limits
+        self._processes = processes
+        self._pool = ProcessPool(max_workers=processes, initializer=_limit_memory, initargs=(limits,), context=context)
+        self._folder = tempfile.TemporaryDirectory(prefix="geo_assets-workers-")
+        self._chunks = 0
+
+    def map(
+        self,
+        work: Work[T, R],
+        tasks: Sequence[T],
+        *,
+        chunk_size: int,
+        lost: Callable[[T, PermanentError], R],
+    ) -> Iterator[R]:
+        """The result of each task, in no promised order beyond that of a chunk.
+
+        A task whose worker dies gets ``lost(task, error)`` with ReaderCrashed, ReaderTimeout or TooLarge; the
+        rest of its chunk is done anew. What ``work`` raises ends the iteration. At most two chunks a process
+        are under way, so memory is bounded whatever the number of tasks.
+        """
+        waiting = deque(tasks[start : start + chunk_size] for start in range(0, len(tasks), chunk_size))
+        running: deque[_Chunk[T, R]] = deque()
+        lost_before_start = 0
+        while waiting or running:
+            while waiting and len(running) < 2 * self._processes:
+                running.append(self._submit(work, waiting.popleft()))
+            chunk = running.popleft()
+            try:
+                yield from chunk.future.result()
+            except ProcessExpired as death:
+                index = chunk.started()
+                rest = [task for number, task in enumerate(chunk.tasks) if number != index]
+                if index is not None:
+                    yield lost(chunk.tasks[index], self._reason(death))
+                elif (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
+                    raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
+                if rest:
+                    waiting.appendleft(rest)
+            finally:
+                chunk.marker.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+        self._folder.cleanup()
+
+    def _submit(self, work: Work[T, R], tasks: Sequence[T]) -> "_Chunk[T, R]":
+        self._chunks += 1
+        marker = Path(self._folder.name) / str(self._chunks)
+        future = self._pool.schedule(_work_on_chunk, args=(work, tasks, str(marker), self._limits))
+        return _Chunk(tasks, future, marker)
+
+    def _reason(self, death: ProcessExpired) -> PermanentError:
+        """What the way in which a worker died says about the blob it was at."""
+        if death.exitcode in (-signal.SIGALRM, -signal.SIGXCPU):
+            limits = f"{self._limits.wall_seconds:g} s ({self._limits.cpu_seconds} s of CPU)"
+            return ReaderTimeout(f"Reading it took longer than {limits}.")
+        if death.exitcode == -signal.SIGKILL:
+            return TooLarge(f"Reading it took more memory than the {self._limits.memory_bytes:,} bytes allowed.")
+        with suppress(ValueError):
+            return ReaderCrashed(f"The process that read it was ended by {signal.Signals(-death.exitcode).name}.")
+        return ReaderCrashed(f"The process that read it ended with status {death.exitcode}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk(Generic[T, R]):
+    tasks: Sequence[T]
+    future: "Future[Sequence[R]]"
+    marker: Path
+
+    def started(self) -> int | None:
+        """The index of the task the worker was at, None where it had not begun."""
+        try:
+            (index,) = struct.unpack("<q", self.marker.read_bytes())
+        except (FileNotFoundError, struct.error):
+            return None
+        return int(index)
+
+
+def shared_pool(settings: Settings) -> WorkerPool:
+    """This process's pool of workers, with the numbers and limits of ``settings``; started when first used."""
+    limits = Limits(
+        wall_seconds=settings.worker_seconds,
+        cpu_seconds=ceil(settings.worker_seconds / 2),
+        memory_bytes=settings.worker_memory_mb * 1024**2,
+    )
+    return _pool(settings.workers, limits)
+
+
+@cache
+def _pool(processes: int, limits: Limits) -> WorkerPool:
+    return WorkerPool(processes=processes, limits=limits)
+
+
+def _limit_memory(limits: Limits) -> None:
+    """In a worker: let allocations fail where they would pass the limit."""
+    with suppress(ValueError, OSError):  # not every system has this limit
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
+
+
+def _work_on_chunk(work: Work[T, R], tasks: Sequence[T], marker: str, limits: Limits) -> Sequence[R]:
+    """In a worker: do the chunk, marking each start, under the clock and CPU limits of one task."""
+    descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600)
+    # The default action of both signals ends the process, also from within C code that never returns.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+
+    def start(index: int) -> None:
+        os.pwrite(descriptor, struct.pack("<q", index), 0)
+        signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        soft = int(used.ru_utime + used.ru_stime) + limits.cpu_seconds + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+    try:
+        return work(tasks, start)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        os.close(descriptor)
