@@ -39,6 +39,17 @@ class BlobRef:
 
 
 @dataclass(frozen=True, slots=True)
+class BandStatistics:
+    """Figures over the valid pixels of a band that were read; None where none is valid."""
+
+    valid_percent: float
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    stddev: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BandMetadata:
     """One band as its file describes it; None means the file does not say."""
 
@@ -49,6 +60,7 @@ class BandMetadata:
     unit: str | None = None
     scale: float | None = None
     offset: float | None = None
+    statistics: BandStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,8 @@ class RasterMetadata:
     (column, row) of a pixel's corner to CRS units, None where the file has no geotransform.
     ``crs_code`` is e.g. "EPSG:32618", None where the CRS has no code; ``crs_wkt2`` is None only where
     there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
-    ``bytes_read`` counts the bytes fetched to learn this.
+    ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
+    nobody asked for any. ``bytes_read`` counts the bytes fetched to learn this.
     """
 
     driver: str
@@ -77,6 +90,7 @@ class RasterMetadata:
     gcp_count: int = 0
     has_rpcs: bool = False
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    statistics_source: str | None = None
     bytes_read: int = 0
 
     def __post_init__(self) -> None:

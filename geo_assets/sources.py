@@ -27,7 +27,10 @@ class _Rule(BaseModel):
 
 
 def _known_zone(name: str) -> str:
-    ZoneInfo(name)
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError) as error:  # KeyError: ZoneInfoNotFoundError; OSError: a folder of zones
+        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin") from error
     return name
 
 
@@ -121,7 +124,8 @@ class Source(_Rule):
 
     ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
-    folders). ``item_id`` may use {slug}, {stem} and {path}.
+    folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` has pixels read, at most about
+    ``read_budget`` bytes of each blob.
     """
 
     name: str
@@ -131,6 +135,8 @@ class Source(_Rule):
     limit: int | None = Field(default=None, ge=1)
     collection: CollectionRule
     item_id: str = "{slug}"
+    statistics: bool = False
+    read_budget: int = Field(default=4_000_000, ge=65_536)
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
 
     @model_validator(mode="after")
@@ -140,6 +146,8 @@ class Source(_Rule):
         parts = urlsplit(self.url)
         if parts.scheme not in ("az", "file"):
             raise ValueError("url starts with az:// or file:")
+        if "?" in self.url or "#" in self.url:
+            raise ValueError("url has no query or fragment: write %3F for ? and %23 for #; credentials go elsewhere")
         if parts.scheme == "az" and not parts.netloc:
             raise ValueError("url has no container: az://container/prefix")
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
@@ -166,6 +174,11 @@ class Source(_Rule):
     def folder(self) -> Path | None:
         """The folder of a file: source, None for az://."""
         return Path(unquote(urlsplit(self.url).path)) if self.url.startswith("file:") else None
+
+    @property
+    def reading_digest(self) -> str:
+        """Digest of all that decides what is read of a blob: when it changes, blobs are read anew."""
+        return f"statistics within {self.read_budget}" if self.statistics else "headers"
 
     @property
     def rule_digest(self) -> str:

@@ -16,7 +16,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geo_assets.core.horizontal_crs import Array, HorizontalCrs, horizontal_crs
-from geo_assets.core.unwrap import Bbox, fold, outline_polygons
+from geo_assets.core.unwrap import Bbox, fold, forward_differences, outline_polygons
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import RasterMetadata
 
@@ -148,7 +148,7 @@ def _check_inversion(grid: _Grid, columns: Array, rows: Array) -> None:
 def _chords_are_close(longitude: Array, latitude: Array) -> bool:
     """Whether every second point lies near the middle of the chord between its neighbours (then all do)."""
     squeeze = np.cos(np.radians(latitude))
-    east, north = _steps(longitude) * squeeze, np.roll(latitude, -1) - latitude
+    east, north = _steps(longitude) * squeeze, forward_differences(latitude)
     length = float(np.sum(np.hypot(east, north)))
     before, after = slice(0, None, 2), slice(1, None, 2)
     miss = np.hypot(east[after] - east[before], north[after] - north[before]) / 2
@@ -157,7 +157,7 @@ def _chords_are_close(longitude: Array, latitude: Array) -> bool:
 
 def _steps(longitude: Array) -> Array:
     """The way east from each point to the next, in (-180, 180] degrees."""
-    return 180.0 - (180.0 - (np.roll(longitude, -1) - longitude)) % 360.0
+    return 180.0 - (180.0 - forward_differences(longitude)) % 360.0
 
 
 def _placed(grid: _Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometry, Bbox]:
@@ -165,15 +165,16 @@ def _placed(grid: _Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometr
     samples = _interior(grid)
     for polygon in outline_polygons(longitude, latitude):
         folded, bbox = fold(polygon)
-        if not folded.is_empty and np.all(shapely.intersects(folded, samples)):
+        if not folded.is_empty and np.all(shapely.intersects_xy(folded, *samples)):
             return folded, bbox
     raise NoFootprint(f"Reprojected from {grid.crs.name}, the raster's outline does not enclose its own pixels.")
 
 
-def _interior(grid: _Grid) -> Any:
+def _interior(grid: _Grid) -> tuple[Array, Array]:
+    """Longitudes and latitudes of a grid of the raster's own pixels."""
     rows, columns = grid.shape
     fractions = (np.arange(_INTERIOR_SAMPLES) + 0.5) / _INTERIOR_SAMPLES
     column, row = np.meshgrid(fractions * columns, fractions * rows)
     longitude, latitude = grid.to_wgs84(column.ravel(), row.ravel())
     known = np.isfinite(longitude) & np.isfinite(latitude)
-    return shapely.points((longitude[known] + 180.0) % 360.0 - 180.0, latitude[known])
+    return (longitude[known] + 180.0) % 360.0 - 180.0, latitude[known]

@@ -5,6 +5,7 @@ anything nobody stated: no gsd, created, updated or platform is made up.
 """
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from geo_assets.core.acquisition import item_datetime
 from geo_assets.core.footprint import footprint_wgs84
 from geo_assets.core.item_id import item_id
 from geo_assets.core.projection import PROJECTION_EXTENSION, build_projection_fields
-from geo_assets.models import BandMetadata, BlobRef, RasterMetadata
+from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
 from geo_assets.sources import Source
 
 STAC_VERSION = "1.1.0"
@@ -41,6 +42,7 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
         "geo_assets:etag": blob.etag,
         "geo_assets:datetime_source": acquired.origin,
         "geo_assets:geometry_source": footprint.source,
+        **({"geo_assets:statistics_source": metadata.statistics_source} if metadata.statistics_source else {}),
     }
     uses_raster = any(key.startswith("raster:") for band in asset["bands"] for key in band)
     return {
@@ -90,4 +92,10 @@ def _build_band(band: BandMetadata, *, name_is_unique: bool) -> dict[str, Any]:
         "raster:scale": band.scale,
         "raster:offset": band.offset,
     }
-    return {key: value for key, value in stated.items() if value is not None}
+    statistics = {"statistics": _build_statistics(band.statistics)} if band.statistics else {}
+    return {key: value for key, value in stated.items() if value is not None} | statistics
+
+
+def _build_statistics(statistics: BandStatistics) -> dict[str, float]:
+    """STAC's Statistics object, with what is known of it."""
+    return {key: value for key, value in asdict(statistics).items() if value is not None}

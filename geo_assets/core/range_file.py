@@ -12,6 +12,8 @@ from geo_assets.errors import GeoAssetsError, TooLarge
 BLOCK_BYTES = 64 * 1024
 HEADER_BUDGET_BYTES = 32 * 1024 * 1024
 
+MOST_BLOCKS_AHEAD = 32
+
 ReadRange = Callable[[int, int], bytes]
 """(offset, length) -> the bytes there, fewer only at the end of the blob."""
 
@@ -32,6 +34,8 @@ class RangeFile(io.RawIOBase, BinaryIO):
         self._budget = budget_bytes
         self._blocks: dict[int, bytes] = {}
         self._position = 0
+        self._ahead = 1
+        self._next_block = -1
         self.bytes_read = 0
 
     def readable(self) -> bool:
@@ -77,7 +81,13 @@ class RangeFile(io.RawIOBase, BinaryIO):
         return joined[start - offset : end - offset]
 
     def _fetch(self, first: int, last: int) -> None:
-        """One request for the blocks ``first`` to ``last``; a short answer is an error, not an end."""
+        """One request for the blocks ``first`` to ``last``; a short answer is an error, not an end.
+
+        A reader that goes on where the last request ended gets twice as much each time.
+        """
+        self._ahead = min(2 * self._ahead, MOST_BLOCKS_AHEAD) if first == self._next_block else 1
+        last = max(last, min(first + self._ahead - 1, (self._size - 1) // BLOCK_BYTES))
+        self._next_block = last + 1
         offset = first * BLOCK_BYTES
         length = min((last + 1) * BLOCK_BYTES, self._size) - offset
         if self.bytes_read + length > self._budget:

@@ -12,6 +12,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.core.guarded_file import GuardedFile
 from geo_assets.core.sniff import check_is_tiff
+from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
 from geo_assets.core.tiff_layout import check_data_is_there, is_cog
@@ -70,8 +72,8 @@ def gdal_environment() -> Iterator[None]:
 
 
 @contextmanager
-def open_raster(file: BinaryIO) -> Iterator[Any]:
-    """Open a seekable binary file as a GeoTIFF; yields a rasterio DatasetReader.
+def open_raster(file: BinaryIO, *, overview: int | None = None) -> Iterator[Any]:
+    """Open a seekable binary file as a GeoTIFF, or one of its overviews; yields a rasterio DatasetReader.
 
     GDAL sees the bytes of ``file`` and nothing else: no path, no sibling, no other driver. An exception that
     ``file.read`` raises (a store that does not answer) comes out unchanged, since GDAL would have swallowed it.
@@ -79,14 +81,17 @@ def open_raster(file: BinaryIO) -> Iterator[Any]:
     """
     guard = GuardedFile(file)
     check_is_tiff(guard)
-    with _gdal_errors_translated(guard), gdal_environment(), _open(guard) as dataset:
+    with _gdal_errors_translated(guard), gdal_environment(), _open(guard, overview) as dataset:
         yield dataset
     guard.raise_error()
 
 
-def read_raster_metadata(file: BinaryIO, *, bytes_read: Callable[[], int] | None = None) -> RasterMetadata:
+def read_raster_metadata(
+    file: BinaryIO, *, bytes_read: Callable[[], int] | None = None, statistics_budget_bytes: int | None = None
+) -> RasterMetadata:
     """Read the header of one raster: only facts the file states.
 
+    With ``statistics_budget_bytes`` the pixels too, from the finest level that fits it (see `statistics`).
     ``bytes_read`` tells at the end how many bytes were fetched for it (a cached range reader knows); without
     it, the bytes handed out are counted. Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and
     whatever ``file`` itself raises.
@@ -98,8 +103,32 @@ def read_raster_metadata(file: BinaryIO, *, bytes_read: Callable[[], int] | None
         check_data_is_there(structure)
     finally:
         guard.raise_error()
-    with open_raster(guard) as dataset:
-        return _metadata(dataset, structure, bytes_read or (lambda: guard.bytes_read))
+    count = bytes_read or (lambda: guard.bytes_read)
+    with gdal_environment():
+        with open_raster(guard) as dataset:
+            metadata = _metadata(dataset, structure, count)
+        if statistics_budget_bytes is not None:
+            metadata = _with_statistics(metadata, guard, structure, budget_bytes=statistics_budget_bytes)
+        return replace(metadata, bytes_read=count())
+
+
+def _with_statistics(
+    metadata: RasterMetadata, guard: GuardedFile, structure: TiffStructure, *, budget_bytes: int
+) -> RasterMetadata:
+    """The metadata with statistics of its bands, or with the reason why there are none."""
+    if any(band.data_type.startswith("c") for band in metadata.bands):
+        return replace(metadata, statistics_source="none: complex numbers have no order")
+    level = choose_level(structure, budget_bytes=budget_bytes)
+    if isinstance(level, str):
+        return replace(metadata, statistics_source=f"none: {level}")
+    try:
+        with open_raster(guard, overview=level.overview) as dataset:
+            figures = read_statistics(dataset)
+    except Corrupt as error:
+        return replace(metadata, statistics_source=f"none: the pixels cannot be read ({error.message})")
+    bands = tuple(replace(band, statistics=each) for band, each in zip(metadata.bands, figures, strict=True))
+    source = "all pixels" if level.overview is None else f"the overview at 1/{level.factor}"
+    return replace(metadata, bands=bands, statistics_source=source)
 
 
 @contextmanager
@@ -122,7 +151,7 @@ def _gdal_message(error: BaseException) -> str:
 
 
 @contextmanager
-def _open(guard: GuardedFile) -> Iterator[Any]:
+def _open(guard: GuardedFile, overview: int | None) -> Iterator[Any]:
     # The name is unique because rasterio keeps one registry of openers for the whole process.
     path = f"/{uuid.uuid4().hex}/raster.tif"
 
@@ -131,7 +160,8 @@ def _open(guard: GuardedFile) -> Iterator[Any]:
             raise FileNotFoundError(name)
         return guard.another()
 
-    with _open_in_environment(path, driver="GTiff", sharing=False, opener=opener) as dataset:
+    level = {} if overview is None else {"overview_level": overview}
+    with _open_in_environment(path, driver="GTiff", sharing=False, opener=opener, **level) as dataset:
         _check_self_contained(dataset)
         yield dataset
 

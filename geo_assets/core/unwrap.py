@@ -21,6 +21,11 @@ _AT_POLE = 90.0 - 1e-9
 _SLIVER = 1e-9
 
 
+def forward_differences(ring: Array) -> Array:
+    """From each value of a ring to the next, round to the first again."""
+    return np.diff(ring, append=ring[:1])
+
+
 def outline_polygons(longitude: Array, latitude: Array) -> Iterator[BaseGeometry]:
     """Every polygon the ring may mean, in degrees that may run past 180.
 
@@ -28,7 +33,7 @@ def outline_polygons(longitude: Array, latitude: Array) -> Iterator[BaseGeometry
     edge straight through a pole leaves it on either side. The caller knows points inside and chooses.
     """
     longitude, latitude = _with_both_sides_of_poles(longitude, latitude)
-    steps = 180.0 - (180.0 - (np.roll(longitude, -1) - longitude)) % 360.0
+    steps = 180.0 - (180.0 - forward_differences(longitude)) % 360.0
     through_pole = (np.abs(np.abs(steps) - 180.0) < 1e-6) & (np.abs(latitude) > _AT_POLE)
     if not np.any(through_pole):
         yield from _polygons(longitude, latitude, steps, most_turns=1)
@@ -41,6 +46,8 @@ def outline_polygons(longitude: Array, latitude: Array) -> Iterator[BaseGeometry
 def _with_both_sides_of_poles(longitude: Array, latitude: Array) -> tuple[Array, Array]:
     """At a pole every longitude is right: the ring arrives there with one and leaves with another."""
     at_pole = np.abs(latitude) > _AT_POLE
+    if not np.any(at_pole):
+        return longitude, latitude
     alone = at_pole & ~np.roll(at_pole, 1) & ~np.roll(at_pole, -1)
     before, after = np.roll(longitude, 1), np.roll(longitude, -1)
     copies = np.where(alone, 2, 1)
@@ -100,6 +107,8 @@ def fold(geometry: BaseGeometry) -> tuple[BaseGeometry, Bbox]:
 def _pieces(geometry: BaseGeometry) -> tuple[list[Polygon], list[int]]:
     """The parts between -180 and 180 of each turn round the globe, brought there; and those turns."""
     west, _, east, _ = geometry.bounds
+    if west > -180.0 and east < 180.0 and geometry.geom_type == "Polygon":
+        return [geometry], [0]
     pieces: list[Polygon] = []
     turns: list[int] = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):

@@ -167,15 +167,21 @@ class Ledger(DatabaseResource):
         if context.run is None:
             yield self
             return
-        with self.connect() as connection:
-            connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 3))", (context.run.run_id,))
+        with self.working_on(context.run.run_id):
             yield self
 
-    def has_worker(self, run_id: str) -> bool:
-        """Whether a process that works on this run is connected to the database."""
+    @contextmanager
+    def working_on(self, work_id: str) -> Iterator[None]:
+        """Hold the lock of a run, or of a task of one, for as long as this process works on it."""
+        with self.connect() as connection:
+            connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 3))", (work_id,))
+            yield
+
+    def has_worker(self, work_id: str) -> bool:
+        """Whether a process that works on this run or task is connected to the database."""
         with self.connect() as connection:
             row = connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 3)) AS free", (run_id,)
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 3)) AS free", (work_id,)
             ).fetchone()
         return not (row and row["free"])
 
@@ -189,6 +195,7 @@ class Ledger(DatabaseResource):
                     "url": source.url,
                     "collection_id": source.collection.id,
                     "rule_digest": source.rule_digest,
+                    "reading_digest": source.reading_digest,
                 },
             )
 

@@ -66,8 +66,9 @@ def read_chunk(
     files = fetch_ahead(
         _store(source, settings), blobs, threads=_threads(settings.read_concurrency), most=settings.read_concurrency
     )
+    budget = source.read_budget if source.statistics else None
     with gdal_environment():
-        return [_parse(blob, file, index, start) for index, (blob, file) in enumerate(files)]
+        return [_parse(blob, file, index, start, budget=budget) for index, (blob, file) in enumerate(files)]
 
 
 def fetch_ahead(
@@ -111,13 +112,16 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     return _Fetched(file, time.perf_counter() - began)
 
 
-def _parse(blob: BlobRef, file: RangeFile | GeoAssetsError, index: int, start: Callable[[int], None]) -> Reading:
+def _parse(
+    blob: BlobRef, file: RangeFile | GeoAssetsError, index: int, start: Callable[[int], None], *, budget: int | None
+) -> Reading:
     if isinstance(file, GeoAssetsError):
         return Reading(blob, file)
     start(index)
     try:
         with file:
-            return Reading(blob, read_raster_metadata(file, bytes_read=lambda: file.bytes_read))
+            metadata = read_raster_metadata(file, bytes_read=lambda: file.bytes_read, statistics_budget_bytes=budget)
+            return Reading(blob, metadata)
     except GeoAssetsError as error:
         return Reading(blob, error)
     except MemoryError:

@@ -11,6 +11,7 @@ CREATE TABLE ledger.source (
     url text NOT NULL,
     collection_id text NOT NULL,
     rule_digest text NOT NULL,
+    reading_digest text NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 """
@@ -27,6 +28,7 @@ CREATE TABLE ledger.blob (
     md5 text,
     etag_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     described_etag text,
+    described_reading text,
     catalogued_etag text,
     catalogued_rule text,
     catalogued_at timestamptz,
@@ -109,7 +111,8 @@ SELECT
         WHEN b.deleted_at IS NOT NULL THEN 'deleted'
         WHEN b.permanent AND b.failed_etag = b.etag
             AND (b.failed_stage = 'describe' OR b.failed_rule = s.rule_digest) THEN 'quarantined'
-        WHEN b.described_etag IS DISTINCT FROM b.etag THEN 'to_describe'
+        WHEN b.described_etag IS DISTINCT FROM b.etag
+            OR b.described_reading IS DISTINCT FROM s.reading_digest THEN 'to_describe'
         WHEN b.catalogued_etag IS DISTINCT FROM b.etag
             OR b.catalogued_rule IS DISTINCT FROM s.rule_digest THEN 'to_catalogue'
         ELSE 'catalogued'

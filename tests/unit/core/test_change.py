@@ -1,6 +1,7 @@
 """When the sensor asks for a run, by a clock the test holds."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -127,14 +128,15 @@ def test_no_run_key_is_ever_given_twice(steps: list[tuple[int, str, int]]) -> No
 
 @given(st.integers(1, 40), st.integers(30, 600))
 def test_a_run_that_never_helps_is_asked_for_at_most_hourly_in_the_end(attempts: int, tick_seconds: int) -> None:
-    now, last, asked = NOON, None, []
+    now, last = NOON, None
+    asked: list[datetime] = []
     while len(asked) < attempts:
         decision = decided(observation(pending=1), last=last, now=now)
         if decision.request:
             last = decision.request
             asked.append(now)
         now += timedelta(seconds=tick_seconds)
-    waits = [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(asked)]
     assert waits == sorted(waits)
     assert all(wait <= timedelta(hours=1, seconds=tick_seconds) for wait in waits)
 

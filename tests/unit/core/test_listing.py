@@ -16,9 +16,7 @@ NAMES = st.from_regex(r"(\.?[ab]/){0,2}\.?[ab]{1,3}\.(tif|TIF|txt)", fullmatch=T
 
 
 def source(**fields: Any) -> Source:
-    return Source(
-        name="s", **{"url": "az://bronze", "collection": CollectionRule(id="c", description="d"), **fields}
-    )
+    return Source(name="s", **{"url": "az://bronze", "collection": CollectionRule(id="c", description="d"), **fields})
 
 
 def blob(name: str) -> BlobRef:

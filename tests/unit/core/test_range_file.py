@@ -106,7 +106,7 @@ def test_more_than_the_budget_is_refused_before_it_is_fetched() -> None:
 
 
 def test_a_short_answer_is_an_error_and_no_end_of_file() -> None:
-    with RangeFile(lambda offset, length: bytes(length - 1), name="a.tif", size_bytes=100) as file:
+    with RangeFile(lambda _, length: bytes(length - 1), name="a.tif", size_bytes=100) as file:
         with pytest.raises(GeoAssetsError, match=r"a\.tif: 99 bytes at 0 where 100 were asked for"):
             file.read(4)
         assert file.bytes_read == 0
