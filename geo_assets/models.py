@@ -6,7 +6,9 @@ writes (`geo_assets.sources`), anything that reads or writes.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import ConfigDict
 
 from geo_assets.errors import GeoAssetsError, PermanentError
 
@@ -38,6 +40,10 @@ class BlobRef:
             raise ValueError(f"{self.name}: last_modified has no time zone")
 
 
+# JSON has no infinity and no NaN, which a header may well hold.
+_SPELLED: Final = ConfigDict(ser_json_inf_nan="strings")
+
+
 @dataclass(frozen=True, slots=True)
 class BandStatistics:
     """Figures over the valid pixels of a band that were read; None where none is valid."""
@@ -53,6 +59,8 @@ class BandStatistics:
 class BandMetadata:
     """One band as its file describes it; None means the file does not say."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _SPELLED
+
     data_type: str
     nodata: Nodata | None = None
     name: str | None = None
@@ -64,6 +72,27 @@ class BandMetadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """The outline of a raster, longitude and latitude in degrees.
+
+    ``bbox`` is (west, south, east, north), with west > east where it crosses the antimeridian (RFC 7946, 5.2).
+    ``source`` says in words how it was got.
+    """
+
+    geometry: dict[str, Any]
+    bbox: tuple[float, float, float, float]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a raster has no footprint: the code and message of the error its item will be refused with."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RasterMetadata:
     """What the header of one raster says, and nothing it does not say.
 
@@ -72,8 +101,11 @@ class RasterMetadata:
     ``crs_code`` is e.g. "EPSG:32618", None where the CRS has no code; ``crs_wkt2`` is None only where
     there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
     ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
-    nobody asked for any. ``bytes_read`` counts the bytes fetched to learn this.
+    nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet.
+    ``bytes_read`` counts the bytes fetched to learn this.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _SPELLED
 
     driver: str
     shape: tuple[int, int]
@@ -91,6 +123,7 @@ class RasterMetadata:
     has_rpcs: bool = False
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     statistics_source: str | None = None
+    footprint: Footprint | Refusal | None = None
     bytes_read: int = 0
 
     def __post_init__(self) -> None:

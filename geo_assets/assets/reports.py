@@ -12,10 +12,8 @@ from typing import Any, Self
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from geo_assets.assets.batches import BatchReport, Scope
-from geo_assets.core.footprint import footprint_wgs84
 from geo_assets.core.pictures import draw_footprints, draw_size_histogram
-from geo_assets.errors import PermanentError
-from geo_assets.models import RasterMetadata
+from geo_assets.models import Footprint
 from geo_assets.resources.ledger import Ledger, ListingDiff, SourceStatus, StandingFailure
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.sources import Source
@@ -79,7 +77,7 @@ def listing_metadata(
 def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
     """What describing the rasters of a scope came to, with the map of where the source's rasters lie."""
     rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN)
-    geometries = [geometry for raster in rasters if (geometry := _geometry_or_none(raster))]
+    geometries = [raster.footprint.geometry for raster in rasters if isinstance(raster.footprint, Footprint)]
     return {
         **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
@@ -120,14 +118,6 @@ def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metad
         "pending_in_source": status.pending,
         "quarantined_in_source": status.quarantined,
     }
-
-
-def _geometry_or_none(raster: RasterMetadata) -> dict[str, Any] | None:
-    """The footprint where the raster has one: without, its item will be refused with the reason."""
-    try:
-        return footprint_wgs84(raster).geometry
-    except PermanentError:
-        return None
 
 
 def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Metadata:

@@ -1,6 +1,6 @@
 """stac_items: one STAC item for each described raster, in PgSTAC, or the reason why not."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dagster import AssetIn, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
@@ -11,14 +11,14 @@ from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.core.item import build_item
 from geo_assets.errors import DuplicateItem, PermanentError
-from geo_assets.models import BlobRef, Failure
+from geo_assets.models import BlobRef, Failure, RasterMetadata
+from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.item_builder import Building, Described, build_items
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.pgstac import Item, PgStac
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
 # Items go to PgSTAC in loads of this many: few and large, but bounded in memory.
@@ -62,11 +62,7 @@ def catalogue_batch(
         described = ledger.blobs_to_catalogue(batch)
         with blob_stores.open(source) as store:
             for start in range(0, len(described), LOAD_SIZE):
-                chunk = [
-                    Described(blob, raster, store.href(blob.name))
-                    for blob, raster in described[start : start + LOAD_SIZE]
-                ]
-                items, failures = sort_out(build_items(source, chunk, settings=Settings()))
+                items, failures = build_items(source, described[start : start + LOAD_SIZE], store=store)
                 items, duplicates = claim_items(source, items, pgstac=pgstac)
                 failures += duplicates
                 pgstac.load(source, items)
@@ -115,15 +111,17 @@ def stac_items(raster_metadata: Any, stac_collections: Any) -> Any:
     return finish_stac_items(scope, batches.map(catalogue_batch).collect())
 
 
-def sort_out(buildings: Iterable[Building]) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
-    """The items that could be built, and a failure for each that could not."""
+def build_items(
+    source: Source, described: Sequence[tuple[BlobRef, RasterMetadata]], *, store: BlobStore
+) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
+    """The item of each described blob, and a failure for each that cannot have one."""
     items: list[tuple[BlobRef, Item]] = []
     failures: list[Failure] = []
-    for building in buildings:
-        if isinstance(building.result, PermanentError):
-            failures.append(Failure.of(building.blob, building.result))
-        else:
-            items.append((building.blob, building.result))
+    for blob, metadata in described:
+        try:
+            items.append((blob, build_item(source=source, blob=blob, metadata=metadata, href=store.href(blob.name))))
+        except PermanentError as error:
+            failures.append(Failure.of(blob, error))
     return items, failures
 
 

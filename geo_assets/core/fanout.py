@@ -14,15 +14,18 @@ MAPPED_STAGES = 2
 
 ONE_FILE_A_STEP_BELOW = 50
 BATCH_SIZE = 100
+LARGE_BATCH_SIZE = 1000
 
 
 def batch_size(blobs: int, *, step_budget: int = STEP_BUDGET) -> int:
     """Blobs a step for a stage with ``blobs`` to do.
 
-    Below 50, one; from there on 100; past the stage's share of the budget, the smallest multiple of
-    100 that keeps within it.
+    Below 50, one; from there on 100; past the stage's share of the budget 1,000, or the smallest multiple
+    of 100 above that keeps within it: so many blobs are no place to spend a step on every hundred.
     """
     if blobs < ONE_FILE_A_STEP_BELOW:
         return 1
     steps = max(1, step_budget // MAPPED_STAGES)
-    return BATCH_SIZE * max(1, ceil(blobs / (BATCH_SIZE * steps)))
+    if blobs <= BATCH_SIZE * steps:
+        return BATCH_SIZE
+    return max(LARGE_BATCH_SIZE, BATCH_SIZE * ceil(blobs / (BATCH_SIZE * steps)))

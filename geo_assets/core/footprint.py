@@ -8,8 +8,7 @@ The antimeridian package is not used to split: it makes the bbox of a raster fro
 """
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -18,25 +17,13 @@ from shapely.geometry.base import BaseGeometry
 from geo_assets.core.horizontal_crs import Array, HorizontalCrs, horizontal_crs
 from geo_assets.core.unwrap import Bbox, fold, forward_differences, outline_polygons
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
-from geo_assets.models import RasterMetadata
+from geo_assets.models import Footprint, RasterMetadata, Refusal
 
 FEWEST_POINTS, MOST_POINTS = 8, 1024
 CHORD_TOLERANCE = 1e-4
 _NOISE_DEGREES = 1e-8  # a millimetre: PROJ's iterated inverses are no smoother
 _INTERIOR_SAMPLES = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """The outline of a raster, longitude and latitude in degrees.
-
-    ``bbox`` is (west, south, east, north), with west > east where it crosses the antimeridian (RFC 7946, 5.2).
-    ``source`` says in words how it was got.
-    """
-
-    geometry: dict[str, Any]
-    bbox: Bbox
-    source: str
+_REFUSALS = {error.code: error for error in (MissingCrs, MissingTransform, NoFootprint)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +67,25 @@ def footprint_wgs84(metadata: RasterMetadata) -> Footprint:
         bbox=bbox,
         source=f"raster edges, {points} points per edge, reprojected from {grid.crs.name}",
     )
+
+
+def with_footprint(metadata: RasterMetadata) -> RasterMetadata:
+    """The same metadata with its footprint, or with the reason why it has none."""
+    try:
+        return replace(metadata, footprint=footprint_wgs84(metadata))
+    except (MissingCrs, MissingTransform, NoFootprint) as error:
+        return replace(metadata, footprint=Refusal(error.code, error.message))
+
+
+def known_footprint(metadata: RasterMetadata) -> Footprint:
+    """The footprint that was worked out, or working it out now; raises as `footprint_wgs84` does."""
+    match metadata.footprint:
+        case None:
+            return footprint_wgs84(metadata)
+        case Refusal(code, message):
+            raise _REFUSALS[code](message)
+        case Footprint() as footprint:
+            return footprint
 
 
 def _other_placement(metadata: RasterMetadata) -> str:

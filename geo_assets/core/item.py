@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from geo_assets.core.acquisition import item_datetime
-from geo_assets.core.footprint import footprint_wgs84
+from geo_assets.core.footprint import known_footprint
 from geo_assets.core.item_id import item_id
 from geo_assets.core.projection import PROJECTION_EXTENSION, build_projection_fields
 from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
@@ -31,7 +31,7 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
 
     Raises MissingCrs, MissingTransform or NoFootprint (see `footprint_wgs84`), and MissingDatetime.
     """
-    footprint = footprint_wgs84(metadata)
+    footprint = known_footprint(metadata)
     acquired = item_datetime(source.datetime, blob=blob, metadata=metadata)
     asset = _build_asset(blob, metadata, href)
     properties = {

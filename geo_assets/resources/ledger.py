@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from dagster import InitResourceContext
-from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from geo_assets.models import BlobRef, Failure, RasterMetadata
@@ -256,13 +255,13 @@ class Ledger(DatabaseResource):
             "select_to_catalogue", source=batch.source, first=batch.first, last=batch.last, as_of=batch.as_of
         )
         return [
-            (BlobRef(**row), _METADATA.validate_python(metadata)) for row in rows for metadata in [row.pop("metadata")]
+            (BlobRef(**row), _METADATA.validate_json(metadata)) for row in rows for metadata in [row.pop("metadata")]
         ]
 
     def described(self, source: str, *, most: int) -> list[RasterMetadata]:
         """The metadata of up to ``most`` rasters of ``source``, the latest described first."""
         rows = self.rows("select_described", source=source, most=most)
-        return [_METADATA.validate_python(row["metadata"]) for row in rows]
+        return [_METADATA.validate_json(row["metadata"]) for row in rows]
 
     def record_described(
         self, source: str, described: Sequence[tuple[BlobRef, RasterMetadata]], *, run_id: str | None
@@ -278,7 +277,7 @@ class Ledger(DatabaseResource):
                         "source": source,
                         "name": blob.name,
                         "etag": blob.etag,
-                        "metadata": Jsonb(_METADATA.dump_python(metadata, mode="json")),
+                        "metadata": _METADATA.dump_json(metadata).decode(),
                         "run_id": run_id,
                     }
                     for blob, metadata in described

@@ -14,6 +14,7 @@ from functools import cache, partial
 from itertools import islice
 from math import ceil
 
+from geo_assets.core.footprint import with_footprint
 from geo_assets.core.range_file import RangeFile
 from geo_assets.core.raster import gdal_environment, read_raster_metadata
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
@@ -121,7 +122,7 @@ def _parse(
     try:
         with file:
             metadata = read_raster_metadata(file, bytes_read=lambda: file.bytes_read, statistics_budget_bytes=budget)
-            return Reading(blob, metadata)
+            return Reading(blob, with_footprint(metadata))
     except GeoAssetsError as error:
         return Reading(blob, error)
     except MemoryError:

@@ -1,7 +1,7 @@
 """Worker processes for work that a hostile blob may crash, hang or bloat: that blob fails, nothing else.
 
 Here: the processes, their limits, and finding the culprit when one dies. Not here: the work itself
-(`raster_reader`, `item_builder`).
+(`raster_reader`).
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ W = TypeVar("W", contravariant=True)
 V = TypeVar("V", covariant=True)
 
 # Imported once in the process that workers are forked from, so that a worker starts in milliseconds.
-PRELOADED = ["geo_assets.resources.raster_reader", "geo_assets.resources.item_builder"]
+PRELOADED = ["geo_assets.resources.raster_reader"]
 # A worker that dies before it starts on any blob is tried again this often: nobody's blob is at fault.
 _LOST_TRIES = 3
 

@@ -1,5 +1,5 @@
 -- The metadata of a source's live rasters, the latest described first.
-SELECT metadata
+SELECT metadata::text AS metadata
 FROM ledger.raster_metadata
 WHERE source = %(source)s
 ORDER BY described_at DESC, name

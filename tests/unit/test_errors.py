@@ -49,7 +49,7 @@ def test_each_class_of_the_whole_package_has_a_code_of_its_own() -> None:
     for module in pkgutil.walk_packages(geo_assets.__path__, "geo_assets."):
         if ".migrations" not in module.name:  # alembic runs those, nobody imports them
             importlib.import_module(module.name)
-    everywhere = [GeoAssetsError, PermanentError, TransientError, *leaves(GeoAssetsError)]
+    everywhere: list[type[GeoAssetsError]] = [GeoAssetsError, PermanentError, TransientError, *leaves(GeoAssetsError)]
     codes = [error.code for error in everywhere]
     assert sorted(codes) == sorted(set(codes))
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in codes)

@@ -26,7 +26,8 @@ sources:
     url: az://bronze/landsat
     include: ["**/*.tif", "**/*.TIF"]
     collection: {id: landsat, title: Landsat, description: Landsat scenes, license: other}
-    datetime: [{metadata: TIFFTAG_DATETIME}, {name: '_(?P<date>\d{8})_', format: "%Y%m%d"}, {fixed: "2020-01-01T00:00:00Z"}]
+    datetime:
+      [{metadata: TIFFTAG_DATETIME}, {name: '_(?P<date>\d{8})_', format: "%Y%m%d"}, {fixed: "2020-01-01T00:00:00Z"}]
 """
 
 
@@ -121,6 +122,9 @@ def test_sources_keep_the_order_of_the_file(path: Path) -> None:
         ({"datetime": [{"fixed": "2020-01-01T00:00:00"}]}, "landsat.datetime.0", "needs a time zone"),
         ({"datetime": [{"metadata": []}]}, "landsat.datetime.0", "at least 1"),
         ({"datetime": [{"metadata": "A", "timezone": "Mars/Base"}]}, "landsat.datetime.0", "Mars/Base"),
+        ({"datetime": [{"metadata": "A", "timezone": "Europe"}]}, "landsat.datetime.0", "Europe/Berlin"),
+        ({"datetime": [{"metadata": "A", "timezone": "../etc"}]}, "landsat.datetime.0", "Europe/Berlin"),
+        ({"datetime": [{"metadata": "A", "timezone": ""}]}, "landsat.datetime.0", "Europe/Berlin"),
         ({"datetime": [{"metadata": "A", "fromat": "%Y"}]}, "landsat.datetime.0", "fromat"),
         ({"datetime": [{"last_modified": False}]}, "landsat.datetime.0", "True"),
     ],
@@ -202,7 +206,9 @@ def test_an_az_url_has_a_container_and_a_prefix(path: Path, url: str, container:
     assert (source.container, source.prefix, source.folder) == (container, prefix, None)
 
 
-@pytest.mark.parametrize("url", ["az://bronze/a?sv=2024&sig=secret", "az://bronze/a#b", "file:///data/a?b", "file:///a#b"])
+@pytest.mark.parametrize(
+    "url", ["az://bronze/a?sv=2024&sig=secret", "az://bronze/a#b", "file:///data/a?b", "file:///a#b"]
+)
 def test_a_url_with_a_query_or_a_fragment_is_refused_rather_than_cut(path: Path, url: str) -> None:
     message = error_of(path, document(url=url)).message
     assert "%3F" in message
@@ -225,7 +231,12 @@ def test_a_file_url_has_a_folder(path: Path, url: str, folder: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "below"),
-    [("file:rasters", "rasters"), ("file:./a/../b", "b"), ("file:gr%C3%B6%C3%9Fe%20%231", "größe #1"), ("file:50%25", "50%")],
+    [
+        ("file:rasters", "rasters"),
+        ("file:./a/../b", "b"),
+        ("file:gr%C3%B6%C3%9Fe%20%231", "größe #1"),
+        ("file:50%25", "50%"),
+    ],
 )
 def test_a_relative_file_url_is_seen_from_the_file(path: Path, url: str, below: str) -> None:
     assert load(path, document(url=url)).folder == (path.parent / below).resolve()
@@ -264,6 +275,4 @@ def test_what_makes_no_other_items_keeps_the_digest(path: Path, change: dict[str
 
 def test_the_order_of_datetime_rules_is_part_of_the_digest(path: Path) -> None:
     rules = ["last_modified", {"metadata": "A"}]
-    assert (
-        load(path, document(datetime=rules)).rule_digest != load(path, document(datetime=rules[::-1])).rule_digest
-    )
+    assert load(path, document(datetime=rules)).rule_digest != load(path, document(datetime=rules[::-1])).rule_digest

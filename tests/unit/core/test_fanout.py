@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from geo_assets.core.fanout import BATCH_SIZE, MAPPED_STAGES, STEP_BUDGET, batch_size
+from geo_assets.core.fanout import BATCH_SIZE, LARGE_BATCH_SIZE, MAPPED_STAGES, STEP_BUDGET, batch_size
 
 
 def steps(blobs: int, *, step_budget: int = STEP_BUDGET) -> int:
@@ -26,8 +26,9 @@ def steps(blobs: int, *, step_budget: int = STEP_BUDGET) -> int:
         (101, 100, 2),
         (1_000, 100, 10),
         (5_000, 100, 50),
-        (5_001, 200, 26),
-        (10_000, 200, 50),
+        (5_001, 1_000, 6),
+        (10_000, 1_000, 10),
+        (50_001, 1_100, 46),
         (1_000_000, 20_000, 50),
     ],
 )
@@ -46,12 +47,12 @@ def test_a_run_never_has_more_mapped_steps_than_its_budget(blobs: int) -> None:
 
 
 @given(st.integers(50, 100_000_000), st.integers(1, 1000))
-def test_batches_are_hundreds_and_no_larger_than_the_budget_needs(blobs: int, step_budget: int) -> None:
+def test_batches_are_hundreds_and_past_a_thousand_no_larger_than_the_budget_needs(blobs: int, step_budget: int) -> None:
     size = batch_size(blobs, step_budget=step_budget)
     share = max(1, step_budget // MAPPED_STAGES)
     assert size % BATCH_SIZE == 0
     assert ceil(blobs / size) <= share
-    assert size == BATCH_SIZE or ceil(blobs / (size - BATCH_SIZE)) > share
+    assert size in (BATCH_SIZE, LARGE_BATCH_SIZE) or ceil(blobs / (size - BATCH_SIZE)) > share
 
 
 @given(st.integers(0, 49))
