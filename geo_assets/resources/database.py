@@ -4,8 +4,9 @@ Here: connecting, translating psycopg's errors once, and finding a statement in 
 Not here: what the statements are for (`ledger`, `pgstac`).
 """
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, cast
@@ -22,6 +23,7 @@ from geo_assets.settings import Settings
 SQL_FOLDER = Path(__file__).resolve().parent.parent / "sql"
 
 Connection = psycopg.Connection[DictRow]
+_THREAD = threading.local()
 
 
 @cache
@@ -63,21 +65,44 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
 
         Raises DatabaseUnavailable for a server that is absent, goes away, or is not migrated.
         """
+        with database_errors(), self.open() as connection:
+            yield connection
+
+    def open(self) -> Connection:
+        """The connection that `connect` gives, for the caller to close; raises what psycopg raises."""
+        return psycopg.connect(
+            self.resolved_url(),
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=10,
+            options="-c search_path=pgstac,public",
+            application_name="geo_assets",
+        )
+
+    @contextmanager
+    def borrow(self) -> Iterator[Connection]:
+        """A connection that stays open for this thread's next borrower: for work that leaves nothing in the session.
+
+        A new connection costs 10 ms, as much as all the statements of a batch. Raises what `connect` raises.
+        """
         with database_errors():
-            connection = psycopg.connect(
-                self.resolved_url(),
-                autocommit=True,
-                row_factory=dict_row,
-                connect_timeout=10,
-                options="-c search_path=pgstac,public",
-                application_name="geo_assets",
-            )
-            with connection:
-                yield connection
+            yield self._kept_connection()
+
+    def _kept_connection(self) -> Connection:
+        url, connection = getattr(_THREAD, "kept", (None, None))
+        if connection is not None and url == self.resolved_url():
+            with suppress(psycopg.OperationalError):
+                connection.execute("SELECT 1")  # it may have been cut since
+                return cast(Connection, connection)
+        if connection is not None:
+            connection.close()
+        connection = self.open()
+        _THREAD.kept = (self.resolved_url(), connection)
+        return connection
 
     def rows(self, statement: str, **values: Any) -> list[DictRow]:
-        """The rows of one statement file, run on a connection of its own."""
-        with self.connect() as connection:
+        """The rows of one statement file."""
+        with self.borrow() as connection:
             return connection.execute(read_sql(statement), values).fetchall()
 
     def row(self, statement: str, **values: Any) -> DictRow:

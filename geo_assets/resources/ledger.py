@@ -231,7 +231,7 @@ class Ledger(DatabaseResource):
 
     def now(self) -> datetime:
         """The database's clock: the only one that scopes are measured with."""
-        with self.connect() as connection:
+        with self.borrow() as connection:
             row = connection.execute("SELECT clock_timestamp() AS now").fetchone()
         assert row is not None
         moment: datetime = row["now"]
@@ -269,7 +269,7 @@ class Ledger(DatabaseResource):
         """Store the metadata and mark their versions described, in one transaction."""
         if not described:
             return
-        with self.connect() as connection, connection.transaction():
+        with self.borrow() as connection, connection.transaction():
             connection.cursor().executemany(
                 read_sql("store_metadata"),
                 [
@@ -297,7 +297,7 @@ class Ledger(DatabaseResource):
         """Mark these versions catalogued under the source's rule; call it only after the read-back."""
         if not blobs:
             return
-        with self.connect() as connection:
+        with self.borrow() as connection:
             connection.execute(
                 read_sql("mark_catalogued"),
                 {
@@ -327,7 +327,7 @@ class Ledger(DatabaseResource):
             }
             for failure in failures
         ]
-        with self.connect() as connection, connection.transaction():
+        with self.borrow() as connection, connection.transaction():
             connection.cursor().executemany(read_sql("mark_failed"), values)
             connection.cursor().executemany(read_sql("add_failed_attempt"), values)
 

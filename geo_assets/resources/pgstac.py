@@ -36,7 +36,7 @@ class PgStac(DatabaseResource):
 
     def upsert_collection(self, collection: dict[str, Any]) -> None:
         """Create the collection, or replace what it states about itself."""
-        with self.connect() as connection:
+        with self.borrow() as connection:
             connection.execute("SELECT pgstac.upsert_collection(%s)", (Jsonb(collection),))
 
     def collection_extent(self, collection_id: str) -> CollectionExtent:
@@ -61,7 +61,7 @@ class PgStac(DatabaseResource):
             "item_ids": [item["id"] for _, item in wanted],
             "names": [blob.name for blob, _ in wanted],
         }
-        with self.connect() as connection, connection.transaction():
+        with self.borrow() as connection, connection.transaction():
             moved = connection.execute(read_sql("release_moved_claims"), bound).fetchall()
             _delete_items(connection, source.name, moved)
             connection.execute(read_sql("claim_items"), bound)
