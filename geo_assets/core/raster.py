@@ -11,7 +11,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -27,7 +27,7 @@ from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
 from geo_assets.core.tiff_layout import check_data_is_there, is_cog
-from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
+from geo_assets.errors import Corrupt, GeoAssetsError, NotARaster, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, Nodata, RasterMetadata
 
 GDAL_OPTIONS = {
@@ -83,6 +83,18 @@ def open_raster(file: BinaryIO, *, overview: int | None = None) -> Iterator[Any]
     check_is_tiff(guard)
     with _gdal_errors_translated(guard), gdal_environment(), _open(guard, overview) as dataset:
         yield dataset
+    guard.raise_error()
+
+
+def fetch_directories(file: BinaryIO) -> None:
+    """Read what the directories of a TIFF need, so that a caching ``file`` has it when `read_raster_metadata` asks.
+
+    What is wrong with the file is not said here; what ``file`` itself raises comes out.
+    """
+    guard = GuardedFile(file)
+    with suppress(NotARaster, UnsupportedFormat, Corrupt, TooLarge):
+        check_is_tiff(guard)
+        read_structure(guard)
     guard.raise_error()
 
 

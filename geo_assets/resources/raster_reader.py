@@ -16,7 +16,7 @@ from math import ceil
 
 from geo_assets.core.footprint import with_footprint
 from geo_assets.core.range_file import RangeFile
-from geo_assets.core.raster import gdal_environment, read_raster_metadata
+from geo_assets.core.raster import fetch_directories, gdal_environment, read_raster_metadata
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
@@ -75,7 +75,7 @@ def read_chunk(
 def fetch_ahead(
     store: BlobStore, blobs: Sequence[BlobRef], *, threads: ThreadPoolExecutor, most: int
 ) -> Iterator[tuple[BlobRef, RangeFile | GeoAssetsError]]:
-    """Each blob with its first block fetched, in order, as many requests in flight as the latency asks for.
+    """Each blob with the ranges of its header fetched, in order, as many requests in flight as the latency asks for.
 
     To keep the consumer busy takes latency / (time it spends on a blob) requests; twice that rides out
     jitter. The smallest latency seen counts, since what is above it is queueing of our own making.
@@ -108,6 +108,7 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
         file.fetch_first_block()
+        fetch_directories(file)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
     return _Fetched(file, time.perf_counter() - began)
