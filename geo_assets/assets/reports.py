@@ -7,14 +7,16 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Self
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from geo_assets.assets.batches import BatchReport, Scope
-from geo_assets.core.pictures import draw_footprints, draw_size_histogram
 from geo_assets.models import Footprint
-from geo_assets.resources.ledger import Ledger, ListingDiff, SourceStatus, StandingFailure
+from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
+from geo_assets.resources.ledger_listing import ListingDiff
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.sources import Source
 
@@ -57,7 +59,8 @@ def listing_metadata(
         "unchanged": diff.unchanged,
         "complete": diff.complete,
         "seconds": round(seconds, 3),
-        "blobs_per_second": round(diff.blobs / seconds, 1) if seconds else 0.0,
+        "blobs_per_second": round((diff.blobs - diff.resumed_after) / seconds, 1) if seconds else 0.0,
+        "listed_by_earlier_runs": diff.resumed_after,
         "ignored_blobs": ignored.total(),
         "by_extension": _table(
             {"extension": "string", "blobs": "int", "bytes": "int"},
@@ -70,7 +73,9 @@ def listing_metadata(
             [{"extension": name, "blobs": blobs} for name, blobs in ignored.most_common(30)],
         )
     if sizes:
-        metadata["size_histogram"] = _picture(draw_size_histogram(sizes, title=f"Blobs of {status.source} by size"))
+        metadata["size_histogram"] = _picture(
+            _pictures().draw_size_histogram(sizes, title=f"Blobs of {status.source} by size")
+        )
     return metadata
 
 
@@ -124,7 +129,7 @@ def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Me
     if not geometries:
         return {}
     latest = "the latest " if len(geometries) == MOST_FOOTPRINTS_DRAWN else ""
-    return {"footprints": _picture(draw_footprints(geometries, title=f"{latest}{len(geometries):,} {of}"))}
+    return {"footprints": _picture(_pictures().draw_footprints(geometries, title=f"{latest}{len(geometries):,} {of}"))}
 
 
 def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
@@ -147,6 +152,11 @@ def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
 def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> MetadataValue[Any]:
     schema = TableSchema(columns=[TableColumn(name, kind) for name, kind in columns.items()])
     return MetadataValue.table([TableRecord(dict(row)) for row in rows], schema=schema)
+
+
+def _pictures() -> ModuleType:
+    """The drawing module, imported when there is something to draw: matplotlib and cartopy take a second."""
+    return import_module("geo_assets.core.pictures")
 
 
 def _picture(png: bytes) -> MetadataValue[Any]:

@@ -47,6 +47,29 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a look at a source that takes more than one tick goes on: in which shard, after which marker.
+
+    ``unchanged`` blobs were seen so far, and no other. It holds for the ledger's ``generation`` only: after a
+    listing the look starts over.
+    """
+
+    shard: str
+    marker: str | None
+    unchanged: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the sensor remembers of a source from tick to tick."""
+
+    request: Request | None = None
+    progress: Progress | None = None
+    looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Ask for a run (``request`` is set, ``run_key`` names it for ever), or why not."""
 

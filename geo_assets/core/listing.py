@@ -1,30 +1,35 @@
 """Which blobs of a container belong to a source, and what a listing tells about the rest.
 
-Here: the globs, the limit, the count of what was passed over. Not here: fetching pages
+Here: the globs, the limit, the count of what was passed over, what lies outside the shards. Not here: fetching pages
 (`geo_assets.resources`), comparing with the ledger (SQL, since it may be a million rows).
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 
 from wcmatch import glob
 
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
 
 _GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.CASE | glob.FORCEUNIX
+MOST_EXTENSIONS = 100
+OTHER_EXTENSIONS = "(others)"
 
 
 def build_matcher(source: Source) -> Callable[[str], bool]:
     """A predicate on full blob names: below the prefix, matched by an include glob and by no exclude glob."""
-    prefix, include, exclude = source.prefix, list(source.include), list(source.exclude)
+    prefix, start = source.prefix, len(source.prefix)
+    included = _compile(source.include).fullmatch
+    excluded = _compile(source.exclude).fullmatch if source.exclude else None
 
     def matches(name: str) -> bool:
         if not name.startswith(prefix):
             return False
-        path = name[len(prefix) :]
-        return glob.globmatch(path, include, flags=_GLOB_FLAGS, exclude=exclude or None)
+        path = name[start:]
+        return included(path) is not None and (excluded is None or excluded(path) is None)
 
     return matches
 
@@ -34,24 +39,32 @@ class SourceListing:
 
     ``complete`` is True only when every page was seen to its end: a listing that stopped at the
     source's limit, or whose iteration was left early, says nothing about the blobs it did not reach.
+    ``listed`` and ``ignored`` are what was seen before ``pages`` begin, where a listing goes on.
     """
 
-    def __init__(self, source: Source, pages: Iterable[Sequence[BlobRef]]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        pages: Iterable[BlobPage],
+        *,
+        listed: int = 0,
+        ignored: Counter[str] | None = None,
+    ) -> None:
         self._matches = build_matcher(source)
-        self._limit = source.limit
+        self._room = None if source.limit is None else source.limit - listed
         self._pages = pages
-        self.ignored_by_extension: Counter[str] = Counter()
+        self.ignored_by_extension: Counter[str] = Counter(ignored)
         self.complete = False
 
-    def __iter__(self) -> Iterator[list[BlobRef]]:
-        room = self._limit
+    def __iter__(self) -> Iterator[BlobPage]:
+        room = self._room
         for page in self._pages:
             matching = [blob for blob in page if self._matches(blob.name) or self._ignore(blob)]
             if room is not None and len(matching) > room:
-                yield matching[:room]
+                yield BlobPage(matching[:room])
                 return
             room = None if room is None else room - len(matching)
-            yield matching
+            yield BlobPage(matching, page.next_marker)
         self.complete = True
 
     @property
@@ -60,5 +73,33 @@ class SourceListing:
         return self.ignored_by_extension.total()
 
     def _ignore(self, blob: BlobRef) -> bool:
-        self.ignored_by_extension[PurePosixPath(blob.name).suffix.lower()[:12] or "(none)"] += 1
+        extension = PurePosixPath(blob.name).suffix.lower()[:12] or "(none)"
+        if extension not in self.ignored_by_extension and len(self.ignored_by_extension) >= MOST_EXTENSIONS:
+            extension = OTHER_EXTENSIONS
+        self.ignored_by_extension[extension] += 1
         return False
+
+
+def outside_shards(source: Source, list_level: Callable[[str], Iterable[str]]) -> Iterator[str]:
+    """Names of blobs, and of folders with a slash at the end, that lie in no shard of the source.
+
+    ``list_level`` gives the names one level below a prefix. Only folders that lead to a shard are looked into.
+    """
+    shards = [source.prefix + shard for shard in source.shards]
+
+    def look(path: str) -> Iterator[str]:
+        for name in list_level(path):
+            if any(name.startswith(shard) for shard in shards):
+                continue
+            if name.endswith("/") and any(shard.startswith(name) for shard in shards):
+                yield from look(name)
+            else:
+                yield name
+
+    return look(source.prefix)
+
+
+def _compile(globs: Iterable[str]) -> re.Pattern[str]:
+    """One regular expression for all of the globs: matching them one by one takes most of a listing's time."""
+    patterns, _ = glob.translate(list(globs), flags=_GLOB_FLAGS)
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)")

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cartopy.crs as ccrs
 from matplotlib.figure import Figure
 from PIL import Image
 from shapely.geometry import box, shape
@@ -22,9 +23,6 @@ _SMALLEST_VIEW_DEGREES = 0.02
 
 def draw_footprints(geometries: Sequence[dict[str, Any]], *, title: str) -> bytes:
     """A map of GeoJSON ``geometries`` (EPSG:4326) over Natural Earth relief with a labelled graticule; PNG."""
-    # Cartopy takes half a second to import, which loading the definitions should not pay.
-    import cartopy.crs as ccrs
-
     shapes = [shape(geometry) for geometry in geometries]
     west, south, east, north = _view(shapes)
     plate = ccrs.PlateCarree()

@@ -62,7 +62,12 @@ class RangeFile(io.RawIOBase, BinaryIO):
         end = min(self._position + wanted, self._size)
         if self._position >= end:
             return b""
-        data = self._bytes(self._position, end)
+        index, begin = divmod(self._position, BLOCK_BYTES)
+        block = self._blocks.get(index)
+        if block is not None and begin + end - self._position <= len(block):
+            data = block[begin : begin + end - self._position]
+        else:
+            data = self._bytes(self._position, end)
         self._position += len(data)
         return data
 

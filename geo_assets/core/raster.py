@@ -11,7 +11,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -27,7 +27,7 @@ from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
 from geo_assets.core.tiff_layout import check_data_is_there, is_cog
-from geo_assets.errors import Corrupt, GeoAssetsError, NotARaster, TooLarge, UnsupportedFormat
+from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
 from geo_assets.models import BandMetadata, Nodata, RasterMetadata
 
 GDAL_OPTIONS = {
@@ -86,35 +86,38 @@ def open_raster(file: BinaryIO, *, overview: int | None = None) -> Iterator[Any]
     guard.raise_error()
 
 
-def fetch_directories(file: BinaryIO) -> None:
-    """Read what the directories of a TIFF need, so that a caching ``file`` has it when `read_raster_metadata` asks.
+def read_tiff_structure(file: BinaryIO) -> TiffStructure:
+    """The directories of a TIFF whose data are all there; after it a caching ``file`` has most of what GDAL reads.
 
-    What is wrong with the file is not said here; what ``file`` itself raises comes out.
+    Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and whatever ``file`` itself raises.
     """
     guard = GuardedFile(file)
-    with suppress(NotARaster, UnsupportedFormat, Corrupt, TooLarge):
+    try:
         check_is_tiff(guard)
-        read_structure(guard)
-    guard.raise_error()
+        structure = read_structure(guard)
+        check_data_is_there(structure)
+    finally:
+        guard.raise_error()
+    return structure
 
 
 def read_raster_metadata(
-    file: BinaryIO, *, bytes_read: Callable[[], int] | None = None, statistics_budget_bytes: int | None = None
+    file: BinaryIO,
+    *,
+    structure: TiffStructure | None = None,
+    bytes_read: Callable[[], int] | None = None,
+    statistics_budget_bytes: int | None = None,
 ) -> RasterMetadata:
     """Read the header of one raster: only facts the file states.
 
+    ``structure`` is what `read_tiff_structure` gave, where that was called already.
     With ``statistics_budget_bytes`` the pixels too, from the finest level that fits it (see `statistics`).
     ``bytes_read`` tells at the end how many bytes were fetched for it (a cached range reader knows); without
     it, the bytes handed out are counted. Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and
     whatever ``file`` itself raises.
     """
+    structure = structure or read_tiff_structure(file)
     guard = GuardedFile(file)
-    check_is_tiff(guard)
-    try:
-        structure = read_structure(guard)
-        check_data_is_there(structure)
-    finally:
-        guard.raise_error()
     count = bytes_read or (lambda: guard.bytes_read)
     with gdal_environment():
         with open_raster(guard) as dataset:

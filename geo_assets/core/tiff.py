@@ -19,6 +19,7 @@ MAX_DIRECTORIES = 64
 MAX_ENTRIES = 4096
 MAX_TAG_BYTES = 16 * 1024 * 1024
 MAX_BLOCKS_CHECKED = 2048
+WINDOW_BYTES = 4096
 _LONGEST_NUMBER = 64
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -101,6 +102,7 @@ class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.size_bytes = file.seek(0, os.SEEK_END)
+        self._window_start, self._window = 0, b""
         magic = self.bytes_at(0, 4)
         self.order = "<" if magic[:2] == b"II" else ">"
         self.big = self.unpack("H", magic[2:])[0] == 43
@@ -111,11 +113,18 @@ class _Reader:
                 f"The header needs bytes {offset} to {offset + count}, but the file ends at {self.size_bytes}: "
                 "it is cut off or damaged."
             )
+        begin = offset - self._window_start
+        if begin < 0 or begin + count > len(self._window):
+            self._read_window(offset, count)
+            begin = 0
+        return self._window[begin : begin + count]
+
+    def _read_window(self, offset: int, count: int) -> None:
+        """Read more than asked for: a directory is some hundred small values side by side."""
         self.file.seek(offset)
-        data = self.file.read(count)
-        if len(data) != count:
-            raise Corrupt(f"The file gives {len(data)} of the {count} header bytes at {offset}.")
-        return data
+        self._window_start, self._window = offset, self.file.read(max(count, WINDOW_BYTES))
+        if len(self._window) < count:
+            raise Corrupt(f"The file gives {len(self._window)} of the {count} header bytes at {offset}.")
 
     def unpack(self, form: str, data: bytes) -> tuple[int, ...]:
         return struct.unpack(self.order + form, data)

@@ -16,7 +16,8 @@ from math import ceil
 
 from geo_assets.core.footprint import with_footprint
 from geo_assets.core.range_file import RangeFile
-from geo_assets.core.raster import fetch_directories, gdal_environment, read_raster_metadata
+from geo_assets.core.raster import gdal_environment, read_raster_metadata, read_tiff_structure
+from geo_assets.core.tiff import TiffStructure
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
@@ -64,17 +65,17 @@ def read_chunk(
     source: Source, settings: Settings, blobs: Sequence[BlobRef], start: Callable[[int], None]
 ) -> list[Reading]:
     """In a worker: the headers of ``blobs``, parsed one after the other while the next ones are fetched."""
-    files = fetch_ahead(
+    headers = fetch_ahead(
         _store(source, settings), blobs, threads=_threads(settings.read_concurrency), most=settings.read_concurrency
     )
     budget = source.read_budget if source.statistics else None
     with gdal_environment():
-        return [_parse(blob, file, index, start, budget=budget) for index, (blob, file) in enumerate(files)]
+        return [_parse(blob, header, index, start, budget=budget) for index, (blob, header) in enumerate(headers)]
 
 
 def fetch_ahead(
     store: BlobStore, blobs: Sequence[BlobRef], *, threads: ThreadPoolExecutor, most: int
-) -> Iterator[tuple[BlobRef, RangeFile | GeoAssetsError]]:
+) -> Iterator[tuple[BlobRef, "_Header | GeoAssetsError"]]:
     """Each blob with the ranges of its header fetched, in order, as many requests in flight as the latency asks for.
 
     To keep the consumer busy takes latency / (time it spends on a blob) requests; twice that rides out
@@ -92,14 +93,20 @@ def fetch_ahead(
         fetched = future.result()
         latency = min(latency, fetched.seconds)
         began = time.perf_counter()
-        yield blob, fetched.file
+        yield blob, fetched.header
         spent += 0.2 * (time.perf_counter() - began - spent)
         window = min(most, 2 + 2 * ceil(latency / max(spent, 1e-4)))
 
 
 @dataclass(frozen=True, slots=True)
+class _Header:
+    file: RangeFile
+    structure: TiffStructure
+
+
+@dataclass(frozen=True, slots=True)
 class _Fetched:
-    file: RangeFile | GeoAssetsError
+    header: _Header | GeoAssetsError
     seconds: float
 
 
@@ -108,22 +115,27 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
         file.fetch_first_block()
-        fetch_directories(file)
+        latency = time.perf_counter() - began
+        return _Fetched(_Header(file, read_tiff_structure(file)), latency)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
-    return _Fetched(file, time.perf_counter() - began)
 
 
 def _parse(
-    blob: BlobRef, file: RangeFile | GeoAssetsError, index: int, start: Callable[[int], None], *, budget: int | None
+    blob: BlobRef, header: _Header | GeoAssetsError, index: int, start: Callable[[int], None], *, budget: int | None
 ) -> Reading:
-    if isinstance(file, GeoAssetsError):
-        return Reading(blob, file)
+    if isinstance(header, GeoAssetsError):
+        return Reading(blob, header)
     start(index)
     try:
-        with file:
-            metadata = read_raster_metadata(file, bytes_read=lambda: file.bytes_read, statistics_budget_bytes=budget)
-            return Reading(blob, with_footprint(metadata))
+        with header.file as file:
+            metadata = read_raster_metadata(
+                file,
+                structure=header.structure,
+                bytes_read=lambda: file.bytes_read,
+                statistics_budget_bytes=budget,
+            )
+        return Reading(blob, with_footprint(metadata))
     except GeoAssetsError as error:
         return Reading(blob, error)
     except MemoryError:
