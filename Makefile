@@ -2,9 +2,10 @@
 
 VENV := .venv
 ARGS ?=
+QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check clean
+.PHONY: help setup demo up test soak bench check clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,14 @@ up: setup ## PostgreSQL, Dagster's web UI and its sensors, until Ctrl-C
 test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks some)
 	@bash scripts/setup.sh --with-azurite
 	@$(VENV)/bin/pytest $(ARGS)
+
+soak: ## The tests that take minutes: Celery workers in networks of their own, killed amid 1,000 blobs (as root)
+	@bash scripts/setup.sh --with-azurite
+	@$(VENV)/bin/pytest -m soak $(ARGS)
+
+bench: ## Measure against the tools one would use instead (QUICK=1: small, under 5 minutes)
+	@bash scripts/setup.sh --with-bench
+	@$(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 check: setup ## Lint, format, types and layers
 	@$(VENV)/bin/ruff check

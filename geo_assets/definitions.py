@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Definitions, in_process_executor
+from dagster import Definitions, ExecutorDefinition, in_process_executor
 
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.pgstac_schema import pgstac_schema
@@ -12,17 +12,23 @@ from geo_assets.assets.stac_collections import stac_collections
 from geo_assets.assets.stac_items import stac_items
 from geo_assets.jobs import all_jobs
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.step_values import StepValues
+from geo_assets.retention import retention, retention_schedule
 from geo_assets.sensors.blob import blob_sensor
 
 
-def build_definitions(overrides: Mapping[str, Any] | None = None) -> Definitions:
+def build_definitions(
+    overrides: Mapping[str, Any] | None = None, *, executor: ExecutorDefinition = in_process_executor
+) -> Definitions:
     """The definitions, with some resources replaced by ``overrides``.
 
-    Runs execute in one process: reading headers is I/O, and a step in a process of its own costs 3 s.
+    By default the steps of a run share one process: a step in a process of its own costs 3 s.
+    `geo_assets.celery_definitions` spreads them over machines.
     """
     resources: dict[str, Any] = {
         "sources_file": SourcesFile(),
@@ -30,13 +36,17 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> Definitions
         "ledger": Ledger(),
         "pgstac": PgStac(),
         "catalogue_schema": CatalogueSchema(),
+        "ledger_history": LedgerHistory(),
+        "event_log": EventLog(),
+        "io_manager": StepValues(),
     }
     return Definitions(
         assets=[container_listing, raster_metadata, stac_collections, stac_items, pgstac_schema],
-        jobs=all_jobs,
+        jobs=[*all_jobs, retention],
+        schedules=[retention_schedule],
         sensors=[blob_sensor],
         resources={**resources, **(overrides or {})},
-        executor=in_process_executor,
+        executor=executor,
     )
 
 

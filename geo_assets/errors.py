@@ -20,6 +20,7 @@ GeoAssetsError
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
     ├── Unauthorized           the store refuses our credential
     ├── StorageUnavailable     the store does not answer, or answers 5xx
+    ├── MarkerRefused          the store does not go on where a listing was left
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
@@ -177,6 +178,13 @@ class StorageUnavailable(TransientError):
 
     code = "storage_unavailable"
     remedy = "Check that the storage account can be reached; the next run finishes the rest."
+
+
+class MarkerRefused(TransientError):
+    """The store does not honour the marker of a listing that was left; a new listing starts over."""
+
+    code = "marker_refused"
+    remedy = "Nothing to do: the next listing starts from the beginning."
 
 
 class DatabaseUnavailable(TransientError):

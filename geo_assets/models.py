@@ -4,6 +4,7 @@ Here: frozen values without behaviour beyond checking themselves. Not here: the 
 writes (`geo_assets.sources`), anything that reads or writes.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal
@@ -38,6 +39,20 @@ class BlobRef:
             raise ValueError(f"{self.name}: size_bytes is negative")
         if self.last_modified.tzinfo is None:
             raise ValueError(f"{self.name}: last_modified has no time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPage:
+    """One page of a listing, and the marker its store takes to go on after it: None after the last page."""
+
+    blobs: Sequence[BlobRef]
+    next_marker: str | None = None
+
+    def __iter__(self) -> Iterator[BlobRef]:
+        return iter(self.blobs)
+
+    def __len__(self) -> int:
+        return len(self.blobs)
 
 
 # JSON has no infinity and no NaN, which a header may well hold.

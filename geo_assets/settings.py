@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     sources_file: Path = Field(default_factory=lambda: project_folder() / "sources.yaml", alias="GEO_ASSETS_SOURCES")
     database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_DATABASE_URL")
     dagster_database_url: SecretStr | None = Field(default=None, alias="DAGSTER_POSTGRES_URL")
+    celery_broker: SecretStr | None = Field(default=None, alias="GEO_ASSETS_CELERY_BROKER")
+    celery_backend: SecretStr | None = Field(default=None, alias="GEO_ASSETS_CELERY_BACKEND")
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1, alias="GEO_ASSETS_WORKERS")
     worker_seconds: float = Field(default=60.0, gt=0, alias="GEO_ASSETS_WORKER_SECONDS")
     worker_memory_mb: int = Field(default=2048, ge=256, alias="GEO_ASSETS_WORKER_MEMORY_MB")

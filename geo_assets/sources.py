@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -42,6 +43,16 @@ def _aware(moment: datetime) -> datetime:
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _disjoint(shards: tuple[str, ...]) -> tuple[str, ...]:
+    for shard in shards:
+        if not shard or shard.startswith("/"):
+            raise ValueError("a shard is what names below the url start with, without a slash in front, such as 2024/")
+    for shard, other in permutations(shards, 2):
+        if other.startswith(shard):
+            raise ValueError(f"every blob lies in one shard, but those of {other!r} lie in {shard!r} as well")
+    return shards
 
 
 Zone = Annotated[str, AfterValidator(_known_zone)]
@@ -125,13 +136,15 @@ class Source(_Rule):
     ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
     folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` has pixels read, at most about
-    ``read_budget`` bytes of each blob.
+    ``read_budget`` bytes of each blob. ``shards`` are what the names below the prefix start with: each is
+    listed by itself, and together they hold every blob of the source.
     """
 
     name: str
     url: str
     include: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ("**/*.tif", "**/*.tiff", "**/*.TIF", "**/*.TIFF")
     exclude: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    shards: Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_disjoint)] = ()
     limit: int | None = Field(default=None, ge=1)
     collection: CollectionRule
     item_id: str = "{slug}"
@@ -152,6 +165,8 @@ class Source(_Rule):
             raise ValueError("url has no container: az://container/prefix")
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise ValueError("a folder's url has three slashes: file:///folder")
+        if self.shards and self.limit is not None:
+            raise ValueError("limit goes without shards: a listing that stops early cannot tell what it did not reach")
         try:
             self.item_id.format(**dict.fromkeys(ITEM_ID_FIELDS, "x"))
         except (KeyError, IndexError, ValueError) as error:
@@ -176,6 +191,11 @@ class Source(_Rule):
         return Path(unquote(urlsplit(self.url).path)) if self.url.startswith("file:") else None
 
     @property
+    def listing_digest(self) -> str:
+        """Digest of all that decides which blobs are listed: when it changes, a listing cannot go on halfway."""
+        return _digest(self.model_dump(mode="json", include={"url", "include", "exclude", "limit"}))
+
+    @property
     def reading_digest(self) -> str:
         """Digest of all that decides what is read of a blob: when it changes, blobs are read anew."""
         return f"statistics within {self.read_budget}" if self.statistics else "headers"
@@ -183,8 +203,11 @@ class Source(_Rule):
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-        rule = self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True})
-        return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True}))
+
+
+def _digest(rule: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_sources(path: Path) -> dict[str, Source]:

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with
-# --with-azurite, Node.js and Azurite for the tests. Idempotent, and quick where all is there.
+# --with-azurite, Node.js, Azurite and Redis for the tests; with --with-bench also what the benchmarks
+# compare with. Idempotent, and quick where all is there.
 # Prints a line a step; all output of the tools goes to the log, which is shown on failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=.venv
+EXTRAS=dev # of pyproject.toml
+EXTRAS_BENCH=dev,bench
 LOG=.geo_assets/logs/setup.log
 mkdir -p "$(dirname "$LOG")"
 : > "$LOG"
@@ -101,7 +104,7 @@ make_venv() {
     "$PYTHON" -m venv "$VENV"
 }
 
-install_packages() { "$VENV/bin/python" -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt; }
+install_packages() { "$VENV/bin/python" -m pip install --disable-pip-version-check -e ".[$EXTRAS]" -c constraints.txt; }
 
 setup_venv() {
     if ! "$VENV/bin/python" -c 'import pip' 2> /dev/null; then
@@ -114,9 +117,14 @@ setup_venv() {
 }
 
 # The folder is in it too: an editable install names it, and a checkout may be moved.
-packages_wanted() { echo "$(digest pyproject.toml constraints.txt) $PWD"; }
+packages_wanted() { echo "$(digest pyproject.toml constraints.txt) $PWD $1"; }
 
-has_packages() { [ "$(cat "$VENV/.setup-stamp" 2> /dev/null)" = "$(packages_wanted)" ]; }
+# Who has the packages of the benchmarks too has those of all else.
+has_packages() {
+    local stamp
+    stamp=$(cat "$VENV/.setup-stamp" 2> /dev/null) || return 1
+    [ "$stamp" = "$(packages_wanted "$EXTRAS")" ] || [ "$stamp" = "$(packages_wanted "$EXTRAS_BENCH")" ]
+}
 
 # --- PostgreSQL
 
@@ -166,10 +174,11 @@ setup_packages_and_postgres() {
         "$1" || step "installing PostgreSQL with PostGIS" install_postgres
     elif "$1"; then
         step "installing the Python packages (1 to 3 minutes)" install_packages
+        packages_wanted "$EXTRAS" > "$VENV/.setup-stamp"
     else
         step "installing the Python packages and PostgreSQL with PostGIS (1 to 3 minutes)" install_packages_and_postgres
+        packages_wanted "$EXTRAS" > "$VENV/.setup-stamp"
     fi
-    packages_wanted > "$VENV/.setup-stamp"
     "$1" || fail "PostgreSQL with PostGIS, btree_gist and unaccent is still not found. Debian: apt-get install postgresql-15-postgis-3."
 }
 
@@ -200,14 +209,47 @@ setup_azurite() {
     fi
 }
 
+# --- Redis
+
+# Debian's redis-tools holds the server too, as redis-check-rdb; redis-server would add a service and start it.
+has_redis() { command -v redis-server > /dev/null || command -v redis-check-rdb > /dev/null; }
+
+install_redis() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_install redis-tools ;;
+        dnf) as_root dnf install -y redis || as_root dnf install -y valkey-compat-redis ;;
+        brew) brew install redis ;;
+        *)
+            echo "Install Redis: the tests run Celery workers on it."
+            return 1
+            ;;
+    esac
+}
+
+setup_redis() {
+    has_redis || step "installing Redis" install_redis
+    has_redis || fail "redis-server is still not found. Debian: apt-get install redis-tools."
+}
+
 needs_no_postgres() { [ -n "${GEO_ASSETS_DATABASE_URL:-}" ]; } # the user has a server
 
 setup_venv
-if [ "${1:-}" = --with-azurite ]; then
-    setup_packages_and_postgres has_postgres
-    setup_azurite
-elif needs_no_postgres; then
-    setup_packages_and_postgres needs_no_postgres
-else
-    setup_packages_and_postgres has_postgres
-fi
+case "${1:-}" in
+    --with-bench)
+        EXTRAS=$EXTRAS_BENCH
+        setup_packages_and_postgres has_postgres
+        setup_azurite
+        ;;
+    --with-azurite)
+        setup_packages_and_postgres has_postgres
+        setup_azurite
+        setup_redis
+        ;;
+    *)
+        if needs_no_postgres; then
+            setup_packages_and_postgres needs_no_postgres
+        else
+            setup_packages_and_postgres has_postgres
+        fi
+        ;;
+esac

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.pipeline import SOURCE
 from tests.services import PROJECT, own_environment
@@ -18,13 +19,17 @@ class DagsterCli:
     database_url: str
     sources_path: Path
     variables: dict[str, str]
+    module: str = "geo_assets.definitions"
+    prefix: tuple[str, ...] = ()
 
-    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start `dagster ARGUMENTS` in a process group of its own; its output is a pipe."""
+    def popen(
+        self, *arguments: str, program: str = "dagster", stdout: int | IO[str] = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
+        """Start `dagster ARGUMENTS` (or another program of the venv) in a process group of its own."""
         self.home.mkdir(exist_ok=True)
         (self.home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
         return subprocess.Popen(
-            [str(Path(sys.executable).parent / "dagster"), *arguments],
+            [*self.prefix, str(Path(sys.executable).parent / program), *arguments],
             cwd=PROJECT,
             env=own_environment(
                 DAGSTER_HOME=str(self.home),
@@ -33,7 +38,7 @@ class DagsterCli:
                 **self.variables,
             ),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
@@ -42,7 +47,7 @@ class DagsterCli:
     def start_job(self, job: str, *, source: str = SOURCE) -> "subprocess.Popen[str]":
         """Start a job for one source."""
         tags = json.dumps({"dagster/partition": source})
-        return self.popen("job", "execute", "-m", "geo_assets.definitions", "-j", job, "--tags", tags)
+        return self.popen("job", "execute", "-m", self.module, "-j", job, "--tags", tags)
 
     def run_job(self, job: str, *, source: str = SOURCE) -> tuple[int, str]:
         """Run a job for one source to its end; (exit status, output)."""

@@ -15,10 +15,12 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 
 from geo_assets.definitions import build_definitions
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.step_values import StepValues
 
 SOURCE = "rasters"
 
@@ -50,6 +52,9 @@ class Pipeline:
             "ledger": self.ledger,
             "pgstac": self.pgstac,
             "catalogue_schema": CatalogueSchema(database_url=self.database_url),
+            "ledger_history": LedgerHistory(database_url=self.database_url),
+            "event_log": EventLog(database_url=self.database_url),
+            "io_manager": StepValues(database_url=self.database_url),
             **self.overrides,
         }
 

@@ -1,9 +1,10 @@
 """The real services that tests run against, started and stopped as processes of our own.
 
-Here: Azurite, and what both fixtures and tests ask of processes. Not here: fixtures (`conftest`).
+Here: Azurite, Redis, and what both fixtures and tests ask of processes. Not here: fixtures (`conftest`).
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -68,6 +69,27 @@ def running_azurite(folder: Path, *, port: int | None = None, persistent: bool =
         process.wait(timeout=30)
 
 
+@contextmanager
+def running_redis(folder: Path) -> Iterator[int]:
+    """Have a Redis that keeps nothing on disk inside the block; its port."""
+    # Debian's package of the tools holds the server under another name, without a service that starts by itself.
+    program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    if program is None:
+        raise FileNotFoundError("redis-server is missing: run `make test`, which installs it.")
+    port = free_port()
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    with (folder / "redis.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["redis-server", *options], executable=program, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        _wait_for_port(process, port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
@@ -85,11 +107,11 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, seconds: float =
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"Azurite ended with exit code {process.returncode}.")
+            raise RuntimeError(f"{process.args!r} ended with exit code {process.returncode}.")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.1)
         else:
             return
-    raise TimeoutError(f"Azurite does not listen on port {port} after {seconds:.0f} s.")
+    raise TimeoutError(f"{process.args!r} does not listen on port {port} after {seconds:.0f} s.")

@@ -1,39 +1,67 @@
 """container_listing: what lies in a source, page by page into the ledger."""
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import reduce
 
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from dagster import AssetExecutionContext, Config, MaterializeResult, asset
+from pydantic import Field
 
+from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import Stopwatch, listing_metadata
-from geo_assets.core.listing import SourceListing
+from geo_assets.core.listing import SourceListing, build_matcher, outside_shards
+from geo_assets.errors import InvalidConfiguration, MarkerRefused
+from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger, ListingDiff
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.ledger_listing import ListingDiff
+from geo_assets.resources.read_ahead import reading_ahead
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources import Source
+
+
+class ListingOptions(Config):
+    """How to list."""
+
+    dry_run: bool = Field(
+        default=False, description="Only say what a run would find and do; nothing after the listing runs."
+    )
 
 
 @asset(
     partitions_def=sources_partitions,
     pool="storage",
+    output_required=False,
     description="Every blob of the source with its version, listed into the ledger; what is new, changed and gone.",
     group_name=BRONZE,
     kinds={"azureblobstorage", "postgres"},
     owners=OWNERS,
 )
 def container_listing(
-    context: AssetExecutionContext, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
-) -> MaterializeResult[None]:
-    """List the source; a failed listing fails the step and never counts as an empty one."""
+    context: AssetExecutionContext,
+    config: ListingOptions,
+    sources_file: SourcesFile,
+    blob_stores: BlobStores,
+    ledger: Ledger,
+) -> Iterator[MaterializeResult[None]]:
+    """List the source; a failed listing fails the step, never counts as an empty one, and is gone on with next time.
+
+    A dry run materializes nothing, and so skips every step that waits for the listing.
+    """
     with clear_failures(), Stopwatch() as watch:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
+        if config.dry_run:
+            plan = plan_source(source, blob_stores=blob_stores, ledger=ledger)
+            context.log.info("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
+            return
         diff, ignored = list_source(context, source, blob_stores=blob_stores, ledger=ledger)
         status = ledger.status(source.name)
         extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)
-    return MaterializeResult(
+    yield MaterializeResult(
         metadata=listing_metadata(
             diff, status=status, extensions=extensions, sizes=sizes, ignored=ignored, seconds=watch.seconds
         )
@@ -43,16 +71,64 @@ def container_listing(
 def list_source(
     context: AssetExecutionContext, source: Source, *, blob_stores: BlobStores, ledger: Ledger
 ) -> tuple[ListingDiff, Counter[str]]:
-    """Stream the listing into the ledger; the diff, and how many other blobs were passed over by extension."""
-    with blob_stores.open(source) as store, ledger.open_listing(source, run_id=context.run.run_id) as writer:
-        listing = SourceListing(source, store.list_pages(source.prefix))
-        for number, page in enumerate(listing, start=1):
-            writer.add_page(page)
-            if number % 20 == 0:
-                context.log.info(f"{source.name}: {writer.diff.blobs:,} blobs listed")
-        diff = writer.finish(complete=listing.complete)
+    """Stream the listing into the ledger, shard by shard; the diff, and the blobs passed over by extension.
+
+    Raises InvalidConfiguration, after all shards were listed, where blobs of the source lie in none of them.
+    """
+    ignored: Counter[str] = Counter()
+    with blob_stores.open(source) as store:
+        shards = ledger.shards_in_turn(source)
+        diffs = [_list_shard(context, source, shard, store=store, ledger=ledger, ignored=ignored) for shard in shards]
+        if source.shards:
+            diffs.append(_look_outside_shards(context, source, store=store, ledger=ledger))
+    diff = reduce(ListingDiff.__add__, diffs)
     context.log.info(
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
         + ("" if diff.complete else f" (stopped at the limit of {source.limit}; deletions are not known)")
     )
-    return diff, listing.ignored_by_extension
+    return diff, ignored
+
+
+def _list_shard(
+    context: AssetExecutionContext,
+    source: Source,
+    shard: str,
+    *,
+    store: BlobStore,
+    ledger: Ledger,
+    ignored: Counter[str],
+) -> ListingDiff:
+    """List one shard ("" the whole source) from where an earlier run left off; counts go into ``ignored`` as well."""
+    name = f"{source.name}/{shard}".rstrip("/")
+    with ledger.open_listing(source, run_id=context.run.run_id, shard=shard) as writer:
+        if writer.marker is not None:
+            context.log.info(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed")
+        fetched = store.list_pages(source.prefix + shard, marker=writer.marker)
+        try:
+            with reading_ahead(fetched) as pages:
+                listing = SourceListing(source, pages, listed=writer.diff.blobs, ignored=writer.ignored)
+                for number, page in enumerate(listing, start=1):
+                    writer.add_page(page.blobs, next_marker=page.next_marker, ignored=listing.ignored_by_extension)
+                    if number % 20 == 0:
+                        context.log.info(f"{name}: {writer.diff.blobs:,} blobs listed")
+        except MarkerRefused:
+            writer.start_over_next_time()
+            raise
+        ignored.update(listing.ignored_by_extension)
+        return writer.finish(complete=listing.complete)
+
+
+def _look_outside_shards(
+    context: AssetExecutionContext, source: Source, *, store: BlobStore, ledger: Ledger
+) -> ListingDiff:
+    """Check that the shards hold the whole source; what the ledger has outside them is then gone."""
+    matches, as_of = build_matcher(source), ledger.now()
+    for found in outside_shards(source, store.list_level):
+        names = (blob.name for page in store.list_pages(found) for blob in page) if found.endswith("/") else [found]
+        if any(map(matches, names)):
+            raise InvalidConfiguration(
+                f"{source.name} has blobs outside its shards: {found}.",
+                remedy=f"Add a shard for {found} to the source in sources.yaml, or exclude it there.",
+            )
+    gone = ledger.record_gone_outside_shards(source, as_of=as_of, run_id=context.run.run_id)
+    return ListingDiff(deleted=gone, complete=True)

@@ -13,6 +13,7 @@ from geo_assets.sources import Source
 
 @asset(
     partitions_def=sources_partitions,
+    deps=["container_listing"],
     pool="pgstac",
     description="The STAC collection the source's items belong to, as its owner states it in sources.yaml.",
     group_name=CATALOGUE,

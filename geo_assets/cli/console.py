@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from geo_assets.errors import GeoAssetsError
 
@@ -31,7 +32,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except GeoAssetsError as error:
-        error_console.print(f"[bold red]{error.code}[/] {error.message}", highlight=False)
+        error_console.print(f"[bold red]{error.code}[/] {escape(error.message)}", highlight=False)
         if error.remedy:
-            error_console.print(f"[dim]→ {error.remedy}[/]", highlight=False)
+            error_console.print(f"[dim]→ {escape(error.remedy)}[/]", highlight=False)
         raise SystemExit(1) from error

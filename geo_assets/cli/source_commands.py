@@ -86,7 +86,7 @@ def _check(source: Source) -> dict[str, Any]:
     check: dict[str, Any] = {"source": source.name, "url": source.url, "collection": source.collection.id}
     try:
         with console.status(f"Listing {source.name}"), BlobStores().open(source) as store:
-            page = next(iter(store.list_pages(source.prefix)), [])
+            page = next(store.list_pages(source.prefix))
     except GeoAssetsError as error:
         return {**check, "seen": 0, "matching": 0, "error": str(error)}
     return {**check, "seen": len(page), "matching": sum(matches(blob.name) for blob in page), "error": None}

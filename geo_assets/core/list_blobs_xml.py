@@ -4,7 +4,7 @@ Here: from the parsed XML to `BlobRef`. Not here: asking for it (`resources.azur
 of https://learn.microsoft.com/rest/api/storageservices/list-blobs#response.
 """
 
-import base64
+from binascii import a2b_base64
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import unquote
@@ -25,17 +25,17 @@ def _read_blob(element: Element) -> BlobRef | None:
     name, properties = element.find("Name"), element.find("Properties")
     if name is None or not name.text or properties is None:
         raise ValueError("a blob without a name or properties")
-    values = {child.tag: child.text for child in properties}
-    if values.get("ResourceType") == "directory":
+    value = properties.findtext
+    if value("ResourceType") == "directory":
         return None
-    md5 = values.get("Content-MD5")
+    md5 = value("Content-MD5")
     return BlobRef(
         name=unquote(name.text) if name.get("Encoded") == "true" else name.text,
-        etag=(values["Etag"] or "").strip('"'),
-        size_bytes=int(values["Content-Length"] or 0),
-        last_modified=_read_moment(values["Last-Modified"] or ""),
-        content_type=values.get("Content-Type"),
-        md5=base64.b64decode(md5).hex() if md5 else None,
+        etag=value("Etag", "").strip('"'),
+        size_bytes=int(value("Content-Length", "0")),
+        last_modified=_read_moment(value("Last-Modified", "")),
+        content_type=value("Content-Type") or None,
+        md5=a2b_base64(md5).hex() if md5 else None,
     )
 
 

@@ -3,20 +3,27 @@
 Here: the Protocol every store fulfils. Not here: the stores (`local_blob_store`, `azure_blob_store`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobPage, BlobRef
 
 
 class BlobStore(Protocol):
     """A container (or a folder) that can be listed and read."""
 
-    def list_pages(self, prefix: str) -> Iterator[Sequence[BlobRef]]:
-        """Every blob whose name starts with ``prefix``, page by page.
+    def list_pages(self, prefix: str, *, marker: str | None = None) -> Iterator[BlobPage]:
+        """Every blob whose name starts with ``prefix``, page by page; after ``marker``, where a page gave one.
 
-        Raises StorageUnavailable, Unauthorized or InvalidConfiguration (no such container); never
-        ends early without raising.
+        Raises StorageUnavailable, Unauthorized, MarkerRefused or InvalidConfiguration (no such container);
+        never ends early without raising.
+        """
+        ...
+
+    def list_level(self, prefix: str) -> Iterator[str]:
+        """The names one level below ``prefix`` ("" or ending with a slash): blobs, and folders with a slash.
+
+        Raises what `list_pages` raises.
         """
         ...
 

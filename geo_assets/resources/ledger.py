@@ -1,10 +1,10 @@
 """The ledger: one row a blob, what was seen of it, what was done and what failed.
 
-Here: every read and write of the schema `ledger`. Not here: deciding anything; the view
-`ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
+Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`). Not here: deciding anything;
+the view `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,28 +14,13 @@ from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
 from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.database import read_sql
+from geo_assets.resources.ledger_listing import ListingLedger
 from geo_assets.sources import Source
 
 Stage = Literal["describe", "catalogue"]
 PENDING_STATE: dict[Stage, str] = {"describe": "to_describe", "catalogue": "to_catalogue"}
 _METADATA = TypeAdapter(RasterMetadata)
-
-
-@dataclass(frozen=True, slots=True)
-class ListingDiff:
-    """What one listing found against the ledger, in blobs."""
-
-    new: int = 0
-    changed: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    complete: bool = False
-
-    @property
-    def blobs(self) -> int:
-        """How many blobs of the source the listing saw."""
-        return self.new + self.changed + self.unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +37,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """What the ledger knows is left to do for a source, and a digest that names that work."""
+    """What the ledger knows is left to do for a source, and a digest that names that work.
+
+    ``size_bytes`` is of the pending blobs.
+    """
 
     live: int
     pending: int
     to_withdraw: int
     digest: str
     generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class PageComparison:
-    """What one page of a listing would change in the ledger, in blobs, and a sum that names the changes."""
-
-    new: int
-    changed: int
-    unchanged: int
-    digest: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,66 +77,7 @@ class StandingFailure:
     run_id: str | None
 
 
-class ListingWriter:
-    """Takes a listing page by page into the ledger; see `Ledger.open_listing`."""
-
-    def __init__(self, connection: Connection, *, source: str, run_id: str | None) -> None:
-        self._connection = connection
-        self._bound = {"source": source, "run_id": run_id}
-        started = connection.execute(read_sql("start_listing"), self._bound).fetchone()
-        assert started is not None
-        self._id, self._started_at = started["id"], started["started_at"]
-        self._pages = 0
-        self.diff = ListingDiff()
-        connection.execute(read_sql("create_listed"))
-
-    def add_page(self, blobs: Sequence[BlobRef]) -> None:
-        """Merge one page and commit it."""
-        self._pages += 1
-        with self._connection.transaction():
-            with self._connection.cursor().copy(read_sql("copy_listed")) as copy:
-                for blob in blobs:
-                    copy.write_row((self._pages, *_blob_values(blob)))
-            row = self._connection.execute(read_sql("merge_page"), {**self._bound, "page": self._pages}).fetchone()
-        assert row is not None
-        self.diff = ListingDiff(
-            new=self.diff.new + row["new"],
-            changed=self.diff.changed + row["changed"],
-            unchanged=self.diff.unchanged + row["unchanged"],
-        )
-
-    def finish(self, *, complete: bool) -> ListingDiff:
-        """Close the listing; only a complete one may say that the blobs it did not see are gone."""
-        deleted = 0
-        with self._connection.transaction():
-            if complete:
-                self._connection.execute("CREATE INDEX ON listed (name)")
-                self._connection.execute("ANALYZE listed")
-                bound = {**self._bound, "started_at": self._started_at}
-                row = self._connection.execute(read_sql("mark_deleted"), bound).fetchone()
-                deleted = row["deleted"] if row else 0
-            self.diff = ListingDiff(
-                new=self.diff.new,
-                changed=self.diff.changed,
-                unchanged=self.diff.unchanged,
-                deleted=deleted,
-                complete=complete,
-            )
-            self._connection.execute(
-                read_sql("finish_listing"),
-                {
-                    "listing_id": self._id,
-                    "complete": complete,
-                    "new": self.diff.new,
-                    "changed": self.diff.changed,
-                    "deleted": deleted,
-                    "unchanged": self.diff.unchanged,
-                },
-            )
-        return self.diff
-
-
-class Ledger(DatabaseResource):
+class Ledger(ListingLedger):
     """The ledger in the catalogue's database."""
 
     @contextmanager
@@ -184,45 +104,10 @@ class Ledger(DatabaseResource):
             ).fetchone()
         return not (row and row["free"])
 
-    def register_source(self, source: Source) -> None:
-        """Record the source's place and rule, which the states of its blobs depend on."""
-        with self.connect() as connection:
-            connection.execute(
-                read_sql("register_source"),
-                {
-                    "source": source.name,
-                    "url": source.url,
-                    "collection_id": source.collection.id,
-                    "rule_digest": source.rule_digest,
-                    "reading_digest": source.reading_digest,
-                },
-            )
-
-    @contextmanager
-    def open_listing(self, source: Source, *, run_id: str | None) -> Iterator[ListingWriter]:
-        """A writer for one listing. Listings of one source take turns, so an older one never undoes a newer one."""
-        self.register_source(source)
-        with self.connect() as connection:
-            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 1))", (f"listing {source.name}",))
-            yield ListingWriter(connection, source=source.name, run_id=run_id)
-
     def outstanding(self, source: str) -> Outstanding:
         """What is left to do for ``source`` by what the ledger knows."""
         row = self.row("outstanding", source=source)
         return Outstanding(**{**row, "digest": str(row["digest"])})
-
-    @contextmanager
-    def open_comparison(self, source: str) -> Iterator[Callable[[Sequence[BlobRef]], PageComparison]]:
-        """A function that compares a page of a listing with the ledger and changes nothing."""
-        with self.connect() as connection:
-
-            def compare(blobs: Sequence[BlobRef]) -> PageComparison:
-                bound = {"source": source, "names": [b.name for b in blobs], "etags": [b.etag for b in blobs]}
-                row = connection.execute(read_sql("compare_page"), bound).fetchone()
-                assert row is not None
-                return PageComparison(**{**row, "digest": int(row["digest"])})
-
-            yield compare
 
     def count_pending(self, source: str, stage: Stage, *, as_of: datetime) -> tuple[int, int]:
         """(blobs, bytes) that await ``stage`` and were seen by ``as_of``."""
@@ -351,7 +236,3 @@ class Ledger(DatabaseResource):
     def size_histogram(self, source: str) -> list[tuple[int, int]]:
         """(decade, blobs): how many live blobs have from 10**decade to 10**(decade+1) - 1 bytes."""
         return [(row["decade"], row["blobs"]) for row in self.rows("summarize_sizes", source=source)]
-
-
-def _blob_values(blob: BlobRef) -> tuple[object, ...]:
-    return blob.name, blob.etag, blob.size_bytes, blob.last_modified, blob.content_type, blob.md5

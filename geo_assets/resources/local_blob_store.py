@@ -1,12 +1,13 @@
 """A folder as a blob store: what the first run and the tests of the pipeline need no cloud for."""
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from geo_assets.errors import BlobChanged, BlobMissing, InvalidConfiguration, StorageUnavailable
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobPage, BlobRef
 
 PAGE_SIZE = 1000
 
@@ -21,29 +22,37 @@ class LocalBlobStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def list_pages(self, prefix: str) -> Iterator[Sequence[BlobRef]]:
-        """Every file below the folder whose path starts with ``prefix``, in pages of 1,000."""
-        if not self._folder.is_dir():
-            raise InvalidConfiguration(
-                f"{self._folder} is not a folder.", remedy="Create it, or mend the source's url in sources.yaml."
-            )
+    def list_pages(self, prefix: str, *, marker: str | None = None) -> Iterator[BlobPage]:
+        """Every file below the folder whose path starts with ``prefix``, by name in pages of 1,000.
+
+        The marker is the last name of a page: what was written or deleted before it meanwhile does not matter.
+        """
+        self._check_folder()
         page: list[BlobRef] = []
-        for blob in self._walk(self._folder, ""):
-            if blob.name.startswith(prefix):
-                page.append(blob)
+        for blob in self._walk(self._folder, "", prefix=prefix, after=marker or ""):
+            page.append(blob)
             if len(page) == PAGE_SIZE:
-                yield page
+                yield BlobPage(page, blob.name)
                 page = []
-        yield page
+        yield BlobPage(page)
+
+    def list_level(self, prefix: str) -> Iterator[str]:
+        """Files and folders one level below ``prefix``."""
+        self._check_folder()
+        folder = self._path(prefix)
+        if folder.is_dir():
+            for name, entry in self._entries(folder, prefix):
+                if name.endswith("/") or self._is_own_file(entry):
+                    yield name
 
     def read_range(self, blob: BlobRef, offset: int, length: int) -> bytes:
         """``length`` bytes at ``offset``, after checking that the open file still has the blob's etag."""
         try:
-            with (self._folder / blob.name).open("rb", buffering=0) as file:
+            with self._path(blob.name).open("rb", buffering=0) as file:
                 if _etag(os.fstat(file.fileno())) != blob.etag:
                     raise BlobChanged(f"{blob.name} was overwritten after it was listed.")
                 return os.pread(file.fileno(), length, offset)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise BlobMissing(f"{blob.name} is gone since it was listed.") from error
         except OSError as error:
             raise StorageUnavailable(
@@ -52,29 +61,56 @@ class LocalBlobStore:
 
     def href(self, name: str) -> str:
         """The file's file:// URL."""
-        return (self._folder / name).as_uri()
+        return self._path(name).as_uri()
 
-    def _walk(self, folder: Path, path: str) -> Iterator[BlobRef]:
-        """Files depth first in name order; a folder that cannot be read fails the listing."""
+    def _path(self, name: str) -> Path:
+        """Where the blob lies; what `_walk` had to escape in a name that is no UTF-8 becomes its bytes again."""
+        path = self._folder / name
+        if "\\x" not in name or path.exists():
+            return path
+        original = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), name.encode())
+        return self._folder / os.fsdecode(original)
+
+    def _check_folder(self) -> None:
+        if not self._folder.is_dir():
+            raise InvalidConfiguration(
+                f"{self._folder} is not a folder.", remedy="Create it, or mend the source's url in sources.yaml."
+            )
+
+    def _walk(self, folder: Path, path: str, *, prefix: str, after: str) -> Iterator[BlobRef]:
+        """Files by name that start with ``prefix`` and come after ``after``; other folders are not looked into."""
+        for name, entry in self._entries(folder, path):
+            if name.endswith("/"):
+                leads_there = name.startswith(prefix) or prefix.startswith(name)
+                if leads_there and (name > after or after.startswith(name)):
+                    yield from self._walk(Path(entry.path), name, prefix=prefix, after=after)
+            elif name.startswith(prefix) and name > after and self._is_own_file(entry) and (blob := _blob(entry, name)):
+                yield blob
+
+    def _entries(self, folder: Path, path: str) -> list[tuple[str, "os.DirEntry[str]"]]:
+        """What lies in a folder, in the order of the names below it; one that cannot be read fails the listing."""
         try:
             with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                entries = list(found)
         except OSError as error:
             raise StorageUnavailable(
                 f"{folder} cannot be listed: {error.strerror}.", remedy="Check the folder's permissions and the disk."
             ) from error
-        for entry in entries:
-            name = path + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(Path(entry.path), f"{name}/")
-            elif self._is_own_file(entry) and (blob := _blob(entry, name)):
-                yield blob
+        return sorted(((_name(entry, path), entry) for entry in entries), key=lambda named: named[0])
 
     def _is_own_file(self, entry: "os.DirEntry[str]") -> bool:
         if not entry.is_symlink():
             return entry.is_file(follow_symlinks=False)
-        target = Path(entry.path).resolve()
+        try:
+            target = Path(entry.path).resolve(strict=True)
+        except (OSError, RuntimeError):  # it leads nowhere, or to itself
+            return False
         return target.is_file() and target.is_relative_to(self._folder.resolve())
+
+
+def _name(entry: "os.DirEntry[str]", path: str) -> str:
+    name = path + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+    return f"{name}/" if entry.is_dir(follow_symlinks=False) else name
 
 
 def _blob(entry: "os.DirEntry[str]", name: str) -> BlobRef | None:

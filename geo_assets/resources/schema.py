@@ -13,7 +13,7 @@ from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.resources.database import Connection, DatabaseResource, database_errors
+from geo_assets.resources.database import Connection, DatabaseResource, database_errors, read_sql
 
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 LOADER_ROLE = "geo_assets_loader"
@@ -47,7 +47,7 @@ class CatalogueSchema(DatabaseResource):
         return [LOADER_ROLE, READER_ROLE]
 
     def verify(self) -> dict[str, str]:
-        """Check by use that the schemas are there, the loader can load and the reader only read; what was seen.
+        """Check that the schemas answer, the loader may load and the reader only read; what was seen.
 
         Raises DatabaseUnavailable naming what is wrong.
         """
@@ -59,11 +59,11 @@ class CatalogueSchema(DatabaseResource):
             assert versions is not None
             checks = {
                 "loader may load items": _may(connection, LOADER_ROLE, "pgstac.items", "INSERT"),
-                "loader may write the ledger": _may(connection, LOADER_ROLE, "ledger.blob", "UPDATE"),
+                "loader may write the ledger": _on_ledger(connection, LOADER_ROLE, writing=True)["on_all"],
                 "reader may read items": _may(connection, READER_ROLE, "pgstac.items", "SELECT"),
-                "reader may read the ledger": _may(connection, READER_ROLE, "ledger.blob_state", "SELECT"),
+                "reader may read the ledger": _on_ledger(connection, READER_ROLE, writing=False)["on_all"],
                 "reader may not load items": not _may(connection, READER_ROLE, "pgstac.items", "INSERT"),
-                "reader may not write the ledger": not _may(connection, READER_ROLE, "ledger.blob", "UPDATE"),
+                "reader may not write the ledger": not _on_ledger(connection, READER_ROLE, writing=True)["on_any"],
             }
         failed = [name for name, passed in checks.items() if not passed]
         if failed:
@@ -101,6 +101,14 @@ def _create_role(connection: Connection, role: str) -> None:
 
 def _grant(connection: Connection, statement: str, *names: str) -> None:
     connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))
+
+
+def _on_ledger(connection: Connection, role: str, *, writing: bool) -> dict[str, bool]:
+    privileges, kinds = (["INSERT", "UPDATE", "DELETE"], ["r"]) if writing else (["SELECT"], ["r", "v"])
+    bound = {"role": role, "privileges": privileges, "kinds": kinds}
+    row = connection.execute(read_sql("check_ledger_privileges"), bound).fetchone()
+    assert row is not None
+    return row
 
 
 def _may(connection: Connection, role: str, table: str, privilege: str) -> bool:

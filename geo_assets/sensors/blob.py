@@ -1,11 +1,13 @@
 """blob_sensor: looks at every source and asks for a run where something is to be done.
 
-Here: observing and talking to Dagster. Not here: the decision (`geo_assets.core.change`), which needs
-neither. The sensor only looks: the run's own listing writes the ledger.
+Here: sharing a tick's time between the sources and talking to Dagster. Not here: the look at a source
+(`observation`) and the decision (`geo_assets.core.change`). The sensor only looks: the run's own listing writes the
+ledger.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dagster import (
@@ -17,23 +19,23 @@ from dagster import (
     SensorResult,
     sensor,
 )
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Observation, Request, change_digest, decide
-from geo_assets.core.listing import SourceListing
-from geo_assets.errors import GeoAssetsError, TransientError
+from geo_assets.core.change import Decision, Watch, decide
+from geo_assets.errors import GeoAssetsError, MarkerRefused, TransientError
 from geo_assets.jobs import ingest_rasters
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.abandoned_runs import fail_abandoned_runs
+from geo_assets.sensors.observation import observe
 from geo_assets.sources import Source
 
 # A tick has 60 s before Dagster cancels it; listing leaves room for the rest.
 TICK_BUDGET_SECONDS = 40.0
 PARTITION_TAG = "dagster/partition"
-_CURSOR = TypeAdapter(dict[str, Request])
+_CURSOR = TypeAdapter(dict[str, Watch])
 _IN_PROGRESS = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -61,78 +63,74 @@ def blob_sensor(
     """Observe, decide, request. A source that cannot be observed never counts as empty.
 
     One failing source must not keep the others from their runs, so requests go out first; the tick fails
-    as soon as there is nothing to ask for.
+    as soon as there is nothing to ask for and no look to go on with, for a tick that fails keeps no cursor.
     """
-    deadline = time.monotonic() + TICK_BUDGET_SECONDS
+    end = time.monotonic() + TICK_BUDGET_SECONDS
     sources = sources_file.all()
     register_partitions(context.instance, list(sources))
-    requested = _CURSOR.validate_json(context.cursor) if context.cursor else {}
+    watches = {name: watch for name, watch in _read_cursor(context.cursor).items() if name in sources}
     run_requests: list[RunRequest] = []
     reasons: list[str] = []
     errors: list[str] = []
-    for source in _longest_unasked_first(list(sources.values()), requested):
+    waiting = _longest_unseen_first(sources.values(), watches)
+    while waiting and (time.monotonic() < end or not reasons + errors):
+        share = (end - time.monotonic()) / len(waiting)
+        source = waiting.pop(0)
+        watch = watches.get(source.name, Watch())
         try:
-            observed = observe(source, blob_stores=blob_stores, ledger=ledger, deadline=deadline)
-            in_progress = _run_in_progress(context, source.name, ledger=ledger)
+            watch, decision = _look(context, source, watch, blob_stores, ledger, deadline=time.monotonic() + share)
         except GeoAssetsError as error:
             errors.append(f"{source.name}: {error}")
             context.log.error(errors[-1])
+            watches[source.name] = replace(watch, looked_at=datetime.now(UTC))
             continue
-        decision = decide(
-            source.name,
-            observed=observed,
-            last=requested.get(source.name),
-            run_in_progress=in_progress,
-            now=datetime.now(UTC),
-        )
+        watches[source.name] = watch
         reasons.append(decision.reason)
         context.log.info(decision.reason)
         if decision.request is not None:
-            requested[source.name] = decision.request
             run_requests.append(RunRequest(run_key=decision.run_key, partition_key=source.name))
-    if errors and not run_requests:
+    if errors and not run_requests and not any(watch.progress for watch in watches.values()):
         raise SourcesNotObserved("; ".join(errors))
-    cursor = _CURSOR.dump_json({name: request for name, request in requested.items() if name in sources}).decode()
-    skip_reason = None if run_requests else "; ".join(reasons) or "sources.yaml has no sources"
-    return SensorResult(run_requests=run_requests, skip_reason=skip_reason, cursor=cursor)
+    skip_reason = None if run_requests else "; ".join(errors + reasons) or "sources.yaml has no sources"
+    return SensorResult(run_requests=run_requests, skip_reason=skip_reason, cursor=_CURSOR.dump_json(watches).decode())
 
 
-def observe(source: Source, *, blob_stores: BlobStores, ledger: Ledger, deadline: float) -> Observation:
-    """What a listing of ``source`` shows against the ledger, as far as it gets before ``deadline``.
-
-    Raises what the store or the ledger raises.
-    """
-    ledger.register_source(source)
-    new = changed = unchanged = 0
-    digest, in_time = 0, True
-    with blob_stores.open(source) as store, ledger.open_comparison(source.name) as compare:
-        listing = SourceListing(source, store.list_pages(source.prefix))
-        for page in listing:
-            difference = compare(page)
-            new += difference.new
-            changed += difference.changed
-            unchanged += difference.unchanged
-            digest += difference.digest
-            if time.monotonic() > deadline:
-                in_time = False
-                break
-    left = ledger.outstanding(source.name)
-    deleted = left.live - changed - unchanged if listing.complete and in_time else None
-    return Observation(
-        new=new,
-        changed=changed,
-        deleted=deleted,
-        pending=left.pending,
-        to_withdraw=left.to_withdraw,
-        digest=change_digest(digest, deleted or 0, left.digest),
-        generation=left.generation,
-    )
+def _look(
+    context: SensorEvaluationContext,
+    source: Source,
+    watch: Watch,
+    blob_stores: BlobStores,
+    ledger: Ledger,
+    *,
+    deadline: float,
+) -> tuple[Watch, Decision]:
+    """Look at one source until ``deadline``; what to remember of it and what to do."""
+    watch = replace(watch, looked_at=datetime.now(UTC))
+    if _run_in_progress(context, source.name, ledger=ledger):
+        return watch, Decision(f"{source.name}: a run is in progress")
+    try:
+        observed, progress = observe(source, watch.progress, blob_stores=blob_stores, ledger=ledger, deadline=deadline)
+    except MarkerRefused as error:
+        return replace(watch, progress=None), Decision(f"{source.name}: {error}")
+    decision = decide(source.name, observed=observed, last=watch.request, run_in_progress=False, now=datetime.now(UTC))
+    if progress is not None:
+        seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
+        decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
+    return replace(watch, progress=progress, request=decision.request or watch.request), decision
 
 
-def _longest_unasked_first(sources: Sequence[Source], requested: dict[str, Request]) -> list[Source]:
-    """Sources in the order of their last request, so that a busy one never takes the whole budget for ever."""
+def _read_cursor(cursor: str | None) -> dict[str, Watch]:
+    """What earlier ticks remembered; nothing where another release wrote it, for all of it can be seen again."""
+    try:
+        return _CURSOR.validate_json(cursor or "{}")
+    except ValidationError:
+        return {}
+
+
+def _longest_unseen_first(sources: Iterable[Source], watches: Mapping[str, Watch]) -> list[Source]:
+    """Sources in the order of their last look, so that no busy or large one takes the whole budget for ever."""
     never = datetime.min.replace(tzinfo=UTC)
-    return sorted(sources, key=lambda source: requested[source.name].at if source.name in requested else never)
+    return sorted(sources, key=lambda source: watches.get(source.name, Watch()).looked_at or never)
 
 
 def _run_in_progress(context: SensorEvaluationContext, source: str, *, ledger: Ledger) -> bool:

@@ -7,6 +7,11 @@ SELECT
         sum(hashtextextended(p.name || E'\n' || p.etag, 0)::numeric)
             FILTER (WHERE b.name IS NULL OR b.deleted_at IS NOT NULL OR b.etag <> p.etag),
         0
-    ) AS digest
-FROM unnest(%(names)s::text[], %(etags)s::text[]) AS p (name, etag)
-LEFT JOIN ledger.blob AS b ON b.source = %(source)s AND b.name = p.name
+    ) AS digest,
+    coalesce(
+        sum(p.size_bytes) FILTER (WHERE b.name IS NULL OR b.deleted_at IS NOT NULL OR b.etag <> p.etag), 0
+    )::bigint AS size_bytes
+FROM unnest(%(names)s::text[], %(etags)s::text[], %(sizes)s::bigint[]) AS p (name, etag, size_bytes)
+LEFT JOIN LATERAL (
+    SELECT name, etag, deleted_at FROM ledger.blob WHERE source = %(source)s AND name = p.name LIMIT 1
+) AS b ON true

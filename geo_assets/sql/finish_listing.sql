@@ -1,8 +1,6 @@
+WITH forgotten AS (
+    DELETE FROM ledger.listing_page WHERE listing_id = %(listing_id)s
+)
 UPDATE ledger.listing
-SET finished_at = clock_timestamp(),
-    complete = %(complete)s,
-    new = %(new)s,
-    changed = %(changed)s,
-    deleted = %(deleted)s,
-    unchanged = %(unchanged)s
+SET finished_at = clock_timestamp(), complete = %(complete)s, deleted = %(deleted)s, marker = NULL
 WHERE id = %(listing_id)s

@@ -1,13 +1,22 @@
--- Only after a complete listing. A row first seen after the listing began may have been passed by it.
-WITH gone AS (
+-- Only after a complete listing: known blobs of its shard that no page showed. A row that was written after the
+-- listing began, by the listing or by another, is none of them.
+WITH shown AS MATERIALIZED (
+    SELECT coalesce(range_agg(ids), '{}') AS ids
+    FROM ledger.listing_page AS p
+    CROSS JOIN unnest(p.unchanged) AS ids
+    WHERE p.listing_id = %(listing_id)s
+),
+gone AS (
     UPDATE ledger.blob AS b
     SET deleted_at = clock_timestamp(),
         described_etag = NULL,
         run_id = %(run_id)s
     WHERE b.source = %(source)s
+        AND b.name >= %(scope)s
+        AND starts_with(b.name, %(scope)s)
         AND b.deleted_at IS NULL
         AND b.etag_seen_at < %(started_at)s
-        AND NOT EXISTS (SELECT 1 FROM listed AS l WHERE l.name = b.name)
+        AND NOT (SELECT ids FROM shown) @> b.id
     RETURNING b.source, b.name
 ),
 forgotten AS (

@@ -1,18 +1,25 @@
 -- One page of a listing into the ledger: only rows that are new, changed or back from deletion are written.
-WITH page AS (
-    SELECT DISTINCT ON (name) * FROM listed WHERE page = %(page)s ORDER BY name, last_modified DESC
+-- What was unchanged is noted by ranges of ids; the listing's counts and marker move in the same statement.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT ON (name) * FROM listed ORDER BY name, last_modified DESC
 ),
-known AS (
-    SELECT b.name, b.etag, b.deleted_at
+compared AS MATERIALIZED (
+    SELECT
+        p.*,
+        b.id,
+        b.name IS NULL OR b.deleted_at IS NOT NULL AS is_new,
+        b.deleted_at IS NULL AND b.etag <> p.etag AS is_changed,
+        b.deleted_at IS NULL AND b.etag = p.etag AS is_unchanged
     FROM page AS p
-    JOIN ledger.blob AS b ON b.source = %(source)s AND b.name = p.name
+    LEFT JOIN LATERAL (
+        SELECT id, name, etag, deleted_at FROM ledger.blob WHERE source = %(source)s AND name = p.name LIMIT 1
+    ) AS b ON true
 ),
 written AS (
     INSERT INTO ledger.blob (source, name, etag, size_bytes, last_modified, content_type, md5, run_id)
-    SELECT %(source)s, p.name, p.etag, p.size_bytes, p.last_modified, p.content_type, p.md5, %(run_id)s
-    FROM page AS p
-    LEFT JOIN known AS k USING (name)
-    WHERE k.name IS NULL OR k.etag <> p.etag OR k.deleted_at IS NOT NULL
+    SELECT %(source)s, name, etag, size_bytes, last_modified, content_type, md5, %(run_id)s
+    FROM compared
+    WHERE is_new OR is_changed
     ON CONFLICT (source, name) DO UPDATE
     SET etag = EXCLUDED.etag,
         size_bytes = EXCLUDED.size_bytes,
@@ -22,10 +29,29 @@ written AS (
         etag_seen_at = clock_timestamp(),
         deleted_at = NULL,
         run_id = EXCLUDED.run_id
+),
+noted AS (
+    INSERT INTO ledger.listing_page (listing_id, page, unchanged)
+    SELECT %(listing_id)s, %(page)s, range_agg(int8range(id, id, '[]'))
+    FROM compared
+    WHERE is_unchanged
+    HAVING count(*) > 0
+),
+counted AS (
+    SELECT
+        count(*) FILTER (WHERE is_new) AS new,
+        count(*) FILTER (WHERE is_changed) AS changed,
+        count(*) FILTER (WHERE is_unchanged) AS unchanged
+    FROM compared
 )
-SELECT
-    count(*) FILTER (WHERE k.name IS NULL OR k.deleted_at IS NOT NULL) AS new,
-    count(*) FILTER (WHERE k.deleted_at IS NULL AND k.etag <> p.etag) AS changed,
-    count(*) FILTER (WHERE k.deleted_at IS NULL AND k.etag = p.etag) AS unchanged
-FROM page AS p
-LEFT JOIN known AS k USING (name)
+UPDATE ledger.listing AS l
+SET new = l.new + c.new,
+    changed = l.changed + c.changed,
+    unchanged = l.unchanged + c.unchanged,
+    pages = %(page)s,
+    marker = %(marker)s,
+    ignored = %(ignored)s,
+    touched_at = clock_timestamp()
+FROM counted AS c
+WHERE l.id = %(listing_id)s
+RETURNING l.new, l.changed, l.unchanged

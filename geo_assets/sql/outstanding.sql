@@ -10,7 +10,8 @@ SELECT
         ),
         0
     ) AS digest,
-    (SELECT coalesce(max(id), 0) FROM ledger.listing WHERE source = %(source)s) AS generation
+    coalesce(sum(size_bytes) FILTER (WHERE state IN ('to_describe', 'to_catalogue')), 0)::bigint AS size_bytes,
+    (SELECT coalesce(max(generation), 0) FROM ledger.listing WHERE source = %(source)s) AS generation
 FROM ledger.blob_state
 LEFT JOIN ledger.item USING (source, name)
 WHERE source = %(source)s

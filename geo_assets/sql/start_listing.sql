@@ -1,1 +1,3 @@
-INSERT INTO ledger.listing (source, run_id) VALUES (%(source)s, %(run_id)s) RETURNING id, started_at
+INSERT INTO ledger.listing (source, shard, rule, run_id)
+VALUES (%(source)s, %(shard)s, %(rule)s, %(run_id)s)
+RETURNING id, started_at, marker, pages, new, changed, unchanged, ignored

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from geo_assets.sensors import abandoned_runs
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
+from tests.waiting import wait_until
 
 BLOBS = 400
 
@@ -81,11 +81,3 @@ def fail_abandoned(instance: DagsterInstance, pipeline: Pipeline) -> list[str]:
 def described_at(pipeline: Pipeline) -> dict[str, object]:
     """When each blob was described."""
     return dict(pipeline.query("SELECT name, described_at FROM ledger.raster_metadata"))
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
-    """Poll quickly until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"never reached the moment {what}"
-        time.sleep(0.02)

@@ -5,7 +5,6 @@ import io
 import json
 import time
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -16,7 +15,6 @@ from benchmarks.latency_proxy import serve_latency_proxy
 from benchmarks.report import BEGIN, COLUMNS, END, markdown_table, replace_between_markers, rich_table, row
 from benchmarks.result import Result, at_least, at_most, ratio, write_results
 from benchmarks.steps import SIZES, steps_at
-from benchmarks.virtual_container import build_page
 from geo_assets.core.raster import read_raster_metadata
 
 FAST = ratio("fast", ours=1200, peer=400, unit="items/s", target=at_least(1.5))
@@ -137,17 +135,6 @@ def test_the_name_of_a_blob_holds_its_date() -> None:
     assert blob_name(1_234).startswith("scenes/001/")
     assert f"_{blob_datetime(blob_name(1_234)):%Y%m%d}_" in blob_name(1_234)
     assert NAME_DATETIME["format"] == "%Y%m%d"
-
-
-def test_the_pages_of_the_virtual_container_hold_each_blob_once() -> None:
-    names: list[str] = []
-    marker = "0"
-    while marker:
-        page = ElementTree.fromstring(build_page(int(marker), blobs=12, page_size=5))
-        names += [str(name.text) for name in page.iter("Name")]
-        marker = page.findtext("NextMarker") or ""
-    assert len(names) == len(set(names)) == 12
-    assert names == sorted(names)
 
 
 def test_the_proxy_adds_its_latency_to_each_round_trip_and_changes_no_byte() -> None:

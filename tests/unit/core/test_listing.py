@@ -1,5 +1,6 @@
 """Which blobs belong to a source, and when a listing may speak of what it did not see."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wcmatch import glob
 
-from geo_assets.core.listing import SourceListing, build_matcher
-from geo_assets.models import BlobRef
+from geo_assets.core.listing import MOST_EXTENSIONS, SourceListing, build_matcher, outside_shards
+from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import CollectionRule, Source
 
 NAMES = st.from_regex(r"(\.?[ab]/){0,2}\.?[ab]{1,3}\.(tif|TIF|txt)", fullmatch=True)
@@ -23,11 +25,11 @@ def blob(name: str) -> BlobRef:
     return BlobRef(name=name, etag="1", size_bytes=1, last_modified=datetime(2024, 5, 6, tzinfo=UTC))
 
 
-def page(*names: str) -> list[BlobRef]:
-    return [blob(name) for name in names]
+def page(*names: str) -> BlobPage:
+    return BlobPage([blob(name) for name in names])
 
 
-def names(pages: Sequence[Sequence[BlobRef]]) -> list[str]:
+def names(pages: Sequence[BlobPage]) -> list[str]:
     return [blob.name for page in pages for blob in page]
 
 
@@ -111,14 +113,14 @@ def test_what_is_passed_over_is_counted_by_extension() -> None:
 
 
 def test_a_listing_seen_to_its_end_is_complete() -> None:
-    listing = SourceListing(source(), [page("a.tif"), [], page("b.tif")])
+    listing = SourceListing(source(), [page("a.tif"), page(), page("b.tif")])
     assert not listing.complete
     assert names(list(listing)) == ["a.tif", "b.tif"]
     assert listing.complete
 
 
 def test_an_empty_container_is_complete() -> None:
-    listing = SourceListing(source(), [[]])
+    listing = SourceListing(source(), [page()])
     assert names(list(listing)) == []
     assert listing.complete
 
@@ -144,7 +146,7 @@ def test_the_limit_counts_the_sources_own_blobs_only() -> None:
 def test_no_page_beyond_the_limit_is_asked_for() -> None:
     asked = []
 
-    def pages() -> Iterator[list[BlobRef]]:
+    def pages() -> Iterator[BlobPage]:
         for number in range(100):
             asked.append(number)
             yield page(f"{number}.tif", f"{number}b.tif")
@@ -160,7 +162,7 @@ def test_an_iteration_that_is_left_early_is_not_complete() -> None:
 
 
 def test_a_page_that_fails_leaves_the_listing_incomplete() -> None:
-    def pages() -> Iterator[list[BlobRef]]:
+    def pages() -> Iterator[BlobPage]:
         yield page("a.tif")
         raise ConnectionError
 
@@ -168,3 +170,65 @@ def test_a_page_that_fails_leaves_the_listing_incomplete() -> None:
     with pytest.raises(ConnectionError):
         list(listing)
     assert not listing.complete
+
+
+@given(NAMES, st.lists(st.sampled_from(["**/*.tif", "*.TIF", "a/**", "**/[ab]*", "*/?.txt", "**"]), min_size=1))
+def test_all_globs_at_once_match_what_they_match_one_by_one(name: str, globs: list[str]) -> None:
+    flags = glob.GLOBSTAR | glob.DOTGLOB | glob.CASE | glob.FORCEUNIX
+    one_by_one = any(glob.globmatch(name, pattern, flags=flags) for pattern in globs)
+    assert build_matcher(source(include=globs))(name) is one_by_one
+    assert build_matcher(source(include=["**"], exclude=globs))(name) is not one_by_one
+
+
+def test_a_listing_that_goes_on_counts_from_where_it_was_left() -> None:
+    pages = [BlobPage(page("c.tif", "x.txt", "d.tif").blobs, "on")]
+    listing = SourceListing(source(limit=3), pages, listed=2, ignored=Counter({".txt": 5}))
+    assert names(list(listing)) == ["c.tif"]
+    assert not listing.complete
+    assert listing.ignored_by_extension == {".txt": 6}
+
+
+def test_a_page_keeps_the_marker_that_follows_it() -> None:
+    pages = [BlobPage(page("a.tif").blobs, "1"), BlobPage(page("x.txt").blobs, "2"), page("b.tif")]
+    assert [one.next_marker for one in SourceListing(source(), pages)] == ["1", "2", None]
+
+
+def test_a_million_extensions_do_not_make_the_count_grow() -> None:
+    listing = SourceListing(source(), [page(*(f"a.{number}" for number in range(1000)))])
+    assert names(list(listing)) == []
+    assert listing.ignored == 1000
+    assert len(listing.ignored_by_extension) == MOST_EXTENSIONS + 1
+
+
+def outside(shards: list[str], *names: str, prefix: str = "") -> list[str]:
+    """What of these names lies outside the shards, as one who walks through their folders finds it."""
+
+    def list_level(path: str) -> list[str]:
+        below = (name[len(path) :].partition("/") for name in names if name.startswith(path))
+        return sorted({path + name + slash for name, slash, _ in below})
+
+    return list(outside_shards(source(shards=shards, url=f"az://bronze/{prefix}"), list_level))
+
+
+def test_what_lies_in_a_shard_is_not_outside() -> None:
+    assert outside(["2023/", "2024/"], "2023/a.tif", "2024/x/b.tif") == []
+
+
+def test_folders_and_blobs_in_no_shard_are_named_and_not_looked_into() -> None:
+    assert outside(["2023/"], "2023/a.tif", "2024/x/a.tif", "2024/b.tif", "2023.tif", "z.tif") == [
+        "2023.tif",
+        "2024/",
+        "z.tif",
+    ]
+
+
+def test_a_folder_that_leads_to_a_shard_is_looked_into() -> None:
+    assert outside(["a/b/", "a/c0"], "a/b/1.tif", "a/c01/2.tif", "a/c1/3.tif", "a/4.tif", "b/5.tif") == [
+        "a/4.tif",
+        "a/c1/",
+        "b/",
+    ]
+
+
+def test_shards_are_seen_from_below_the_prefix() -> None:
+    assert outside(["x/"], "landsat/x/1.tif", "landsat/y/2.tif", "other/3.tif", prefix="landsat") == ["landsat/y/"]

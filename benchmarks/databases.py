@@ -1,0 +1,100 @@
+"""Fresh databases for each run, copied from migrated templates so that no run pays for a migration."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from geo_assets.dagster_storage import create_dagster_tables
+from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.resources.schema import CatalogueSchema
+
+_CATALOGUE_TEMPLATE = "catalogue_template"
+_DAGSTER_TEMPLATE = "dagster_template"
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """The URLs of one run's databases."""
+
+    catalogue_url: str
+    dagster_url: str
+
+    def event_rows(self) -> int:
+        """How many rows Dagster's event log has."""
+        return _number(self.dagster_url, "SELECT count(*) FROM event_logs")
+
+    def mapped_steps(self, op: str) -> tuple[int, float]:
+        """How many mapped steps of ``op`` succeeded, and the seconds between their first and last event."""
+        row = _row(
+            self.dagster_url,
+            "SELECT count(*) FILTER (WHERE dagster_event_type = 'STEP_SUCCESS'),"
+            " extract(epoch FROM max(timestamp) - min(timestamp)) FROM event_logs WHERE step_key LIKE %s",
+            f"{op}[%",
+        )
+        return int(row[0]), float(row[1])
+
+    def table_bytes(self) -> dict[str, int]:
+        """The size of tables and indexes, by what they are for."""
+        return {
+            "ledger": _schema_bytes(self.catalogue_url, "ledger"),
+            "pgstac": _schema_bytes(self.catalogue_url, "pgstac"),
+            "dagster": _schema_bytes(self.dagster_url, "public"),
+        }
+
+
+def make_templates(cluster: EmbeddedPostgres) -> None:
+    """Migrate the two databases that all others are copies of."""
+    cluster.ensure_databases(_CATALOGUE_TEMPLATE, _DAGSTER_TEMPLATE)
+    schema = CatalogueSchema(database_url=cluster.url(_CATALOGUE_TEMPLATE))
+    schema.install()
+    schema.grant_roles()
+    create_dagster_tables(cluster.url(_DAGSTER_TEMPLATE))
+
+
+@contextmanager
+def fresh_databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
+    """A migrated, empty catalogue and a Dagster database, gone after the block.
+
+    Both are set up as `geo_assets.databases.ensure_embedded_databases` sets up a user's own, and written to
+    disk before the block, so that no run pays for another's checkpoint.
+    """
+    names = {template: f"run_{uuid.uuid4().hex}" for template in (_CATALOGUE_TEMPLATE, _DAGSTER_TEMPLATE)}
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        for template, name in names.items():
+            _execute(connection, "CREATE DATABASE {} TEMPLATE {}", name, template)
+        _execute(connection, "ALTER DATABASE {} SET synchronous_commit = off", names[_DAGSTER_TEMPLATE])
+        connection.execute("CHECKPOINT")
+        try:
+            yield Databases(cluster.url(names[_CATALOGUE_TEMPLATE]), cluster.url(names[_DAGSTER_TEMPLATE]))
+        finally:
+            for name in names.values():
+                _execute(connection, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _execute(connection: "psycopg.Connection[tuple[object, ...]]", statement: LiteralString, *names: str) -> None:
+    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))
+
+
+def _schema_bytes(url: str, schema: str) -> int:
+    return _number(
+        url,
+        "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
+        " WHERE relkind IN ('r', 'm') AND relnamespace = %s::regnamespace",
+        schema,
+    )
+
+
+def _number(url: str, statement: LiteralString, *values: str) -> int:
+    return int(_row(url, statement, *values)[0])
+
+
+def _row(url: str, statement: LiteralString, *values: str) -> tuple[Any, ...]:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(statement, values).fetchone()
+    assert row is not None
+    return row

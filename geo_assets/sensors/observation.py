@@ -1,0 +1,95 @@
+"""What a look at a source shows against the ledger: as much of it as fits into a tick, the rest in the next.
+
+Here: listing and comparing, which writes nothing but the source's rule. Not here: what follows from it
+(`geo_assets.core.change`) and Dagster (`geo_assets.sensors.blob`).
+"""
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+
+from geo_assets.core.change import Observation, Progress, change_digest
+from geo_assets.core.listing import SourceListing
+from geo_assets.models import BlobPage
+from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.read_ahead import reading_ahead
+from geo_assets.sources import Source
+
+
+def observe(
+    source: Source, progress: Progress | None, *, blob_stores: BlobStores, ledger: Ledger, deadline: float
+) -> tuple[Observation, Progress | None]:
+    """What is seen of ``source`` from ``progress`` on, and where to go on if that was not all.
+
+    The look ends with the first page that shows something new or changed, for that is enough to ask for a run; at
+    ``deadline``, but not before one page; or with the source. Only then is the number of deleted blobs known.
+    Raises what the store or the ledger raises.
+    """
+    ledger.register_source(source)
+    left = ledger.outstanding(source.name)
+    look = _Look(source, progress, generation=left.generation)
+    new = changed = digest = 0
+    with (
+        blob_stores.open(source) as store,
+        ledger.open_comparison(source.name) as compare,
+        closing(look.pages(store)) as pages,
+    ):
+        for page in pages:
+            found = compare(page.blobs)
+            new, changed, digest = new + found.new, changed + found.changed, digest + found.digest
+            look.unchanged += found.unchanged
+            if look.goes_on_after(page) and (new or changed or time.monotonic() > deadline):
+                break
+    deleted = max(0, left.live - changed - look.unchanged) if look.complete else None
+    observation = Observation(
+        new=new,
+        changed=changed,
+        deleted=deleted,
+        pending=left.pending,
+        to_withdraw=left.to_withdraw,
+        digest=change_digest(digest, deleted or 0, left.digest),
+        generation=left.generation,
+    )
+    return observation, None if new or changed else look.progress
+
+
+class _Look:
+    """The pages of a source, shard by shard: from ``progress`` on while no listing came between, else from the start.
+
+    ``unchanged`` counts the blobs seen so far, in earlier ticks too; ``progress`` is where to go on, None at the end.
+    """
+
+    def __init__(self, source: Source, progress: Progress | None, *, generation: int) -> None:
+        shards = source.shards or ("",)
+        if progress is None or progress.generation != generation or progress.shard not in shards:
+            progress = Progress(shard=shards[0], marker=None, unchanged=0, generation=generation)
+        self._source = source
+        self._generation = generation
+        self._marker = progress.marker
+        self._shards = list(shards[shards.index(progress.shard) :])
+        self.unchanged = progress.unchanged
+        self.progress: Progress | None = None
+        self.complete = False
+
+    def pages(self, store: BlobStore) -> Generator[BlobPage]:
+        """What is left to see; ``complete`` where that was all of the source."""
+        while self._shards:
+            fetched = store.list_pages(self._source.prefix + self._shards[0], marker=self._marker)
+            with reading_ahead(fetched) as pages:
+                listing = SourceListing(self._source, pages, listed=self.unchanged)
+                yield from listing
+            if not listing.complete:
+                return
+            self._marker = None
+            del self._shards[0]
+        self.complete = True
+
+    def goes_on_after(self, page: BlobPage) -> bool:
+        """Whether there is more to see after ``page``; ``progress`` is then where."""
+        shard = self._shards[0] if page.next_marker is not None else next(iter(self._shards[1:]), None)
+        self.progress = None
+        if shard is not None:
+            self.progress = Progress(shard, page.next_marker, self.unchanged, self._generation)
+        return self.progress is not None

@@ -1,0 +1,58 @@
+"""The part of Dagster's daemon that evaluates the blob sensor, for tests: tick after tick, with its cursor.
+
+Here: what tests of the sensor share. Not here: the pipeline it looks at (`tests.pipeline`).
+"""
+
+import json
+
+import pytest
+from dagster import SensorDefinition, build_sensor_context, partition_loading_context
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from geo_assets.definitions import build_definitions
+from geo_assets.errors import GeoAssetsError
+from tests.pipeline import SOURCE, Pipeline
+
+
+class Daemon:
+    """Evaluates tick after tick and keeps the cursor, as Dagster's daemon does."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.cursor: str | None = None
+
+    def tick(self) -> SensorExecutionData:
+        """One tick; a cursor is kept unless the tick raises."""
+        resources = self.pipeline.resources()
+        definitions = build_definitions(resources)
+        sensor: SensorDefinition = definitions.resolve_sensor_def("blob_sensor")
+        instance = self.pipeline.instance
+        # Dagster looks partitions up in the instance, which it cannot reopen here, for it is in memory.
+        with (
+            partition_loading_context(dynamic_partitions_store=instance),
+            build_sensor_context(
+                instance=instance,
+                cursor=self.cursor,
+                definitions=definitions,
+                resources={name: resources[name] for name in sensor.required_resource_keys},
+            ) as context,
+        ):
+            data = sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return data
+
+    def requested(self) -> dict[str, str]:
+        """The run keys one tick asks for, by source."""
+        requests = self.tick().run_requests or []
+        return {str(request.partition_key): str(request.run_key) for request in requests}
+
+    def error(self) -> str:
+        """What one tick that fails says."""
+        with pytest.raises(GeoAssetsError) as caught:
+            self.tick()
+        return str(caught.value)
+
+    def looked_at(self, source: str = SOURCE) -> int | None:
+        """How many blobs the look at a source has come to; None where none is on the way."""
+        progress = json.loads(self.cursor or "{}")[source]["progress"]
+        return int(progress["unchanged"]) if progress else None

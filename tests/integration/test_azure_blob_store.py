@@ -1,0 +1,229 @@
+"""What only a container has: checksums, credentials, and a service that may refuse or be away."""
+
+import hashlib
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.storage.blob import (
+    AccountSasPermissions,
+    BlobBlock,
+    BlobServiceClient,
+    ContainerClient,
+    ContainerSasPermissions,
+    ContentSettings,
+    PublicAccess,
+    ResourceTypes,
+    generate_account_sas,
+    generate_container_sas,
+)
+
+from geo_assets.errors import BlobMissing, InvalidConfiguration, StorageUnavailable, Unauthorized
+from geo_assets.models import BlobRef
+from geo_assets.resources.blob_stores import BlobStores, azure_resource
+from geo_assets.settings import Settings
+from geo_assets.sources import CollectionRule, Source
+from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
+
+CONTENT = b"some raster"
+GONE = BlobRef(name="gone.tif", etag="0x1", size_bytes=1, last_modified=datetime(2024, 5, 6, tzinfo=UTC))
+
+
+def source_in(container: str) -> Source:
+    return Source(name="s", url=f"az://{container}", collection=CollectionRule(id="c", description="d"))
+
+
+def listed_and_read(container: str) -> dict[str, bytes]:
+    """What a source in the container is seen to hold, with the environment as it is."""
+    with BlobStores().open(source_in(container)) as store:
+        blobs = [blob for page in store.list_pages("") for blob in page]
+        return {blob.name: store.read_range(blob, 0, blob.size_bytes) for blob in blobs}
+
+
+def account_sas(*, hours: int = 1) -> str:
+    """A SAS token that may list and read."""
+    return generate_account_sas(
+        AZURITE_ACCOUNT,
+        AZURITE_KEY,
+        resource_types=ResourceTypes(container=True, object=True),
+        permission=AccountSasPermissions(read=True, list=True),
+        expiry=datetime.now(UTC) + timedelta(hours=hours),
+    )
+
+
+@pytest.fixture
+def bronze(container: ContainerClient) -> str:
+    """A container with one blob; its name."""
+    container.upload_blob("a.tif", CONTENT)
+    return str(container.container_name)
+
+
+@pytest.fixture
+def public(azurite: Azurite) -> Iterator[str]:
+    """A container with one blob that everybody may list and read; its name."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
+        client = service.create_container("public", public_access=PublicAccess.CONTAINER)
+        client.upload_blob("a b.tif", CONTENT)
+        yield "public"
+        client.delete_container()
+
+
+@pytest.fixture
+def account(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The account's URL in the environment, without a credential; more is set by the test."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_URL", azurite.account_url)
+    return monkeypatch
+
+
+def test_a_connection_string_with_a_key_opens_the_account(
+    bronze: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    assert listed_and_read(bronze) == {"a.tif": CONTENT}
+
+
+def test_a_connection_string_with_a_sas_token_opens_the_account(
+    bronze: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"BlobEndpoint={azurite.account_url};SharedAccessSignature={account_sas()}"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+    assert listed_and_read(bronze) == {"a.tif": CONTENT}
+
+
+def test_an_account_key_opens_the_account(bronze: str, account: pytest.MonkeyPatch) -> None:
+    account.setenv("AZURE_STORAGE_KEY", AZURITE_KEY)
+    assert listed_and_read(bronze) == {"a.tif": CONTENT}
+
+
+@pytest.mark.parametrize("before", ["", "?"])
+def test_a_sas_token_opens_the_account_with_or_without_its_question_mark(
+    bronze: str, account: pytest.MonkeyPatch, before: str
+) -> None:
+    account.setenv("AZURE_STORAGE_SAS_TOKEN", before + account_sas())
+    assert listed_and_read(bronze) == {"a.tif": CONTENT}
+
+
+def test_a_sas_token_of_one_container_is_enough_for_a_source_in_it(bronze: str, account: pytest.MonkeyPatch) -> None:
+    token = generate_container_sas(
+        AZURITE_ACCOUNT,
+        bronze,
+        account_key=AZURITE_KEY,
+        permission=ContainerSasPermissions(read=True, list=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    account.setenv("AZURE_STORAGE_SAS_TOKEN", token)
+    assert listed_and_read(bronze) == {"a.tif": CONTENT}
+
+
+def test_a_public_container_needs_no_credential_and_its_addresses_can_be_opened(
+    public: str, account: pytest.MonkeyPatch
+) -> None:
+    account.setenv("AZURE_STORAGE_ANONYMOUS", "true")
+    assert listed_and_read(public) == {"a b.tif": CONTENT}
+    with BlobStores().open(source_in(public)) as store, urllib.request.urlopen(store.href("a b.tif")) as answer:
+        assert answer.read() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AZURE_STORAGE_KEY": "d3Jvbmcga2V5"},
+        {"AZURE_STORAGE_SAS_TOKEN": "sv=2024-11-04&ss=b&srt=co&sp=rl&se=2099-01-01T00:00:00Z&sig=d3Jvbmc%3D"},
+        {"AZURE_STORAGE_SAS_TOKEN": account_sas(hours=-1)},
+    ],
+    ids=["wrong key", "wrong signature", "expired token"],
+)
+def test_a_credential_that_is_refused_is_unauthorized_for_listing_and_reading(
+    bronze: str, account: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        account.setenv(name, value)
+    with BlobStores().open(source_in(bronze)) as store:
+        for use in (lambda: list(store.list_pages("")), lambda: store.read_range(GONE, 0, 1)):
+            with pytest.raises(Unauthorized) as caught:
+                use()
+            assert "AZURE_STORAGE_" in caught.value.remedy
+            assert not any(value in str(caught.value) for value in variables.values())
+
+
+def test_a_private_container_is_not_there_for_the_anonymous(bronze: str, account: pytest.MonkeyPatch) -> None:
+    account.setenv("AZURE_STORAGE_ANONYMOUS", "true")
+    with BlobStores().open(source_in(bronze)) as store, pytest.raises((Unauthorized, InvalidConfiguration)):
+        list(store.list_pages(""))
+
+
+def test_a_service_that_is_away_is_said_so_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_URL", f"http://127.0.0.1:{free_port()}/{AZURITE_ACCOUNT}")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", AZURITE_KEY)
+    started = time.monotonic()
+    with BlobStores().open(source_in("bronze")) as store:
+        with pytest.raises(StorageUnavailable):
+            list(store.list_pages(""))
+        with pytest.raises(StorageUnavailable, match=r"gone\.tif"):
+            store.read_range(GONE, 0, 1)
+    assert time.monotonic() - started < 25
+
+
+def test_the_stores_checksum_and_content_type_are_kept_where_it_has_them(
+    container: ContainerClient, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    md5 = hashlib.md5(CONTENT)
+    settings = ContentSettings(content_type="image/tiff", content_md5=bytearray(md5.digest()))
+    container.upload_blob("with.tif", CONTENT, content_settings=settings)
+    # Committed from blocks, a blob has no checksum unless its writer states one.
+    client = container.get_blob_client("without.tif")
+    client.stage_block("block", CONTENT)
+    client.commit_block_list([BlobBlock("block")])
+    with BlobStores().open(source_in(str(container.container_name))) as store:
+        blobs = {blob.name: blob for page in store.list_pages("") for blob in page}
+    assert (blobs["with.tif"].md5, blobs["with.tif"].content_type) == (md5.hexdigest(), "image/tiff")
+    assert blobs["without.tif"].md5 is None
+
+
+def test_a_name_with_an_empty_folder_in_it_is_read_and_told_missing(
+    container: ContainerClient, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    container.upload_blob("x//a.tif", CONTENT)
+    with BlobStores().open(source_in(str(container.container_name))) as store:
+        ((blob,),) = store.list_pages("x/")
+        assert (blob.name, store.read_range(blob, 5, 6)) == ("x//a.tif", CONTENT[5:])
+        container.delete_blob("x//a.tif")
+        with pytest.raises(BlobMissing):
+            store.read_range(blob, 0, 1)
+
+
+def test_without_an_account_the_variables_to_set_are_named() -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        azure_resource(Settings())
+    assert "AZURE_STORAGE_ACCOUNT_URL" in caught.value.remedy
+
+
+def test_a_connection_string_that_is_cut_is_a_mistake_named_without_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=c2VjcmV0;")
+    with pytest.raises(InvalidConfiguration, match="AZURE_STORAGE_CONNECTION_STRING") as caught:
+        azure_resource(Settings())
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_an_account_name_stands_for_its_usual_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "myaccount")
+    assert azure_resource(Settings()).account_url == "https://myaccount.blob.core.windows.net"
+
+
+def test_the_first_credential_that_is_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "myaccount")
+    taken = [azure_resource(Settings()).credential.credential_type]
+    for name, value in {
+        "AZURE_STORAGE_ANONYMOUS": "true",
+        "AZURE_STORAGE_SAS_TOKEN": "sig=x",
+        "AZURE_STORAGE_KEY": "d3Jvbmcga2V5",
+        "AZURE_STORAGE_CONNECTION_STRING": "AccountName=other;AccountKey=a2V5;EndpointSuffix=core.windows.net",
+    }.items():
+        monkeypatch.setenv(name, value)
+        taken.append(azure_resource(Settings()).credential.credential_type)
+    assert taken == ["default_azure_credential", "anonymous", "sas", "key", "key"]
+    assert azure_resource(Settings()).account_url == "https://other.blob.core.windows.net"

@@ -1,0 +1,186 @@
+"""The job retention, on real runs and rows: what is old goes, what still means something stays."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from dagster import AssetKey, DagsterInstance, DefaultScheduleStatus, ExecuteInProcessResult, ScheduleDefinition
+
+from geo_assets.definitions import build_definitions, defs
+from tests.ledgers import SOURCE as LANDSAT
+from tests.ledgers import blob, describe, fail, listed
+from tests.pipeline import SOURCE, Pipeline
+from tests.rasters import write_raster
+from tests.services import PROJECT
+
+
+@pytest.fixture
+def durable(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    """The pipeline on an instance as dagster.yaml declares it, in the catalogue's database, with one raster."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", home)
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    write_raster(tmp_path / "container" / "a.tif", value=1)
+    pipeline.declare((tmp_path / "container").as_uri())
+    with DagsterInstance.from_config(str(home)) as instance:
+        yield dataclasses.replace(pipeline, instance=instance)
+
+
+def execute(pipeline: Pipeline, statement: str, **values: Any) -> None:
+    with psycopg.connect(pipeline.database_url, autocommit=True) as connection:
+        connection.execute(statement, values)
+
+
+def age_runs(pipeline: Pipeline, days: int) -> None:
+    """Make all runs so old."""
+    execute(
+        pipeline,
+        "UPDATE runs SET update_timestamp = now() AT TIME ZONE 'UTC' - make_interval(days => %(days)s)",
+        days=days,
+    )
+
+
+def retain(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Run the job with its defaults; the metadata of each op's output."""
+    result: ExecuteInProcessResult = (
+        build_definitions(pipeline.resources())
+        .resolve_job_def("retention")
+        .execute_in_process(instance=pipeline.instance)
+    )
+    events = [event for event in result.all_events if event.is_successful_output]
+    return {
+        str(event.step_key): {name: value.value for name, value in event.step_output_data.metadata.items()}
+        for event in events
+    }
+
+
+def events_of(pipeline: Pipeline, run_id: str) -> set[str]:
+    return {kind for (kind,) in pipeline.query(f"SELECT dagster_event_type FROM event_logs WHERE run_id = '{run_id}'")}
+
+
+def test_old_runs_go_but_for_the_latest_materialization_of_each_source(durable: Pipeline, tmp_path: Path) -> None:
+    write_raster(tmp_path / "other" / "b.tif", value=2)
+    durable.declare((tmp_path / "other").as_uri(), name="idle")
+    idle = durable.run(source="idle").run_id
+    first, latest = durable.run().run_id, durable.run().run_id
+    age_runs(durable, 31)
+    young = durable.run("list_container").run_id
+    report = retain(durable)["delete_old_runs"]
+    left = {run.run_id for run in durable.instance.get_runs()}
+    assert {idle, latest, young} <= left
+    assert first not in left
+    assert report["runs"] == 1
+    assert report["runs_kept_for_their_materializations"] == 2
+    assert report["events"] > 50
+    assert report["bytes"] > 10_000
+    assert events_of(durable, first) == set()
+    for name in ("container_listing", "raster_metadata", "stac_collections", "stac_items"):
+        assert durable.instance.get_materialized_partitions(AssetKey(name)) == {SOURCE, "idle"}
+    durable.check_promise()
+
+
+def test_a_run_in_progress_stays_however_old(durable: Pipeline) -> None:
+    job = build_definitions(durable.resources()).resolve_job_def("hello_world")
+    run = durable.instance.create_run_for_job(job)
+    durable.instance.report_run_failed(durable.instance.create_run_for_job(job))
+    age_runs(durable, 400)
+    assert retain(durable)["delete_old_runs"]["runs"] == 1
+    assert durable.instance.has_run(run.run_id)
+
+
+def test_a_success_loses_its_timeline_and_keeps_what_it_materialized(durable: Pipeline) -> None:
+    success = durable.run().run_id
+    age_runs(durable, 8)
+    recent = durable.run("list_container").run_id
+    report = retain(durable)["delete_step_events"]
+    assert report["events"] > 50
+    assert report["bytes"] > 10_000
+    assert events_of(durable, success) >= {"ASSET_MATERIALIZATION", "PIPELINE_START", "PIPELINE_SUCCESS"}
+    assert not events_of(durable, success) & {"STEP_START", "STEP_SUCCESS", None}
+    assert "STEP_SUCCESS" in events_of(durable, recent)
+    event = durable.instance.get_latest_materialization_event(AssetKey("stac_items"))
+    assert event is not None
+    assert event.run_id == success
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["catalogued"].value == 1
+
+
+def test_a_failure_keeps_its_timeline(durable: Pipeline) -> None:
+    durable.declare("file:///no/such/folder")
+    failed = durable.run().run_id
+    age_runs(durable, 29)
+    retain(durable)
+    assert {"STEP_START", "STEP_FAILURE"} <= events_of(durable, failed)
+
+
+def test_values_between_steps_go_after_a_week_unless_their_run_goes_on(durable: Pipeline) -> None:
+    durable.run()
+    assert durable.query("SELECT count(*) FROM ledger.step_value")[0][0] > 2
+    assert retain(durable)["delete_step_values"]["values"] == 0
+    execute(durable, "UPDATE ledger.step_value SET stored_at = now() - interval '8 days'")
+    job = build_definitions(durable.resources()).resolve_job_def("hello_world")
+    going_on = durable.instance.create_run_for_job(job).run_id
+    execute(
+        durable,
+        "INSERT INTO ledger.step_value VALUES (%(run)s, 's', 'o', '', '1', now() - interval '8 days')",
+        run=going_on,
+    )
+    report = retain(durable)["delete_step_values"]
+    assert report["values"] > 2
+    assert report["bytes"] > 100
+    assert durable.query("SELECT run_id FROM ledger.step_value") == [(going_on,)]
+
+
+def test_files_of_runs_that_are_gone_go_and_nothing_else(durable: Pipeline) -> None:
+    run_id = durable.run("list_container").run_id
+    storage = Path(durable.instance.storage_directory())
+    for name in (run_id, "00000000-0000-4000-8000-000000000000", "mine"):
+        folder = storage / name / "compute_logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "x.out").write_text("12345")
+    report = retain(durable)["delete_run_files"]
+    assert (report["files"], report["bytes"]) == (1, 5)
+    assert (storage / run_id / "compute_logs" / "x.out").exists()
+    assert (storage / "mine").exists()
+    assert not (storage / "00000000-0000-4000-8000-000000000000").exists()
+
+
+def test_ledger_history_goes_by_age_and_states_stay(durable: Pipeline) -> None:
+    ledger = durable.ledger
+    listed(ledger, [blob("kept"), blob("bad"), blob("gone"), blob("gone_lately")])
+    describe(ledger, blob("kept"))
+    fail(ledger, blob("bad"))
+    listed(ledger, [blob("kept"), blob("bad")])
+    listed(ledger, [blob("kept")], complete=False)
+    fail(ledger, blob("kept"), stage="catalogue", permanent=False)
+    before = ledger.status(LANDSAT.name)
+    execute(durable, "UPDATE ledger.failed_attempt SET failed_at = now() - interval '91 days' WHERE name = 'bad'")
+    execute(durable, "UPDATE ledger.listing SET started_at = now() - interval '91 days'")
+    execute(durable, "UPDATE ledger.blob SET deleted_at = now() - interval '181 days' WHERE name = 'gone'")
+    generation = ledger.outstanding(LANDSAT.name).generation
+    report = retain(durable)["delete_ledger_history"]
+    assert (report["failed_attempts"], report["listings"], report["tombstones"]) == (1, 1, 1)
+    assert report["bytes"] > 100
+    assert durable.query("SELECT name FROM ledger.blob ORDER BY name") == [("bad",), ("gone_lately",), ("kept",)]
+    assert durable.query("SELECT name FROM ledger.failed_attempt") == [("kept",)]
+    assert dataclasses.replace(ledger.status(LANDSAT.name), deleted=before.deleted) == before
+    assert ledger.outstanding(LANDSAT.name).generation == generation
+    assert {failure.name for failure in ledger.failures(LANDSAT.name)} == {"bad", "kept"}
+
+
+def test_a_tombstone_whose_item_is_not_withdrawn_stays(durable: Pipeline) -> None:
+    durable.run()
+    execute(durable, "UPDATE ledger.blob SET deleted_at = now() - interval '400 days'")
+    assert retain(durable)["delete_ledger_history"]["tombstones"] == 0
+
+
+def test_retention_is_scheduled_every_day_and_on_by_default() -> None:
+    (schedule,) = defs.schedules or []
+    assert isinstance(schedule, ScheduleDefinition)
+    assert schedule.cron_schedule == "17 3 * * *"
+    assert schedule.default_status is DefaultScheduleStatus.RUNNING

@@ -1,0 +1,183 @@
+"""The schemas on a real database: installed once by whoever comes, granted, verified, migrated both ways."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from geo_assets.errors import DatabaseUnavailable
+from geo_assets.resources.database import SQL_FOLDER, read_sql
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.schema import LOADER_ROLE, MIGRATIONS_FOLDER, READER_ROLE, CatalogueSchema
+from tests.ledgers import blob, listed
+from tests.pipeline import Pipeline
+from tests.rasters import write_raster
+
+
+@pytest.fixture
+def schema(catalogue: str) -> CatalogueSchema:
+    """The schema of a migrated database."""
+    return CatalogueSchema(database_url=catalogue)
+
+
+def execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'ledger'").fetchall()
+    return {name for (name,) in rows}
+
+
+def alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def alembic(url: str, to: str) -> None:
+    """Migrate the ledger by alembic itself, to ``to``."""
+    config = alembic_config()
+    engine = sqlalchemy.create_engine(sqlalchemy.make_url(url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        (command.upgrade if to == "head" else command.downgrade)(config, to)
+    engine.dispose()
+
+
+def test_installing_again_changes_nothing(schema: CatalogueSchema, catalogue: str) -> None:
+    listed(Ledger(database_url=catalogue), [blob("kept.tif")])
+    first = schema.install()
+    assert schema.install() == first
+    assert re.fullmatch(r"\d+\.\d+\.\d+", first["pgstac"])
+    assert first["ledger"] == ScriptDirectory.from_config(alembic_config()).get_current_head()
+    with psycopg.connect(catalogue) as connection:
+        assert connection.execute("SELECT name FROM ledger.blob").fetchall() == [("kept.tif",)]
+
+
+def test_two_may_install_an_empty_database_at_once(database_url: str) -> None:
+    schema = CatalogueSchema(database_url=database_url)
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: schema.install(), range(2))
+    assert one == other
+    schema.grant_roles()
+    assert schema.verify()["pgstac"] == one["pgstac"]
+
+
+def test_granting_again_changes_nothing(schema: CatalogueSchema) -> None:
+    assert schema.grant_roles() == schema.grant_roles() == [LOADER_ROLE, READER_ROLE]
+
+
+def test_a_verified_schema_tells_its_versions(schema: CatalogueSchema) -> None:
+    seen = schema.verify()
+    assert {"pgstac", "postgis", "postgresql"} <= set(seen)
+    assert seen["loader may load items"] == "yes"
+    assert seen["reader may not write the ledger"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("REVOKE INSERT ON pgstac.items FROM pgstac_ingest", "loader may load items"),
+        (f"REVOKE UPDATE ON ledger.blob FROM {LOADER_ROLE}", "loader may write the ledger"),
+        (f"REVOKE INSERT ON ledger.failed_attempt FROM {LOADER_ROLE}", "loader may write the ledger"),
+        (f"REVOKE USAGE ON SCHEMA ledger FROM {LOADER_ROLE}", "loader may write the ledger"),
+        (f"REVOKE SELECT ON ledger.blob_state FROM {READER_ROLE}", "reader may read the ledger"),
+        ("REVOKE SELECT ON pgstac.items FROM pgstac_read", "reader may read items"),
+        (f"GRANT INSERT ON pgstac.items TO {READER_ROLE}", "reader may not load items"),
+        (f"GRANT DELETE ON ledger.listing TO {READER_ROLE}", "reader may not write the ledger"),
+    ],
+)
+def test_a_privilege_that_is_wrong_is_named(
+    schema: CatalogueSchema, catalogue: str, statement: str, named: str
+) -> None:
+    execute(catalogue, statement)
+    with pytest.raises(DatabaseUnavailable, match=named):
+        schema.verify()
+
+
+def test_a_database_without_the_schemas_says_how_to_get_them(database_url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="geo-assets db migrate"):
+        CatalogueSchema(database_url=database_url).verify()
+
+
+def test_the_job_installs_grants_and_verifies_an_empty_database(database_url: str, pipeline: Pipeline) -> None:
+    empty = Pipeline(database_url, pipeline.sources_path, pipeline.instance)
+    result = empty.run("stac_setup")
+    assert result.success
+    order = [event.step_key for event in result.all_events if event.is_step_success]
+    assert [str(key).rpartition(".")[2] for key in order] == ["install_schema", "grant_roles", "verify_schema"]
+    assert empty.run("stac_setup").success
+
+
+def test_the_ledger_goes_down_and_up_again(schema: CatalogueSchema, catalogue: str) -> None:
+    before = tables(catalogue)
+    assert {"source", "blob", "item", "listing", "failed_attempt", "raster_metadata"} <= before
+    alembic(catalogue, "base")
+    assert tables(catalogue) == {"alembic_version"}
+    alembic(catalogue, "head")
+    assert tables(catalogue) == before
+    schema.grant_roles()
+    schema.verify()
+
+
+def test_the_revisions_are_one_line_from_nothing_to_the_newest() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert len(scripts.get_heads()) == 1
+    assert len(scripts.get_bases()) == 1
+
+
+def test_every_statement_is_one_and_is_used() -> None:
+    package = SQL_FOLDER.parent
+    code = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    for path in SQL_FOLDER.glob("*.sql"):
+        assert f'"{path.stem}"' in code, f"nobody reads {path.name}"
+        assert ";" not in re.sub(r"^--.*$", "", read_sql(path.stem), flags=re.MULTILINE)
+
+
+@pytest.fixture
+def login(catalogue: str) -> Iterator[dict[str, str]]:
+    """URLs of two users who have nothing but a role of ours each, by the role."""
+    parts, urls = urlsplit(catalogue), {}
+    place = parts.netloc.rpartition("@")[2]
+    for role in (LOADER_ROLE, READER_ROLE):
+        user = f"test_user_of_{role}"
+        execute(catalogue, f"CREATE ROLE {user} LOGIN PASSWORD 'secret' IN ROLE {role}")
+        urls[role] = urlunsplit(parts._replace(netloc=f"{user}:secret@{place}"))
+    yield urls
+    for role in urls:
+        execute(catalogue, f"DROP ROLE test_user_of_{role}")
+
+
+def test_the_loader_role_is_enough_for_the_main_job(login: dict[str, str], pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "container"
+    write_raster(folder / "a.tif", value=1)
+    write_raster(folder / "b.tif", value=2)
+    (folder / "bad.tif").write_text("no raster")
+    pipeline.declare(folder.as_uri())
+    loader = Pipeline(login[LOADER_ROLE], pipeline.sources_path, pipeline.instance)
+    assert loader.run().success
+    assert (loader.status().catalogued, loader.status().quarantined) == (2, 1)
+    (folder / "a.tif").unlink()
+    assert loader.run().success
+    assert set(loader.items()) == {"b.tif"}
+
+
+def test_the_reader_role_reads_both_schemas_and_writes_neither(login: dict[str, str], pipeline: Pipeline) -> None:
+    reader = Pipeline(login[READER_ROLE], pipeline.sources_path, pipeline.instance)
+    assert reader.status().blobs == 0
+    assert reader.items() == {}
+    for statement in ("DELETE FROM ledger.blob", "DELETE FROM pgstac.items", "CREATE TABLE ledger.mine ()"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(login[READER_ROLE], statement)

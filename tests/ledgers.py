@@ -1,0 +1,68 @@
+"""Blobs, listings and failures as tests write them into a ledger.
+
+Here: what all tests of the ledger share. Not here: the database (`tests.conftest`).
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from geo_assets.models import BandMetadata, BlobRef, Failure, RasterMetadata
+from geo_assets.resources.ledger import Batch, Ledger, Stage
+from geo_assets.sources import CollectionRule, Source
+
+SOURCE = Source(name="landsat", url="az://bronze", collection=CollectionRule(id="landsat", description="d"))
+OTHER_RULE = SOURCE.model_copy(update={"item_id": "v2-{slug}"})
+METADATA = RasterMetadata(
+    driver="GTiff",
+    shape=(10, 20),
+    bands=(BandMetadata(data_type="uint8", nodata="nan", name="red"),),
+    crs_code="EPSG:4326",
+    crs_wkt2="GEOGCRS[...]",
+    transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
+    block_shape=(10, 20),
+    overview_factors=(2, 4),
+    tags={"": {"TIFFTAG_SOFTWARE": "π"}},
+)
+
+
+def blob(name: str, etag: str = "1", *, size_bytes: int = 1000) -> BlobRef:
+    moment = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+    return BlobRef(name, etag, size_bytes, moment, content_type="image/tiff", md5="00ff")
+
+
+def listed(
+    ledger: Ledger, *pages: Sequence[BlobRef], complete: bool = True, source: Source = SOURCE
+) -> tuple[int, int, int, int]:
+    """List these pages; (new, changed, deleted, unchanged)."""
+    with ledger.open_listing(source, run_id="run") as writer:
+        for page in pages:
+            writer.add_page(page)
+        diff = writer.finish(complete=complete)
+    assert diff.complete == complete
+    return diff.new, diff.changed, diff.deleted, diff.unchanged
+
+
+def everything(ledger: Ledger, stage: Stage = "describe", *, source: str = SOURCE.name) -> Batch:
+    """All that awaits a stage, as one batch."""
+    (batch,) = ledger.plan_batches(source, stage, as_of=ledger.now(), batch_size=10_000)
+    return batch
+
+
+def describe(ledger: Ledger, *blobs: BlobRef) -> None:
+    """Record metadata of these versions."""
+    ledger.record_described(SOURCE.name, [(blob, METADATA) for blob in blobs], run_id="run")
+
+
+def fail(
+    ledger: Ledger, failed: BlobRef, *, stage: Stage = "describe", permanent: bool = True, code: str = "bad"
+) -> None:
+    failure = Failure(failed.name, failed.etag, code, f"{code} happened", permanent)
+    ledger.record_failures(SOURCE, [failure], stage=stage, run_id="run")
+
+
+def counts(ledger: Ledger, source: str = SOURCE.name) -> dict[str, int]:
+    """The counts that are not zero, after a check that they add up."""
+    status = ledger.status(source)
+    assert status.blobs == status.catalogued + status.pending + status.quarantined
+    names = ("blobs", "described", "catalogued", "pending", "quarantined", "deleted")
+    return {name: count for name in names if (count := getattr(status, name))}
