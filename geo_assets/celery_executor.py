@@ -205,7 +205,10 @@ class WatchingCeleryExecutor(CeleryExecutor):
 def count_queued(app: Celery, queue: str) -> int:
     """How many messages wait in ``queue`` for a worker."""
     with app.connection_for_read() as connection:
-        return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0  # in Redis a queue without messages is no queue
 
 
 def _report(context: PlanOrchestrationContext, text: str, *, step_key: str) -> None:

@@ -57,11 +57,9 @@ class WorkerPool:
     """Processes that work on chunks of tasks; closed at the end of this process."""
 
     def __init__(self, *, processes: int, limits: Limits) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         self._limits = limits
         self._processes = processes
-        self._pool = ProcessPool(max_workers=processes, initializer=_limit_memory, initargs=(limits,), context=context)
+        self._pool = self._start()
         self._folder = tempfile.TemporaryDirectory(prefix="geo_assets-workers-")
         self._chunks = 0
 
@@ -109,8 +107,20 @@ class WorkerPool:
     def _submit(self, work: Work[T, R], tasks: Sequence[T]) -> "_Chunk[T, R]":
         self._chunks += 1
         marker = Path(self._folder.name) / str(self._chunks)
-        future = self._pool.schedule(_work_on_chunk, args=(work, tasks, str(marker), self._limits))
+        arguments = (work, tasks, str(marker), self._limits)
+        try:
+            future = self._pool.schedule(_work_on_chunk, args=arguments)
+        except RuntimeError:  # pebble gives a pool up for good when it cannot start a worker
+            self._pool = self._start()
+            future = self._pool.schedule(_work_on_chunk, args=arguments)
         return _Chunk(tasks, future, marker)
+
+    def _start(self) -> ProcessPool:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        return ProcessPool(
+            max_workers=self._processes, initializer=_limit_memory, initargs=(self._limits,), context=context
+        )
 
     def _reason(self, death: ProcessExpired) -> PermanentError:
         """What the way in which a worker died says about the blob it was at."""

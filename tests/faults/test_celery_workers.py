@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from azure.storage.blob import ContainerClient
 from dagster import DagsterInstance, DagsterRunStatus
+from redis import Redis
 
 from geo_assets.dagster_storage import create_dagster_tables
 from geo_assets.sensors import abandoned_runs
@@ -82,6 +83,22 @@ def test_of_two_workers_in_networks_of_their_own_one_is_killed_amid_1000_blobs(
     with separate_networks(2, ports=[urlsplit(url).port or 0 for url in urls]) as hosts.networks:
         check_after_a_kill(hosts, pipeline, blobs=998, step=step)
         hosts.stop()
+
+
+@pytest.mark.soak
+def test_steps_that_redis_forgot_are_sent_again(
+    hosts: CeleryHosts, pipeline: Pipeline, container: ContainerClient
+) -> None:
+    fill(container, pipeline, 20)
+    run = hosts.cli.start_job("ingest_rasters")
+    with Redis.from_url(hosts.cli.variables["GEO_ASSETS_CELERY_BROKER"]) as redis:
+        wait_until(lambda: bool(redis.keys("dagster*")), "with steps in the queue")
+        redis.flushall()
+    hosts.start_worker("one")
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, output
+    assert (pipeline.status().catalogued, pipeline.status().quarantined) == (20, 2)
+    pipeline.check_promise()
 
 
 def test_a_run_that_waits_for_workers_is_alive_until_its_own_process_dies(

@@ -102,3 +102,9 @@ def die_before_the_first_task(tasks: Sequence[str], start: Callable[[int], None]
 def test_workers_that_never_begin_are_not_blamed_on_a_task(pool: WorkerPool) -> None:
     with pytest.raises(WorkersUnavailable):
         list(pool.map(die_before_the_first_task, GOOD, chunk_size=20, lost=lambda task, _: task))
+
+
+def test_a_pool_that_was_given_up_is_started_anew(pool: WorkerPool) -> None:
+    pool._pool.stop()  # type: ignore[no-untyped-call]
+    pool._pool.join()
+    assert sorted(run(pool, GOOD[:5])) == sorted(GOOD[:5])

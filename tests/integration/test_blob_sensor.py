@@ -13,6 +13,7 @@ from geo_assets.assets.partitions import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
 from geo_assets.resources import azure_blob_store
 from geo_assets.sensors import blob as sensor_module
+from geo_assets.sensors.observation import observe
 from tests.daemon import Daemon
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes, write_raster
@@ -282,7 +283,6 @@ def test_a_look_goes_on_though_another_source_fails(
     pipeline.run()
     pipeline.declare((tmp_path / "nosuch").as_uri(), name="away")
     monkeypatch.setattr("geo_assets.resources.local_blob_store.PAGE_SIZE", 1)
-    observe = sensor_module.observe
     monkeypatch.setattr(sensor_module, "observe", lambda *args, **options: observe(*args, **{**options, "deadline": 0}))
     assert "away" in str(daemon.tick().skip_message)
     assert daemon.looked_at() == 1

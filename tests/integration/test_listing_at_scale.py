@@ -38,7 +38,8 @@ def counts_of_run(pipeline: Pipeline) -> Counts:
     assert result.success, failure_text(result)
     (event,) = result.get_asset_materialization_events()
     values = event.materialization.metadata
-    new, changed, deleted, unchanged = (values[name].value for name in ("new", "changed", "deleted", "unchanged"))
+    figures = [values[name].value for name in ("new", "changed", "deleted", "unchanged")]
+    new, changed, deleted, unchanged = (int(str(figure)) for figure in figures)
     return new, changed, deleted, unchanged
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from geo_assets.resources import azure_blob_store
 from geo_assets.sensors import blob as sensor_module
+from geo_assets.sensors.observation import observe
 from tests.daemon import Daemon
 from tests.peers.virtual_container import CONTAINER, VirtualContainer
 from tests.pipeline import SOURCE, Pipeline
@@ -36,7 +37,6 @@ def daemon(pipeline: Pipeline, container: VirtualContainer, monkeypatch: pytest.
         "UPDATE ledger.blob SET described_etag = etag, described_reading = s.reading_digest, catalogued_etag = etag, "
         "catalogued_rule = s.rule_digest FROM ledger.source AS s WHERE s.source = blob.source RETURNING 1"
     )
-    observe = sensor_module.observe
     monkeypatch.setattr(sensor_module, "observe", lambda *args, **options: observe(*args, **{**options, "deadline": 0}))
     container.served.clear()
     return Daemon(pipeline)

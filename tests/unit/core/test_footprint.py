@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 from shapely.geometry import shape
 
-from geo_assets.core.footprint import CHORD_TOLERANCE, Footprint, footprint_wgs84
+from geo_assets.core.footprint import CHORD_TOLERANCE, footprint_wgs84
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
+from geo_assets.models import Footprint
 from tests.unit.core.rasters import metadata
 
 Bounds = tuple[float, float, float, float]
