@@ -245,25 +245,6 @@ def test_a_look_that_is_out_of_time_takes_nothing_for_deleted_and_goes_on_in_the
     assert "nothing to do" in said[2]
 
 
-def test_a_change_is_asked_for_as_soon_as_it_is_seen(
-    pipeline: Pipeline, folder: Path, daemon: Daemon, one_page_a_tick: None
-) -> None:
-    pipeline.run()
-    overwrite(folder / "scene_1.tif", raster_bytes(value=5))
-    assert daemon.requested() == {}
-    assert list(daemon.requested()) == [SOURCE]
-    assert daemon.looked_at() is None
-
-
-def test_a_deletion_is_asked_for_when_the_look_came_to_the_end(
-    pipeline: Pipeline, folder: Path, daemon: Daemon, one_page_a_tick: None
-) -> None:
-    pipeline.run()
-    (folder / "scene_0.tif").unlink()
-    assert daemon.requested() == {}
-    assert list(daemon.requested()) == [SOURCE]
-
-
 def test_a_listing_in_between_makes_the_look_start_over(
     pipeline: Pipeline, folder: Path, daemon: Daemon, one_page_a_tick: None
 ) -> None:

@@ -22,6 +22,7 @@ COMMANDS = [
     ["db"],
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
     ["demo"],
+    ["plan"],
     ["sources"],
     ["status"],
     ["up"],

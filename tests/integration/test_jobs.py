@@ -91,7 +91,7 @@ def test_the_assets_depend_on_each_other_as_designed() -> None:
         "container_listing": [],
         "pgstac_schema": [],
         "raster_metadata": ["container_listing"],
-        "stac_collections": [],
+        "stac_collections": ["container_listing"],
         "stac_items": ["raster_metadata", "stac_collections"],
     }
 

@@ -10,7 +10,6 @@ from tests.peers.virtual_container import CONTAINER, VirtualContainer, blob_name
 from tests.pipeline import Pipeline, failure_text
 
 BLOBS, PAGE = 20_000, 1_000
-Counts = tuple[int, int, int, int]
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def listed(pipeline: Pipeline, container: VirtualContainer) -> Pipeline:
     return pipeline
 
 
-def counts_of_run(pipeline: Pipeline) -> Counts:
+def counts_of_run(pipeline: Pipeline) -> tuple[Any, ...]:
     """(new, changed, deleted, unchanged) of a listing run now."""
     result = pipeline.run("list_container")
     assert result.success, failure_text(result)
