@@ -7,14 +7,17 @@ writes (`geo_assets.sources`), anything that reads or writes.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from geo_assets.errors import GeoAssetsError, PermanentError
 
-Nodata = int | float | Literal["nan", "inf", "-inf"]
-"""A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled."""
+Nodata = Annotated[int, Field(ge=-(2**63), lt=2**64)] | float | Literal["nan", "inf", "-inf"]
+"""A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled.
+
+Integers are for integer pixels: PostgreSQL gives -3.4e38 back with all its digits, which is a float all the same.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.pipeline import Pipeline
@@ -265,3 +266,18 @@ def test_an_undeclared_source_fails_with_the_names_there_are(pipeline: Pipeline,
     result = pipeline.run(source="nosuch")
     assert not result.success
     assert "it has: rasters" in str(result.failure_data_for_node("container_listing"))
+
+
+@pytest.mark.parametrize("nodata", [-3.4028234663852886e38, -9999.5, float("nan"), 1e20])
+def test_a_nodata_value_survives_the_ledger(pipeline: Pipeline, folder: Path, nodata: float) -> None:
+    write_raster(folder / "scene_0.tif", dtype="float32", nodata=nodata)
+    assert pipeline.run().success
+    (band,) = pipeline.items()["scene_0.tif"]["assets"]["data"]["bands"]
+    assert np.float32(band["nodata"]) == np.float32(nodata) or (np.isnan(nodata) and band["nodata"] == "nan")
+
+
+def test_every_sample_is_one_item_or_one_reason(pipeline: Pipeline, samples: Path) -> None:
+    pipeline.declare((samples / "rasters").as_uri(), include=["**/*.tif"])
+    assert pipeline.run().success
+    assert pipeline.status().blobs == len(list((samples / "rasters").glob("*.tif")))
+    pipeline.check_promise()
