@@ -3,24 +3,12 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.core.source_plan import SourcePlan
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.sources_file import SourcesFile
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes, write_raster
-
-
-@pytest.fixture
-def folder(pipeline: Pipeline, tmp_path: Path) -> Path:
-    """A folder declared as the source, with three rasters."""
-    folder = tmp_path / "container"
-    for number in range(3):
-        write_raster(folder / f"scene_{number}.tif", value=number)
-    pipeline.declare(folder.as_uri())
-    return folder
 
 
 def plan(pipeline: Pipeline) -> SourcePlan:

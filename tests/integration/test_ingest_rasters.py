@@ -11,16 +11,6 @@ from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes, write_raster
 
 
-@pytest.fixture
-def folder(pipeline: Pipeline, tmp_path: Path) -> Path:
-    """A folder declared as the source, with three good rasters."""
-    folder = tmp_path / "container"
-    for number in range(3):
-        write_raster(folder / f"scene_{number}.tif", value=number)
-    pipeline.declare(folder.as_uri())
-    return folder
-
-
 def overwrite(path: Path, content: bytes) -> None:
     """Replace a file, with another modification time even on a coarse clock."""
     path.write_bytes(content)
