@@ -2,7 +2,7 @@
 
 Here: what GDAL either does not tell (is the data all there, is the layout that of a COG) or tells only by
 following names in the file to other files (overviews). Every read is bounded, whatever the header claims.
-Not here: georeferencing and tags (`raster` asks GDAL), and the rules on a layout (`tiff_layout`).
+Not here: what georeferencing and tags say (`raster` asks GDAL), and the rules on a layout (`tiff_layout`).
 
 Source: TIFF 6.0, section 2; BigTIFF as in libtiff.
 """
@@ -19,6 +19,7 @@ MAX_DIRECTORIES = 64
 MAX_ENTRIES = 4096
 MAX_TAG_BYTES = 16 * 1024 * 1024
 MAX_BLOCKS_CHECKED = 2048
+MAX_KEPT_BYTES = 16 * 1024
 WINDOW_BYTES = 4096
 _LONGEST_NUMBER = 64
 
@@ -66,12 +67,29 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
+class Tag:
+    """One entry of a directory; ``payload`` is its value as it lies in the file, empty for the places of blocks."""
+
+    number: int
+    kind: int
+    count: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TiffStructure:
-    """The directories of a TIFF, the main image first, and the text some writers put before them."""
+    """The directories of a TIFF, the main image first, and the text some writers put before them.
+
+    ``byte_order`` is "<" or ">". ``main_tags`` are those of the main image in the order of the file, empty where
+    they hold more than 16 KiB.
+    """
 
     size_bytes: int
+    byte_order: str
+    is_big: bool
     directories: tuple[Directory, ...]
     leading_text: bytes
+    main_tags: tuple[Tag, ...]
 
     @property
     def main(self) -> Directory:
@@ -147,18 +165,31 @@ def read_structure(file: BinaryIO) -> TiffStructure:
     or a directory is larger than any honest one.
     """
     reader = _Reader(file)
-    directories = tuple(_directories(reader))
-    if not directories:
+    found = list(_directories(reader))
+    if not found:
         raise Corrupt("The TIFF has no image directory.")
     start = 16 if reader.big else 8
+    main, main_entries = found[0]
     return TiffStructure(
         size_bytes=reader.size_bytes,
-        directories=directories,
-        leading_text=reader.bytes_at(start, max(0, min(512, directories[0].offset - start))),
+        byte_order=reader.order,
+        is_big=reader.big,
+        directories=tuple(directory for directory, _ in found),
+        leading_text=reader.bytes_at(start, max(0, min(512, main.offset - start))),
+        main_tags=tuple(_tags(reader, main_entries)),
     )
 
 
-def _directories(reader: _Reader) -> Iterator[Directory]:
+def _tags(reader: _Reader, entries: dict[int, _Entry]) -> Iterator[Tag]:
+    kept = [entry for entry in entries.values() if entry.tag not in _BLOCK_TAGS]
+    if sum(entry.size_bytes for entry in kept) > MAX_KEPT_BYTES:
+        return
+    for entry in entries.values():
+        size = 0 if entry.tag in _BLOCK_TAGS else entry.size_bytes
+        yield Tag(entry.tag, entry.kind, entry.count, reader.bytes_at(entry.payload_offset, size))
+
+
+def _directories(reader: _Reader) -> Iterator[tuple[Directory, dict[int, _Entry]]]:
     """The chain of directories; those the main image lists as its children come right after it."""
     pending = [reader.number_at(8, "Q") if reader.big else reader.number_at(4, "I")]
     seen: set[int] = set()
@@ -172,7 +203,7 @@ def _directories(reader: _Reader) -> Iterator[Directory]:
         seen.add(offset)
         if following:
             pending.append(following)
-        yield _directory(reader, offset, entries)
+        yield _directory(reader, offset, entries), entries
 
 
 def _entries(reader: _Reader, offset: int) -> tuple[dict[int, _Entry], int]:
