@@ -87,10 +87,10 @@ def _split(structure: TiffStructure) -> tuple[Hashable, _Own] | None:
     own = _Own()
     if place := _place(tags, structure.byte_order):
         own = place
-        tags[_TIE_POINT] = replace(tags[_TIE_POINT], payload=b"")
+        tags[_TIE_POINT] = tags[_TIE_POINT]._replace(payload=b"")
     if date := _date(tags.get(_DATETIME)):
         own = replace(own, datetime=date)
-        tags[_DATETIME] = replace(tags[_DATETIME], payload=b"")
+        tags[_DATETIME] = tags[_DATETIME]._replace(payload=b"")
     text = structure.leading_text if structure.leading_text.startswith(_STRUCTURAL) else b""
     others = tuple((each.subfile_type, each.width, each.height, each.samples) for each in structure.directories[1:])
     return (structure.byte_order, structure.is_big, tuple(tags.values()), text, others), own

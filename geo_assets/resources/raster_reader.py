@@ -114,7 +114,7 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     began = time.perf_counter()
     file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
-        file.fetch_first_block()
+        file.fetch_start()
         latency = time.perf_counter() - began
         return _Fetched(_Header(file, read_tiff_structure(file)), latency)
     except GeoAssetsError as error:
