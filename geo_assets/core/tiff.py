@@ -67,11 +67,11 @@ class Directory:
 
 
 class Tag(NamedTuple):
-    """One entry of a directory; ``payload`` is its value as it lies in the file, empty for the places of blocks."""
+    """One entry of a directory; ``payload`` its ``values`` as they lie there, empty for the places of blocks."""
 
     number: int
     kind: int
-    count: int
+    values: int
     payload: bytes
 
 
@@ -104,7 +104,7 @@ class TiffStructure:
 class _Entry(NamedTuple):
     tag: int
     kind: int
-    count: int
+    values: int
     size_bytes: int
     payload_offset: int
 
@@ -181,7 +181,7 @@ def _tags(reader: _Reader, entries: dict[int, _Entry]) -> Iterator[Tag]:
         return
     for entry in entries.values():
         size = 0 if entry.tag in _BLOCK_TAGS else entry.size_bytes
-        yield Tag(entry.tag, entry.kind, entry.count, reader.bytes_at(entry.payload_offset, size))
+        yield Tag(entry.tag, entry.kind, entry.values, reader.bytes_at(entry.payload_offset, size))
 
 
 def _directories(reader: _Reader) -> Iterator[tuple[Directory, dict[int, _Entry]]]:
@@ -235,9 +235,9 @@ def _check_payload(reader: _Reader, entry: _Entry) -> None:
 
 
 def _all_integers(reader: _Reader, entry: _Entry | None, *, limit: int) -> list[int]:
-    if entry is None or entry.kind not in _INTEGERS or not entry.count:
+    if entry is None or entry.kind not in _INTEGERS or not entry.values:
         return []
-    return list(reader.integers(entry, start=0, count=min(entry.count, limit)))
+    return list(reader.integers(entry, start=0, count=min(entry.values, limit)))
 
 
 def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Directory:
@@ -275,7 +275,7 @@ def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int
     counts = entries.get(_TILE_COUNTS) or entries.get(_STRIP_COUNTS)
     if offsets is None or counts is None or {offsets.kind, counts.kind} - _INTEGERS.keys():
         return ()
-    total = min(offsets.count, counts.count)
+    total = min(offsets.values, counts.values)
     if total <= MAX_BLOCKS_CHECKED:
         ranges = [(0, total)]
     else:
