@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from math import ceil
 
 from geo_assets.core.footprint import with_footprint
@@ -52,13 +52,14 @@ def read_headers(
     chunk_size = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ceil(len(blobs) / (2 * settings.workers))))
     work = partial(read_chunk, source, settings)
     in_a_row = 0
-    for reading in pool.map(work, blobs, chunk_size=chunk_size, lost=Reading):
-        if isinstance(reading.result, Unauthorized):
-            raise reading.result
-        in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
-        if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
-            raise reading.result
-        yield reading
+    with closing(pool.map(work, blobs, chunk_size=chunk_size, lost=Reading)) as readings:
+        for reading in readings:
+            if isinstance(reading.result, Unauthorized):
+                raise reading.result
+            in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
+            if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
+                raise reading.result
+            yield reading
 
 
 def read_chunk(
@@ -79,11 +80,12 @@ def fetch_ahead(
     """Each blob with the ranges of its header fetched, in order, as many requests in flight as the latency asks for.
 
     To keep the consumer busy takes latency / (time it spends on a blob) requests; twice that rides out
-    jitter. The smallest latency seen counts, since what is above it is queueing of our own making.
+    jitter. The smallest latency seen counts, since what is above it is queueing of our own making. Once the
+    store is seen to be down, the rest gets the error of the blob that showed it, and is not asked for.
     """
     waiting = iter(blobs)
     in_flight: deque[tuple[BlobRef, Future[_Fetched]]] = deque()
-    window, latency, spent = 4, float("inf"), 1e-3
+    window, latency, spent, in_a_row = 4, float("inf"), 1e-3, 0
     while True:
         for blob in islice(waiting, max(0, window - len(in_flight))):
             in_flight.append((blob, threads.submit(_fetch, store, blob)))
@@ -91,6 +93,14 @@ def fetch_ahead(
             return
         blob, future = in_flight.popleft()
         fetched = future.result()
+        if isinstance(fetched.header, StorageUnavailable | Unauthorized):
+            yield blob, fetched.header
+            in_a_row += 1
+            if isinstance(fetched.header, Unauthorized) or in_a_row >= STORE_IS_DOWN_AFTER:
+                yield from ((left, fetched.header) for left in chain((left for left, _ in in_flight), waiting))
+                return
+            continue
+        in_a_row = 0
         latency = min(latency, fetched.seconds)
         began = time.perf_counter()
         yield blob, fetched.header

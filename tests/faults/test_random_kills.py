@@ -31,7 +31,8 @@ SEED = os.environ.get("KILL_SEED") or str(time.time_ns())
 CRSS = ("EPSG:32633", "EPSG:32733", "EPSG:3857")
 # Each of these is one blob in a hundred; all others are good.
 BAD = {7: "not_a_raster", 31: "corrupt", 64: "missing_crs"}
-ENDS_WITHIN_SECONDS = 20
+# A worker ends at the end of its chunk; a loaded machine needs the rest.
+ENDS_WITHIN_SECONDS = 60
 
 # All of the catalogue and the ledger but what is of one run: its id, its clock, how much of a header it read.
 CONTENT = {
