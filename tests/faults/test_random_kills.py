@@ -1,6 +1,8 @@
 """Ten runs over 2,000 blobs, each killed with -9 at a random moment: run again, each ends as if nothing had happened.
 
-The moments are spread from Dagster's start to the usual end of a run. KILL_SEED repeats those of an earlier session.
+The moments are spread from Dagster's start to the end of a run: two by the clock, for the time before there is any
+progress, the others by progress, so that they fall amid the work on a fast and on a busy machine alike. KILL_SEED
+repeats those of an earlier session.
 """
 
 import os
@@ -26,13 +28,15 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.soak
 
-BLOBS, KILLS = 2_000, 10
+BLOBS, KILLS, KILLS_AT_START = 2_000, 10, 2
 SEED = os.environ.get("KILL_SEED") or str(time.time_ns())
 CRSS = ("EPSG:32633", "EPSG:32733", "EPSG:3857")
 # Each of these is one blob in a hundred; all others are good.
 BAD = {7: "not_a_raster", 31: "corrupt", 64: "missing_crs"}
 # A worker ends at the end of its chunk; a loaded machine needs the rest.
 ENDS_WITHIN_SECONDS = 60
+# A commit comes every hundred blobs, some tenths of a second apart: kills also fall between two.
+BETWEEN_COMMITS_SECONDS = 0.5
 
 # All of the catalogue and the ledger but what is of one run: its id, its clock, how much of a header it read.
 CONTENT = {
@@ -114,18 +118,22 @@ def reference(
 def test_a_run_killed_at_a_random_moment_is_finished_by_the_next_as_if_undisturbed(
     pipeline: Pipeline, folder: Path, reference: Reference, tmp_path: Path, number: int
 ) -> None:
-    moment = reference.seconds * (number + random.Random(f"{SEED} {number}").random()) / KILLS
+    chance = random.Random(f"{SEED} {number}")
     alone = number % 2 == 1  # as the kernel does where memory is short; otherwise as an operator or a container does
-    told = f"KILL_SEED={SEED}: {'alone' if alone else 'with all its processes'}, killed after {moment:.2f} s"
+    told = f"KILL_SEED={SEED}: killed {'alone' if alone else 'with all its processes'}"
     cli = command_line(pipeline, folder, tmp_path)
     forget_reads(folder)
     run = cli.start_job("ingest_rasters")
-    with suppress(subprocess.TimeoutExpired):
-        run.communicate(timeout=moment)
-    if run.poll() is None:  # today's run may have been quicker than the reference
+    if number < KILLS_AT_START:
+        go_on(run, reference.seconds / 3 * (number + chance.random()) / KILLS_AT_START)
+    else:
+        share = (number - KILLS_AT_START + chance.random()) / (KILLS - KILLS_AT_START)
+        while progress(pipeline) < share and go_on(run, 0.02):
+            pass
+        go_on(run, chance.uniform(0, BETWEEN_COMMITS_SECONDS))
+    if run.poll() is None:  # one whose moment is the last may have ended
         os.kill(run.pid, signal.SIGKILL) if alone else os.killpg(run.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        run.communicate(timeout=ENDS_WITHIN_SECONDS)
+    go_on(run, ENDS_WITHIN_SECONDS)
     wait_until(lambda: not living(run.pid), f"when all processes are gone ({told})", seconds=ENDS_WITHIN_SECONDS)
     wait_until(lambda: sessions(pipeline) == 0, f"when PostgreSQL has noticed ({told})", seconds=ENDS_WITHIN_SECONDS)
     told = f"{told}, at {pipeline.status()}"
@@ -150,6 +158,19 @@ def command_line(pipeline: Pipeline, folder: Path, here: Path) -> DagsterCli:
 def run_to_the_end(cli: DagsterCli, told: str) -> None:
     status, output = cli.run_job("ingest_rasters")
     assert status == 0, f"{told}\n{output}"
+
+
+def go_on(run: "subprocess.Popen[str]", seconds: float) -> bool:
+    """Let a run go on for so long, reading what it prints; whether it has not ended."""
+    with suppress(subprocess.TimeoutExpired):
+        run.communicate(timeout=seconds)
+    return run.poll() is None
+
+
+def progress(pipeline: Pipeline) -> float:
+    """How much of the work is done, from 0 to 1."""
+    status = pipeline.status()
+    return (status.described + status.catalogued) / (2 * BLOBS * (100 - len(BAD)) / 100)
 
 
 def content_left(pipeline: Pipeline) -> Content:
