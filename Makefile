@@ -23,7 +23,7 @@ test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks so
 	@bash scripts/setup.sh --with-azurite
 	@$(VENV)/bin/pytest $(ARGS)
 
-soak: ## The tests that take minutes: Celery workers in networks of their own, killed amid 1,000 blobs (as root)
+soak: ## The tests that take minutes: runs and Celery workers killed amid thousands of blobs (as root)
 	@bash scripts/setup.sh --with-azurite
 	@$(VENV)/bin/pytest -m soak $(ARGS)
 

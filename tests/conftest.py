@@ -18,7 +18,7 @@ from psycopg import sql
 from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.settings import Settings
-from tests.pipeline import Pipeline, open_pipeline
+from tests.pipeline import Pipeline, copied_database, open_pipeline
 from tests.services import Azurite, running_azurite
 
 FOREIGN_VARIABLES = ("GEO_ASSETS_", "AZURE_", "DAGSTER_")
@@ -90,12 +90,8 @@ def migrated_template(postgres_cluster: EmbeddedPostgres) -> str:
 @pytest.fixture
 def catalogue(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """The URL of a migrated database of this test's own."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(migrated_template)))
-        yield postgres_cluster.url(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with copied_database(postgres_cluster, migrated_template) as url:
+        yield url
 
 
 @pytest.fixture

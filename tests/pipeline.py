@@ -3,6 +3,7 @@
 Here: what integration and fault tests share. Not here: services (`tests.services`) and fixtures.
 """
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from typing import Any
 import psycopg
 import yaml
 from dagster import DagsterInstance, ExecuteInProcessResult
+from psycopg import sql
 
 from geo_assets.definitions import build_definitions
+from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
@@ -106,6 +109,17 @@ class Pipeline:
         assert set(items) <= live
         duplicates = self.query("SELECT collection, id FROM pgstac.items GROUP BY 1, 2 HAVING count(*) > 1")
         assert duplicates == []
+
+
+@contextmanager
+def copied_database(cluster: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """The URL of a copy of the database ``template``, which is dropped after the block."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+        yield cluster.url(name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """raster_metadata: what the header of each raster says, read by ranges and kept in the ledger."""
 
+from functools import partial
 from typing import Any
 
 from dagster import AssetIn, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
@@ -11,6 +12,8 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import raster_report
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.circuit_breaker import circuit_breaker
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.raster_reader import Reading, read_headers
 from geo_assets.resources.sources_file import SourcesFile
@@ -36,12 +39,18 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
 
 
 @op(pool="storage", description="Read the headers of one batch; each blob gets its metadata or its reason.")
-def describe_batch(context: OpExecutionContext, batch: Batch, sources_file: SourcesFile, ledger: Ledger) -> BatchReport:
-    """Describe the blobs of one batch, and record what was learnt even where the store fails half-way."""
+def describe_batch(
+    context: OpExecutionContext, batch: Batch, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
+) -> BatchReport:
+    """Describe the blobs of one batch, and record what was learnt even where the store fails half-way.
+
+    A store that was down in the batch before is asked once, and the batch fails at once where it still is.
+    """
     with clear_failures():
         source = sources_file.get(batch.source)
         recorder = _Recorder(source, ledger, context.run_id)
-        with recorder:
+        probe = partial(blob_stores.probe, source)
+        with recorder, circuit_breaker.guard(source.name, probe=probe, report=context.log.warning):
             blobs = ledger.blobs_to_describe(batch)
             for reading in read_headers(source, blobs, settings=Settings()):
                 recorder.add(reading)

@@ -42,6 +42,11 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
         with open_store(source, Settings()) as store:
             yield store
 
+    def probe(self, source: Source) -> None:
+        """Ask the store of ``source`` once, without trying again. Raises what `BlobStore.list_level` raises."""
+        with self.open(source) as store:
+            next(iter(store.list_level(source.prefix)), None)
+
 
 @contextmanager
 def open_store(source: Source, settings: Settings) -> Iterator[BlobStore]:

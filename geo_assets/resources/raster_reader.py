@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from math import ceil
 
 from geo_assets.core.footprint import with_footprint
@@ -52,13 +52,14 @@ def read_headers(
     chunk_size = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ceil(len(blobs) / (2 * settings.workers))))
     work = partial(read_chunk, source, settings)
     in_a_row = 0
-    for reading in pool.map(work, blobs, chunk_size=chunk_size, lost=Reading):
-        if isinstance(reading.result, Unauthorized):
-            raise reading.result
-        in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
-        if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
-            raise reading.result
-        yield reading
+    with closing(pool.map(work, blobs, chunk_size=chunk_size, lost=Reading)) as readings:
+        for reading in readings:
+            if isinstance(reading.result, Unauthorized):
+                raise reading.result
+            in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
+            if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
+                raise reading.result
+            yield reading
 
 
 def read_chunk(
@@ -96,9 +97,13 @@ class Pace:
 def fetch_ahead(
     store: BlobStore, blobs: Sequence[BlobRef], *, threads: ThreadPoolExecutor, pace: Pace
 ) -> Iterator[tuple[BlobRef, "_Header | GeoAssetsError"]]:
-    """Each blob with the ranges of its header fetched, in order, as many requests in flight as ``pace`` says."""
+    """Each blob with the ranges of its header fetched, in order, as many requests in flight as ``pace`` says.
+
+    Once the store is seen to be down, the rest gets the error of the blob that showed it, and is not asked for.
+    """
     waiting = iter(blobs)
     in_flight: deque[tuple[BlobRef, Future[_Fetched]]] = deque()
+    in_a_row = 0
     while True:
         for blob in islice(waiting, max(0, pace.window - len(in_flight))):
             in_flight.append((blob, threads.submit(_fetch, store, blob)))
@@ -106,6 +111,14 @@ def fetch_ahead(
             return
         blob, future = in_flight.popleft()
         fetched = future.result()
+        if isinstance(fetched.header, StorageUnavailable | Unauthorized):
+            yield blob, fetched.header
+            in_a_row += 1
+            if isinstance(fetched.header, Unauthorized) or in_a_row >= STORE_IS_DOWN_AFTER:
+                yield from ((left, fetched.header) for left in chain((left for left, _ in in_flight), waiting))
+                return
+            continue
+        in_a_row = 0
         began = time.perf_counter()
         yield blob, fetched.header
         pace.learn(latency=fetched.seconds, spent=time.perf_counter() - began)

@@ -11,7 +11,7 @@ import signal
 import struct
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,32 +70,37 @@ class WorkerPool:
         *,
         chunk_size: int,
         lost: Callable[[T, PermanentError], R],
-    ) -> Iterator[R]:
+    ) -> Generator[R, None, None]:
         """The result of each task, in no promised order beyond that of a chunk.
 
         A task whose worker dies gets ``lost(task, error)`` with ReaderCrashed, ReaderTimeout or TooLarge; the
         rest of its chunk is done anew. What ``work`` raises ends the iteration. At most two chunks a process
-        are under way, so memory is bounded whatever the number of tasks.
+        are under way, so memory is bounded whatever the number of tasks; who closes the iterator ends those too.
         """
         waiting = deque(tasks[start : start + chunk_size] for start in range(0, len(tasks), chunk_size))
         running: deque[_Chunk[T, R]] = deque()
         lost_before_start = 0
-        while waiting or running:
-            while waiting and len(running) < 2 * self._processes:
-                running.append(self._submit(work, waiting.popleft()))
-            chunk = running.popleft()
-            try:
-                yield from chunk.future.result()
-            except ProcessExpired as death:
-                index = chunk.started()
-                rest = [task for number, task in enumerate(chunk.tasks) if number != index]
-                if index is not None:
-                    yield lost(chunk.tasks[index], self._reason(death))
-                elif (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
-                    raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
-                if rest:
-                    waiting.appendleft(rest)
-            finally:
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * self._processes:
+                    running.append(self._submit(work, waiting.popleft()))
+                chunk = running.popleft()
+                try:
+                    yield from chunk.future.result()
+                except ProcessExpired as death:
+                    index = chunk.started()
+                    rest = [task for number, task in enumerate(chunk.tasks) if number != index]
+                    if index is not None:
+                        yield lost(chunk.tasks[index], self._reason(death))
+                    elif (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
+                        raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
+                    if rest:
+                        waiting.appendleft(rest)
+                finally:
+                    chunk.marker.unlink(missing_ok=True)
+        finally:
+            for chunk in running:
+                chunk.future.cancel()
                 chunk.marker.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -9,8 +9,10 @@ from dagster import AssetKey
 
 from geo_assets.databases import CATALOGUE_DATABASE
 from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.resources.raster_reader import STORE_IS_DOWN_AFTER
 from geo_assets.resources.schema import CatalogueSchema
 from tests.dagster_cli import DagsterCli
+from tests.peers.virtual_container import CONTAINER, VirtualContainer
 from tests.pipeline import Pipeline, failure_text, open_pipeline
 from tests.rasters import raster_bytes, write_raster
 from tests.services import Azurite, free_port, running_azurite
@@ -41,9 +43,34 @@ def test_a_store_that_goes_away_after_the_listing_fails_the_run_and_quarantines_
     assert (pipeline.status().pending, pipeline.status().quarantined) == (BLOBS, 0)
 
     with running_azurite(tmp_path, port=port, persistent=True):
-        assert pipeline.run().success
+        finished = pipeline.run()
+        assert finished.success
         assert pipeline.status().catalogued == BLOBS
         pipeline.check_promise()
+    log = [entry.user_message for entry in pipeline.instance.all_logs(finished.run_id)]
+    assert any("asked once, it answers again" in message for message in log)
+
+
+def test_a_store_that_is_down_is_asked_by_one_batch_and_once_by_each_of_the_others(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEO_ASSETS_WORKERS", "2")
+    with VirtualContainer(10_000) as container:
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", container.connection_string)
+        pipeline.declare(f"az://{CONTAINER}")
+        assert pipeline.run("list_container").success
+        container.down = True
+        failed = pipeline.run(asset_selection=[AssetKey("raster_metadata")])
+    assert not failed.success
+    steps = [str(event.step_failure_data.error) for event in failed.get_step_failure_events()]
+    assert all("storage_unavailable" in step for step in steps)
+    untried = len([step for step in steps if "None of this batch was tried" in step])
+    assert (len(steps), untried) == (10, 9)
+    assert (pipeline.status().pending, pipeline.status().quarantined) == (10_000, 0)
+    probes = len([path for path in container.refused if "comp=list" in path])
+    chunks, attempts, at_once = 4, 4, 4
+    assert probes == untried
+    assert len(container.refused) - probes <= chunks * attempts * (STORE_IS_DOWN_AFTER + at_once)
 
 
 def test_a_store_that_is_away_at_the_listing_deletes_nothing(

@@ -68,6 +68,10 @@ class VirtualContainer:
     """Answer 400 to every request with a marker, as if it were too old."""
     delay_seconds: float = 0.0
     """Wait so long before each page."""
+    down: bool = False
+    """Answer 503 to everything."""
+    refused: list[str] = field(default_factory=list)
+    """Path and query of each request that was refused because it was down."""
     served: list[int] = field(default_factory=list)
     """The number of the first blob of each page that was served, in the order of the requests."""
 
@@ -140,6 +144,10 @@ def _handler(container: VirtualContainer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if container.down:
+                container.refused.append(self.path)
+                self._answer(503, _BUSY)
+                return
             query = {key: values[-1] for key, values in parse_qs(urlsplit(self.path).query).items()}
             if query.get("comp") != "list":
                 self._answer(404, b"")
