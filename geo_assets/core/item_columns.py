@@ -113,6 +113,8 @@ def _plain(key: str, value: Any) -> Any:
     """``value`` with numbers that every reader takes alike; `nodata` is a double always."""
     if key == "nodata" and value is not None:
         return _DENOTED.get(value) if isinstance(value, str) else float(value)
+    if key in _GEOMETRIES:
+        return value
     if isinstance(value, dict):
         return {name: _plain(name, part) for name, part in value.items()}
     if isinstance(value, list):
