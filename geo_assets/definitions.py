@@ -5,6 +5,7 @@ from typing import Any
 
 from dagster import Definitions, ExecutorDefinition, in_process_executor
 
+from geo_assets.assets.catalog_snapshot import catalog_snapshot
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.pgstac_schema import pgstac_schema
 from geo_assets.assets.raster_metadata import raster_metadata
@@ -16,10 +17,12 @@ from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
 from geo_assets.retention import retention, retention_schedule
 from geo_assets.sensors.blob import blob_sensor
+from geo_assets.sensors.snapshot_schedule import snapshot_schedule
 
 
 def build_definitions(
@@ -38,12 +41,13 @@ def build_definitions(
         "catalogue_schema": CatalogueSchema(),
         "ledger_history": LedgerHistory(),
         "event_log": EventLog(),
+        "silver_store": SilverStore(),
         "io_manager": StepValues(),
     }
     return Definitions(
-        assets=[container_listing, raster_metadata, stac_collections, stac_items, pgstac_schema],
+        assets=[container_listing, raster_metadata, stac_collections, stac_items, catalog_snapshot, pgstac_schema],
         jobs=[*all_jobs, retention],
-        schedules=[retention_schedule],
+        schedules=[retention_schedule, snapshot_schedule],
         sensors=[blob_sensor],
         resources={**resources, **(overrides or {})},
         executor=executor,

@@ -36,6 +36,13 @@ list_container = define_asset_job(
     tags=RETRY_ALL_STEPS,
 )
 
+snapshot = define_asset_job(
+    "snapshot",
+    selection=AssetSelection.assets("catalog_snapshot"),
+    description="Write a source's collection as stac-geoparquet to the silver place.",
+    tags=RETRY_ALL_STEPS,
+)
+
 stac_setup = define_asset_job(
     "stac_setup",
     selection=AssetSelection.assets("pgstac_schema"),
@@ -88,4 +95,10 @@ def hello_world() -> None:
     count_replies(plan_greetings().map(greet).map(reply).collect())
 
 
-all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [ingest_rasters, list_container, stac_setup, hello_world]
+all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingest_rasters,
+    list_container,
+    snapshot,
+    stac_setup,
+    hello_world,
+]

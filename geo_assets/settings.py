@@ -33,6 +33,7 @@ class Settings(BaseSettings):
 
     state_folder: Path = Field(default_factory=lambda: project_folder() / ".geo_assets", alias="GEO_ASSETS_STATE")
     sources_file: Path = Field(default_factory=lambda: project_folder() / "sources.yaml", alias="GEO_ASSETS_SOURCES")
+    silver: str | None = Field(default=None, alias="GEO_ASSETS_SILVER")
     database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_DATABASE_URL")
     dagster_database_url: SecretStr | None = Field(default=None, alias="DAGSTER_POSTGRES_URL")
     celery_broker: SecretStr | None = Field(default=None, alias="GEO_ASSETS_CELERY_BROKER")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with
-# --with-azurite, Node.js, Azurite and Redis for the tests; with --with-bench also what the benchmarks
+# --with-azurite, Node.js, Azurite, Redis and other readers of STAC for the tests; with --with-bench also what the benchmarks
 # compare with. Idempotent, and quick where all is there.
 # Prints a line a step; all output of the tools goes to the log, which is shown on failure.
 set -euo pipefail
@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 
 VENV=.venv
 EXTRAS=dev # of pyproject.toml
-EXTRAS_BENCH=dev,bench
+EXTRAS_TEST=dev,readers
+EXTRAS_BENCH=dev,readers,bench
 LOG=.geo_assets/logs/setup.log
 mkdir -p "$(dirname "$LOG")"
 : > "$LOG"
@@ -119,11 +120,12 @@ setup_venv() {
 # The folder is in it too: an editable install names it, and a checkout may be moved.
 packages_wanted() { echo "$(digest pyproject.toml constraints.txt) $PWD $1"; }
 
-# Who has the packages of the benchmarks too has those of all else.
+# Who has the packages of the benchmarks, or of the tests, has those of what needs fewer too.
 has_packages() {
     local stamp
     stamp=$(cat "$VENV/.setup-stamp" 2> /dev/null) || return 1
-    [ "$stamp" = "$(packages_wanted "$EXTRAS")" ] || [ "$stamp" = "$(packages_wanted "$EXTRAS_BENCH")" ]
+    [ "$stamp" = "$(packages_wanted "$EXTRAS")" ] || [ "$stamp" = "$(packages_wanted "$EXTRAS_BENCH")" ] ||
+        { [ "$EXTRAS" = dev ] && [ "$stamp" = "$(packages_wanted "$EXTRAS_TEST")" ]; }
 }
 
 # --- PostgreSQL
@@ -241,6 +243,7 @@ case "${1:-}" in
         setup_azurite
         ;;
     --with-azurite)
+        EXTRAS=$EXTRAS_TEST
         setup_packages_and_postgres has_postgres
         setup_azurite
         setup_redis

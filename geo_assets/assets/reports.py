@@ -110,6 +110,30 @@ def items_report(
     }
 
 
+def snapshot_metadata(
+    source: Source,
+    *,
+    items: int,
+    size_bytes: int,
+    href: str,
+    rows: Sequence[Mapping[str, Any]],
+    geometries: Sequence[dict[str, Any]],
+    seconds: float,
+) -> Metadata:
+    """What a snapshot holds and where it lies, with its first rows and the map of the source's items."""
+    preview = [{name: value if value is None else str(value) for name, value in row.items()} for row in rows]
+    return {
+        **_footprints_metadata(geometries, of=f"items of {source.name}"),
+        **({"preview": _table(dict.fromkeys(preview[0], "string"), preview)} if preview else {}),
+        "items": items,
+        "bytes": size_bytes,
+        "href": MetadataValue.url(href),
+        "collection": source.collection.id,
+        "seconds": round(seconds, 3),
+        "items_per_second": round(items / seconds, 1) if seconds else 0.0,
+    }
+
+
 def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
     """Figures of this run, then how the whole source stands after it."""
     seconds = max(time.time() - scope.started_at, 1e-3)

@@ -8,6 +8,7 @@ import click
 SUBCOMMANDS = {
     "db": "geo_assets.cli.database_commands:database_group",
     "demo": "geo_assets.cli.demo:demo_command",
+    "export": "geo_assets.cli.export_commands:export_group",
     "plan": "geo_assets.cli.plan:plan_command",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",

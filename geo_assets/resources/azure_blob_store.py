@@ -8,6 +8,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,7 +23,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.core.pipeline.policies import ContentDecodePolicy
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobServiceClient, ContentSettings
 from dagster_azure.blob import AzureBlobStorageResource
 from obstore.auth.azure import AzureCredentialProvider
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
@@ -91,6 +92,20 @@ class AzureBlobStore:
                 if self._container.get_blob_client(blob.name).exists(**_NO_SDK_RETRY):
                     raise
             raise BlobMissing(f"{blob.name} is gone since it was listed.") from None
+
+    def write_file(self, name: str, path: Path, *, content_type: str) -> None:
+        """Upload the file: its blocks become the blob in one commit, and the older blob stays until then."""
+        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+            with attempt, _azure_errors(self._name), path.open("rb") as file:
+                self._container.upload_blob(
+                    name,
+                    file,
+                    length=path.stat().st_size,
+                    overwrite=True,
+                    max_concurrency=4,
+                    content_settings=ContentSettings(content_type=content_type),
+                    **_NO_SDK_RETRY,
+                )
 
     def href(self, name: str) -> str:
         """The blob's https (for Azurite http) URL, without any credential."""

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +59,27 @@ class LocalBlobStore:
         except OSError as error:
             raise StorageUnavailable(
                 f"{blob.name} cannot be read: {error.strerror}.", remedy="Check the file's permissions and the disk."
+            ) from error
+
+    def write_file(self, name: str, path: Path, *, content_type: str) -> None:  # noqa: ARG002  a file has no type
+        """Copy the file at ``path`` beside ``name`` and rename it, on disk before it is seen."""
+        target = self._path(name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as copy:
+                try:
+                    with path.open("rb") as file:
+                        shutil.copyfileobj(file, copy)
+                    copy.flush()
+                    os.fchmod(copy.fileno(), 0o644)
+                    os.fsync(copy.fileno())
+                    Path(copy.name).replace(target)
+                except BaseException:
+                    Path(copy.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise StorageUnavailable(
+                f"{target} cannot be written: {error.strerror}.", remedy="Check the folder's permissions and the disk."
             ) from error
 
     def href(self, name: str) -> str:

@@ -23,6 +23,23 @@ def validate(document: dict[str, Any]) -> None:
         _extension(uri).validate(document)
 
 
+def core_files() -> dict[str, Path]:
+    """The schemas that come inside packages, by address: STAC's core, GeoJSON and PROJJSON."""
+    stac = "https://schemas.stacspec.org/v1.1.0"
+    kinds = {"collection": "collection", "catalog": "catalog"}
+    files = {
+        f"{stac}/{kinds.get(path.stem, 'item')}-spec/json-schema/{path.name}": path
+        for path in (CORE / "stac-spec/v1.1.0").glob("*.json")
+    }
+    geojson = {f"https://geojson.org/schema/{path.name}": path for path in (CORE / "geojson").glob("*.json")}
+    projjson = Path(pyproj.datadir.get_data_dir()) / "projjson.schema.json"
+    return {
+        **files,
+        **geojson,
+        **{f"https://proj.org/schemas/v0.{n}/projjson.schema.json": projjson for n in range(1, 10)},
+    }
+
+
 def _local(uri: str) -> Any:
     places = {
         "https://proj.org/": Path(pyproj.datadir.get_data_dir()) / "projjson.schema.json",

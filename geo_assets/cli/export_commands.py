@@ -1,0 +1,64 @@
+"""geo-assets export: the catalogue as files that need no database."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from geo_assets.cli.console import clear_errors, console
+from geo_assets.resources.catalogue_reading import CatalogueReading, read_catalogue
+from geo_assets.resources.pgstac import PgStac
+
+collection_option = click.option(
+    "--collection", "collections", multiple=True, metavar="ID", help="Only this collection (may be given again)."
+)
+
+
+@click.group("export")
+def export_group() -> None:
+    """Write the catalogue to files."""
+
+
+@export_group.command("stac")
+@click.argument("folder", type=click.Path(path_type=Path))
+@collection_option
+def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
+    """Write a static STAC catalogue into FOLDER, a new or empty one: catalog.json, collections and items."""
+    from geo_assets.resources.static_catalog import write_static_catalog
+
+    with clear_errors(), read_catalogue(PgStac(), *collections) as reading, _progress(reading) as (bar, task):
+        items = write_static_catalog(reading, folder, progress=lambda done: bar.update(task, completed=done))
+    console.print(f"{items:,} items in {len(reading.collections)} collections: {escape(str(folder / 'catalog.json'))}")
+
+
+@export_group.command("geoparquet")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@collection_option
+def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
+    """Write the items as stac-geoparquet to FILE, replacing an older one when the new one is whole."""
+    from geo_assets.resources.geoparquet_file import write_geoparquet
+
+    file.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with (
+        clear_errors(),
+        tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.absolute().parent) as folder,
+        read_catalogue(PgStac(), *collections) as reading,
+        _progress(reading) as (bar, task),
+    ):
+        path = Path(folder) / file.name
+        items = write_geoparquet(
+            reading, path, progress=lambda done, count: bar.update(task, description=done, completed=count)
+        )
+        path.replace(file)
+    console.print(f"{items:,} items of {len(reading.collections)} collections: {escape(str(file))}")
+
+
+@contextmanager
+def _progress(reading: CatalogueReading) -> Iterator[tuple[Progress, int]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield bar, bar.add_task("wrote", total=reading.items)
