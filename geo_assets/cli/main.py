@@ -9,6 +9,7 @@ SUBCOMMANDS = {
     "db": "geo_assets.cli.database_commands:database_group",
     "demo": "geo_assets.cli.demo:demo_command",
     "plan": "geo_assets.cli.plan:plan_command",
+    "schemas": "geo_assets.cli.schema_commands:schemas_group",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",
     "up": "geo_assets.cli.up:up_command",
