@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from geo_assets.core.extensions import EXTENSIONS
-from geo_assets.core.local_schemas import ITEM_SCHEMA, read_schema, unchecked_extensions
+from geo_assets.core.local_schemas import ITEM_SCHEMA, missing_schemas, read_schema, unchecked_extensions
 from geo_assets.errors import InvalidConfiguration, InvalidItem
 
 _LONGEST_MESSAGE = 300
@@ -29,6 +29,11 @@ class ItemValidator:
 
         Raises InvalidConfiguration where a schema there is broken.
         """
+        if missing := missing_schemas(ITEM_SCHEMA, None):
+            raise InvalidConfiguration(
+                f"The installed pystac and pyproj do not bring {', '.join(missing)}.",
+                remedy="Install the versions that constraints.txt names.",
+            )
         self.unchecked = unchecked_extensions(folder, extensions)
         known = [url for url in extensions if read_schema(url, folder) is not None]
 

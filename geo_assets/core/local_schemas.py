@@ -80,18 +80,29 @@ def unchecked_extensions(folder: Path | None, extensions: Iterable[str] = EXTENS
     """The extensions that cannot be checked in full with the schemas on this machine, and why."""
     reasons = {}
     for extension in extensions:
-        schema = read_schema(extension, folder)
-        if schema is None:
+        missing = missing_schemas(extension, folder)
+        if extension in missing:
             reasons[extension] = "GEO_ASSETS_SCHEMAS is not set" if folder is None else f"no schema in {folder}"
-        elif missing := missing_references(schema, extension, folder):
+        elif missing:
             reasons[extension] = f"in part only: it refers to {', '.join(missing)}"
     return reasons
 
 
-def missing_references(schema: dict[str, Any], url: str, folder: Path | None) -> list[str]:
-    """The addresses of those schemas that ``schema`` refers to, in one step, and that are not on this machine."""
-    others = sorted(set(references(schema, base=url)))
-    return [other for other in others if not is_bundled(other) and read_schema(other, folder) is None]
+def missing_schemas(url: str, folder: Path | None) -> list[str]:
+    """The address itself, or those that its schema refers to in any number of steps, that are not on this machine."""
+    waiting, seen, missing = [url], {url}, []
+    while waiting:
+        url = waiting.pop()
+        if url.startswith(_META_SCHEMAS):
+            continue
+        schema = read_schema(url, folder)
+        if schema is None:
+            missing.append(url)
+            continue
+        others = set(references(schema, base=url)) - seen
+        seen |= others
+        waiting += others
+    return sorted(missing)
 
 
 def _bundled(url: str) -> Traversable | None:

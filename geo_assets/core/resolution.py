@@ -5,6 +5,7 @@ of the instrument (`gsd`), which no grid tells: only the source's rule may state
 """
 
 from functools import lru_cache
+from math import hypot, isclose
 
 import numpy as np
 import pyproj
@@ -18,6 +19,11 @@ TOLERANCE = 0.01
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
+# The centre and the corners, three times: the pixel itself, the next of its row, and the next of its column.
+_COLUMNS = np.array([[0.5, 0.0, 1.0, 0.0, 1.0]] * 3)
+_ROWS = np.array([[0.5, 0.0, 0.0, 1.0, 1.0]] * 3)
+_STARTS = [0, 0]
+
 
 def spatial_resolution_metres(metadata: RasterMetadata) -> float | None:
     """The side of a pixel in metres, where the CRS is in metres and pixels are square; None where that is not so.
@@ -28,23 +34,21 @@ def spatial_resolution_metres(metadata: RasterMetadata) -> float | None:
     if metadata.transform is None or metadata.crs_wkt2 is None or not _is_in_metres(metadata.crs_wkt2):
         return None
     a, b, c, d, e, f = metadata.transform
-    across, down = float(np.hypot(a, d)), float(np.hypot(b, e))
-    if not np.isclose(across, down, rtol=1e-6) or abs(a * b + d * e) > 1e-6 * across * down:
+    across, down = hypot(a, d), hypot(b, e)
+    if not isclose(across, down, rel_tol=1e-6) or abs(a * b + d * e) > 1e-6 * across * down:
         return None
     rows, columns = metadata.shape
-    column = np.array([0.5, 0.0, 1.0, 0.0, 1.0]) * (columns - 1)
-    row = np.array([0.5, 0.0, 0.0, 1.0, 1.0]) * (rows - 1)
+    column, row = _COLUMNS * (columns - 1), _ROWS * (rows - 1)
+    column[1], row[2] = column[1] + 1, row[2] + 1
     try:
         crs = horizontal_crs(metadata.crs_wkt2)
     except NoFootprint:
         return None
-    columns_of, rows_of = np.stack([column, column + 1, column]), np.stack([row, row, row + 1])
-    longitude, latitude = crs.to_wgs84(a * columns_of + b * rows_of + c, d * columns_of + e * rows_of + f)
-    if not (np.all(np.isfinite(longitude)) and np.all(np.isfinite(latitude))):
-        return None
-    start = np.stack([longitude[0], longitude[0]]), np.stack([latitude[0], latitude[0]])
-    ground = np.asarray(_GEOD.inv(*start, longitude[1:], latitude[1:])[2])
-    return across if np.all(np.abs(ground - across) <= TOLERANCE * across) else None
+    longitude, latitude = crs.to_wgs84(a * column + b * row + c, d * column + e * row + f)
+    # Of what has no place on the globe the distance is NaN, and so not within anything.
+    start = longitude[_STARTS], latitude[_STARTS]
+    _, _, ground = _GEOD.inv(*start, longitude[1:], latitude[1:])
+    return across if (np.abs(ground - across) <= TOLERANCE * across).all() else None
 
 
 @lru_cache(maxsize=512)

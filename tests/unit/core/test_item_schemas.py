@@ -110,7 +110,11 @@ def test_what_a_schema_refers_to_is_found_by_its_address(tmp_path: Path) -> None
     assert unchecked_extensions(tmp_path, [SMALL]) == {SMALL: f"in part only: it refers to {part}"}
     ItemValidator(tmp_path, (SMALL,)).check({**full_item(), "stac_extensions": [SMALL]})
 
-    write_schema(tmp_path, part, {"$id": part, "maxLength": 3})
+    deeper = SMALL.replace("schema.json", "parts/deeper.json")
+    write_schema(tmp_path, part, {"$id": part, "maxLength": 3, "allOf": [{"$ref": "deeper.json"}]})
+    assert unchecked_extensions(tmp_path, [SMALL]) == {SMALL: f"in part only: it refers to {deeper}"}
+
+    write_schema(tmp_path, deeper, {"$id": deeper})
     assert unchecked_extensions(tmp_path, [SMALL]) == {}
     said = refusal(lambda item: item.update(stac_extensions=[SMALL]), ItemValidator(tmp_path, (SMALL,)))
     assert said.startswith("$.id: ")
