@@ -66,7 +66,8 @@ def _download(address: str) -> bytes:
         with urlopen(address, timeout=_SECONDS) as answer:
             content: bytes = answer.read(_MOST_BYTES + 1)
     except (URLError, OSError) as error:
-        raise SchemaUnavailable(f"{address} cannot be fetched: {getattr(error, 'reason', error)}.") from error
+        reason = error.reason if type(error) is URLError else error  # its subclass HTTPError says more by itself
+        raise SchemaUnavailable(f"{address} cannot be fetched: {reason}.") from error
     if len(content) > _MOST_BYTES:
         raise SchemaUnavailable(f"{address} has more than {_MOST_BYTES:,} bytes, which no schema has.")
     return content

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from dagster import AssetKey
 
 from geo_assets.core.extensions import EO_EXTENSION
 from geo_assets.core.local_schemas import schema_path
@@ -77,7 +78,8 @@ def test_the_materialization_says_what_is_not_checked(
     empty.mkdir()
     monkeypatch.setenv("GEO_ASSETS_SCHEMAS", str(empty))
     result = pipeline.run()
-    (event,) = [event for event in result.get_asset_materialization_events() if event.asset_key.path == ["stac_items"]]
+    key = AssetKey("stac_items")
+    (event,) = [event for event in result.get_asset_materialization_events() if event.asset_key == key]
     unchecked = event.materialization.metadata["extensions_not_checked"].value
     assert isinstance(unchecked, dict)
     assert unchecked[EO_EXTENSION] == f"no schema in {empty}"

@@ -88,7 +88,7 @@ def test_a_schema_that_cannot_be_had_is_named_and_what_came_before_is_kept(
     target = tmp_path / "fetched"
     result = run("fetch", "--folder", str(target), "--mirror", mirror, status=1)
     assert "schema_unavailable" in result.stderr
-    assert "Not Found" in result.stderr
+    assert "HTTP Error 404" in result.stderr
     assert schema_path(target, EXTENSIONS[0]).is_file()
     assert list(target.rglob("*.part")) == []
 
