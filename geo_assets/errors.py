@@ -14,7 +14,7 @@ GeoAssetsError
 │   ├── NoFootprint            the corners have no place on the globe in this CRS
 │   ├── MissingDatetime        no datetime rule of the source matched
 │   ├── DuplicateItem          another blob already owns this item id
-│   ├── InvalidItem            the item breaks the STAC specification
+│   ├── InvalidItem            the item breaks the schema of STAC or of an extension
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -22,6 +22,7 @@ GeoAssetsError
     ├── StorageUnavailable     the store does not answer, or answers 5xx
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
+    ├── SchemaUnavailable      a schema cannot be fetched
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
 
@@ -146,10 +147,10 @@ class DuplicateItem(PermanentError):
 
 
 class InvalidItem(PermanentError):
-    """The item breaks the STAC specification."""
+    """The item breaks the schema of STAC or of an extension it lists."""
 
     code = "invalid_item"
-    remedy = "Report this with the message: the item should have been right or refused earlier."
+    remedy = "Mend what the message names, in the file or in the source's rule; if neither states it, report it."
 
 
 class BlobChanged(PermanentError):
@@ -192,6 +193,13 @@ class DatabaseUnavailable(TransientError):
 
     code = "database_unavailable"
     remedy = "Start it with `geo-assets db start`, or check GEO_ASSETS_DATABASE_URL."
+
+
+class SchemaUnavailable(TransientError):
+    """A JSON schema cannot be fetched from where it is published."""
+
+    code = "schema_unavailable"
+    remedy = "Check the network, or fetch from a copy with --mirror."
 
 
 class LoadIncomplete(TransientError):

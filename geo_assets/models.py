@@ -120,7 +120,8 @@ class RasterMetadata:
     there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
     ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
     nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet.
-    ``bytes_read`` counts the bytes fetched to learn this.
+    ``header_size_bytes`` at the front of the file hold all of its header and no pixel, None where no such number is
+    known. ``bytes_read`` counts the bytes fetched to learn this.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _SPELLED
@@ -142,6 +143,8 @@ class RasterMetadata:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     statistics_source: str | None = None
     footprint: Footprint | Refusal | None = None
+    byte_order: Literal["little-endian", "big-endian"] | None = None
+    header_size_bytes: int | None = None
     bytes_read: int = 0
 
     def __post_init__(self) -> None:

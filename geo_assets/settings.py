@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     worker_memory_mb: int = Field(default=2048, ge=256, alias="GEO_ASSETS_WORKER_MEMORY_MB")
     read_concurrency: int = Field(default=64, ge=1, le=256, alias="GEO_ASSETS_READ_CONCURRENCY")
 
+    schemas_folder: Path | None = Field(default=None, alias="GEO_ASSETS_SCHEMAS")
+
     azure_connection_string: SecretStr | None = Field(default=None, alias="AZURE_STORAGE_CONNECTION_STRING")
     azure_account_url: str | None = Field(default=None, alias="AZURE_STORAGE_ACCOUNT_URL")
     azure_account: str | None = Field(default=None, alias="AZURE_STORAGE_ACCOUNT")
@@ -50,7 +52,7 @@ class Settings(BaseSettings):
     azure_sas_token: SecretStr | None = Field(default=None, alias="AZURE_STORAGE_SAS_TOKEN")
     azure_anonymous: bool = Field(default=False, alias="AZURE_STORAGE_ANONYMOUS")
 
-    @field_validator("state_folder", "sources_file", mode="after")
+    @field_validator("state_folder", "sources_file", "schemas_folder", mode="after")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()

@@ -18,6 +18,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.item_rules import BandRules
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 ITEM_ID_FIELDS = ("slug", "stem", "path")
@@ -136,8 +137,9 @@ class Source(_Rule):
     ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
     folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` has pixels read, at most about
-    ``read_budget`` bytes of each blob. ``shards`` are what the names below the prefix start with: each is
-    listed by itself, and together they hold every blob of the source.
+    ``read_budget`` bytes of each blob. ``bands`` say what the bands of its rasters are, in the files' order; ``gsd``
+    is the ground sample distance in metres, ``region`` the region of the storage account. ``shards`` are what the
+    names below the prefix start with: each is listed by itself, and together they hold every blob of the source.
     """
 
     name: str
@@ -150,6 +152,9 @@ class Source(_Rule):
     item_id: str = "{slug}"
     statistics: bool = False
     read_budget: int = Field(default=4_000_000, ge=65_536)
+    bands: BandRules = ()
+    gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    region: str | None = Field(default=None, min_length=1)
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
 
     @model_validator(mode="after")
@@ -203,7 +208,8 @@ class Source(_Rule):
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-        return _digest(self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True}))
+        deciding: Any = {"collection": {"id"}, **dict.fromkeys(("item_id", "datetime", "bands", "gsd", "region"), True)}
+        return _digest(self.model_dump(mode="json", include=deciding))
 
 
 def _digest(rule: dict[str, Any]) -> str:

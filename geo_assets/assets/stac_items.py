@@ -12,6 +12,8 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.core.item import build_item
+from geo_assets.core.item_schemas import ItemValidator, item_validator
+from geo_assets.core.local_schemas import unchecked_extensions
 from geo_assets.errors import DuplicateItem, PermanentError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
@@ -19,6 +21,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.pgstac import Item, PgStac
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
 # Items go to PgSTAC in loads of this many: few and large, but bounded in memory.
@@ -60,9 +63,12 @@ def catalogue_batch(
     with clear_failures():
         source = sources_file.get(batch.source)
         described = ledger.blobs_to_catalogue(batch)
+        validator = item_validator(Settings().schemas_folder)
         with blob_stores.open(source) as store:
             for start in range(0, len(described), LOAD_SIZE):
-                items, failures = build_items(source, described[start : start + LOAD_SIZE], store=store)
+                items, failures = build_items(
+                    source, described[start : start + LOAD_SIZE], store=store, validator=validator
+                )
                 items, duplicates = claim_items(source, items, pgstac=pgstac)
                 failures += duplicates
                 pgstac.load(source, items)
@@ -89,7 +95,10 @@ def finish_stac_items(
         if scope.blobs or withdrawn:
             refresh_collection(source, pgstac=pgstac)
         context.add_output_metadata(
-            items_report(scope, total(reports), source=source, withdrawn=withdrawn, ledger=ledger, pgstac=pgstac)
+            {
+                **items_report(scope, total(reports), source=source, withdrawn=withdrawn, ledger=ledger, pgstac=pgstac),
+                "extensions_not_checked": unchecked_extensions(Settings().schemas_folder),
+            }
         )
         check_complete(scope, stage="catalogue", ledger=ledger)
 
@@ -112,14 +121,20 @@ def stac_items(raster_metadata: Any, stac_collections: Any) -> Any:
 
 
 def build_items(
-    source: Source, described: Sequence[tuple[BlobRef, RasterMetadata]], *, store: BlobStore
+    source: Source,
+    described: Sequence[tuple[BlobRef, RasterMetadata]],
+    *,
+    store: BlobStore,
+    validator: ItemValidator,
 ) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
-    """The item of each described blob, and a failure for each that cannot have one."""
+    """The item of each described blob, checked by ``validator``, and a failure for each that cannot have one."""
     items: list[tuple[BlobRef, Item]] = []
     failures: list[Failure] = []
     for blob, metadata in described:
         try:
-            items.append((blob, build_item(source=source, blob=blob, metadata=metadata, href=store.href(blob.name))))
+            item = build_item(source=source, blob=blob, metadata=metadata, href=store.href(blob.name))
+            validator.check(item)
+            items.append((blob, item))
         except PermanentError as error:
             failures.append(Failure.of(blob, error))
     return items, failures

@@ -10,6 +10,7 @@ SUBCOMMANDS = {
     "demo": "geo_assets.cli.demo:demo_command",
     "export": "geo_assets.cli.export_commands:export_group",
     "plan": "geo_assets.cli.plan:plan_command",
+    "schemas": "geo_assets.cli.schema_commands:schemas_group",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",
     "up": "geo_assets.cli.up:up_command",

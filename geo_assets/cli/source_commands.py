@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
+from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.core.listing import build_matcher
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.blob_stores import BlobStores
@@ -43,7 +44,11 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
     with clear_errors():
         if source is None:
             statuses = [ledger.status(name) for name in SourcesFile().all()]
-            print_json([asdict(status) for status in statuses]) if as_json else print_statuses(statuses)
+            if as_json:
+                print_json([asdict(status) for status in statuses])
+            else:
+                print_statuses(statuses)
+                print_unchecked_schemas()
             return
         SourcesFile().get(source)
         status, failures = ledger.status(source), ledger.failures(source, most=most)
@@ -52,6 +57,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
     else:
         print_statuses([status])
         print_failures(failures)
+        print_unchecked_schemas()
 
 
 def print_statuses(statuses: list[SourceStatus]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from geo_assets.core.tiff import Tag, TiffStructure
-from geo_assets.core.tiff_layout import is_cog
+from geo_assets.core.tiff_layout import with_layout
 from geo_assets.models import RasterMetadata
 
 MOST_KINDS = 1000
@@ -76,7 +76,7 @@ def _with_own(metadata: RasterMetadata, own: _Own, structure: TiffStructure) -> 
         transform = (own.scale_x, 0.0, x, 0.0, -own.scale_y, y)
     if own.datetime:
         tags = {**tags, "": {**tags.get("", {}), "TIFFTAG_DATETIME": own.datetime}}
-    return replace(metadata, transform=transform, tags=tags, is_cog=is_cog(structure))
+    return replace(with_layout(metadata, structure), transform=transform, tags=tags)
 
 
 def _split(structure: TiffStructure) -> tuple[Hashable, _Own] | None:

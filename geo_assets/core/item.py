@@ -1,26 +1,29 @@
 """The STAC item of one raster.
 
-Here: putting facts into a STAC 1.1.0 item. Not here: finding them (`raster`, `footprint`, `acquisition`), and
-anything nobody stated: no gsd, created, updated or platform is made up.
+Here: putting facts into a STAC 1.1.0 item. Not here: finding them (`raster`, `footprint`, `acquisition`), the parts
+with rules of their own (`bands`, `projection`, `render`, `resolution`, `storage`), and anything nobody stated: no gsd,
+created or platform is made up, and there is no version, since the ledger does not keep what a blob was before.
 """
 
-from collections import Counter
-from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from geo_assets.core.acquisition import item_datetime
+from geo_assets.core.bands import build_bands
+from geo_assets.core.extensions import extensions_used
 from geo_assets.core.footprint import known_footprint
 from geo_assets.core.item_id import item_id
-from geo_assets.core.projection import PROJECTION_EXTENSION, build_projection_fields
-from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
+from geo_assets.core.projection import build_projection_fields
+from geo_assets.core.render import build_renders
+from geo_assets.core.resolution import spatial_resolution_metres
+from geo_assets.core.storage import SCHEME, build_storage_schemes
+from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources import Source
 
 STAC_VERSION = "1.1.0"
-FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 GEOTIFF = "image/tiff; application=geotiff"
 COG = f"{GEOTIFF}; profile=cloud-optimized"
+DATA = "data"
 
 _MULTIHASH_MD5 = "d50110"
 """Multihash: the code of MD5 (0xd5 as a varint) and its length of 16 bytes."""
@@ -29,33 +32,38 @@ _MULTIHASH_MD5 = "d50110"
 def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
     """The item of ``blob``, ready for PgSTAC; its asset ``data`` is the blob at ``href``.
 
-    Raises MissingCrs, MissingTransform or NoFootprint (see `footprint_wgs84`), and MissingDatetime.
+    Raises MissingCrs, MissingTransform or NoFootprint (see `footprint_wgs84`), MissingDatetime, and InvalidItem
+    (see `build_bands`).
     """
     footprint = known_footprint(metadata)
     acquired = item_datetime(source.datetime, blob=blob, metadata=metadata)
-    asset = _build_asset(blob, metadata, href)
+    schemes = build_storage_schemes(href, region=source.region)
+    assets = {DATA: _build_asset(source, blob, metadata, href) | ({"storage:refs": [SCHEME]} if schemes else {})}
     properties = {
         "datetime": rfc3339(acquired.instant),
+        "gsd": source.gsd,
         **build_projection_fields(metadata),
+        "storage:schemes": schemes or None,
+        "renders": build_renders(metadata, asset=DATA) or None,
         "geo_assets:source": source.name,
         "geo_assets:blob": blob.name,
         "geo_assets:etag": blob.etag,
         "geo_assets:datetime_source": acquired.origin,
         "geo_assets:geometry_source": footprint.source,
-        **({"geo_assets:statistics_source": metadata.statistics_source} if metadata.statistics_source else {}),
+        "geo_assets:statistics_source": metadata.statistics_source,
     }
-    uses_raster = any(key.startswith("raster:") for band in asset["bands"] for key in band)
+    properties = {key: value for key, value in properties.items() if value is not None or key == "proj:code"}
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [PROJECTION_EXTENSION, FILE_EXTENSION, *([RASTER_EXTENSION] if uses_raster else [])],
+        "stac_extensions": extensions_used(properties=properties, assets=assets),
         "id": item_id(source.item_id, blob_name=blob.name, prefix=source.prefix),
         "collection": source.collection.id,
         "geometry": footprint.geometry,
         "bbox": list(footprint.bbox),
         "properties": properties,
         "links": [_collection_link(source.collection.id)],
-        "assets": {"data": asset},
+        "assets": assets,
     }
 
 
@@ -69,33 +77,23 @@ def rfc3339(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")
 
 
-def _build_asset(blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
-    checksum = {"file:checksum": f"{_MULTIHASH_MD5}{blob.md5.lower()}"} if blob.md5 else {}
-    names = Counter(band.name for band in metadata.bands)
-    return {
+def _build_asset(source: Source, blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
+    """The asset of the blob itself; ``updated`` of an asset is when its bytes were last written."""
+    stated = {
         "href": href,
         "type": COG if metadata.is_cog else GEOTIFF,
         "roles": ["data"],
+        "updated": rfc3339(blob.last_modified.astimezone(UTC)),
         "file:size": blob.size_bytes,
-        **checksum,
-        "bands": [_build_band(band, name_is_unique=names[band.name] == 1) for band in metadata.bands],
+        "file:checksum": f"{_MULTIHASH_MD5}{blob.md5.lower()}" if blob.md5 else None,
+        "file:byte_order": metadata.byte_order,
+        "file:header_size": metadata.header_size_bytes,
+        "raster:sampling": metadata.area_or_point.lower() if _states_sampling(metadata) else None,
+        "raster:spatial_resolution": spatial_resolution_metres(metadata),
+        "bands": build_bands(metadata, source.bands),
     }
+    return {key: value for key, value in stated.items() if value is not None}
 
 
-def _build_band(band: BandMetadata, *, name_is_unique: bool) -> dict[str, Any]:
-    """A STAC band; what the file says of it is its name only where it tells the bands apart."""
-    stated = {
-        "name" if name_is_unique else "description": band.name,
-        "data_type": band.data_type,
-        "nodata": band.nodata,
-        "unit": band.unit,
-        "raster:scale": band.scale,
-        "raster:offset": band.offset,
-    }
-    statistics = {"statistics": _build_statistics(band.statistics)} if band.statistics else {}
-    return {key: value for key, value in stated.items() if value is not None} | statistics
-
-
-def _build_statistics(statistics: BandStatistics) -> dict[str, float]:
-    """STAC's Statistics object, with what is known of it."""
-    return {key: value for key, value in asdict(statistics).items() if value is not None}
+def _states_sampling(metadata: RasterMetadata) -> bool:
+    return "AREA_OR_POINT" in metadata.tags.get("", {})

@@ -27,7 +27,7 @@ from geo_assets.core.sniff import check_is_tiff
 from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
-from geo_assets.core.tiff_layout import check_data_is_there, is_cog
+from geo_assets.core.tiff_layout import check_data_is_there, is_cog, with_layout
 from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
 from geo_assets.models import BandMetadata, Nodata, RasterMetadata
 
@@ -126,6 +126,7 @@ def read_raster_metadata(
         if metadata is None:
             with open_raster(guard) as dataset:
                 metadata = _metadata(dataset, structure, count)
+            metadata = with_layout(metadata, structure)
             remember(structure, metadata)
         if statistics_budget_bytes is not None:
             metadata = _with_statistics(metadata, guard, structure, budget_bytes=statistics_budget_bytes)

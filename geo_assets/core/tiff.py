@@ -38,9 +38,11 @@ class Directory:
     """One image of a TIFF.
 
     ``blocks`` are (offset, size) in bytes of its first and last blocks; ``nodata_text`` is GDAL's nodata tag.
+    ``end`` is the place after the last byte of its entries and their values.
     """
 
     offset: int
+    end: int
     subfile_type: int
     width: int
     height: int
@@ -249,6 +251,7 @@ def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Dire
     tiled = _TILE_WIDTH in entries
     return Directory(
         offset=offset,
+        end=_end(reader, offset, entries),
         subfile_type=number(_SUBFILE_TYPE, 0),
         width=width,
         height=height,
@@ -262,6 +265,12 @@ def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Dire
         blocks=_blocks(reader, entries),
         nodata_text=_text(reader, entries.get(_GDAL_NODATA)),
     )
+
+
+def _end(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> int:
+    count_and_link, width = (16, 20) if reader.big else (6, 12)
+    table_end = offset + count_and_link + width * len(entries)
+    return max([table_end, *(entry.payload_offset + entry.size_bytes for entry in entries.values())])
 
 
 def _text(reader: _Reader, entry: _Entry | None) -> str:

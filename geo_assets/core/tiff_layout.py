@@ -1,12 +1,14 @@
-"""Two rules on the layout of a TIFF: is all its data there, and is it a Cloud Optimized GeoTIFF.
+"""Rules on the layout of a TIFF: is all its data there, is it a Cloud Optimized GeoTIFF, where does its header end.
 
 Here: pure checks of a `TiffStructure`. Not here: reading one (`tiff`).
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
-from geo_assets.core.tiff import Directory, TiffStructure
+from geo_assets.core.tiff import MAX_BLOCKS_CHECKED, MAX_DIRECTORIES, Directory, TiffStructure
 from geo_assets.errors import Corrupt
+from geo_assets.models import RasterMetadata
 
 _UNCOMPRESSED = 1
 _OLD_JPEG = 6
@@ -45,6 +47,31 @@ def is_cog(structure: TiffStructure) -> bool:
         and all(larger.width > smaller.width for larger, smaller in pairwise(images))
         and all(earlier.offset < later.offset for earlier, later in pairwise(images))
         and _data_follows_smallest_first(images)
+    )
+
+
+def header_size_bytes(structure: TiffStructure) -> int | None:
+    """So many bytes at the front of the file hold every directory, and no pixel; None where it is not laid out so.
+
+    Of an image with very many blocks not all places were read; its header counts where the writer promises their order.
+    """
+    if len(structure.directories) >= MAX_DIRECTORIES:
+        return None
+    all_seen = all(len(each.blocks) < MAX_BLOCKS_CHECKED for each in structure.directories)
+    if not (all_seen or b"BLOCK_ORDER=ROW_MAJOR" in structure.leading_text):
+        return None
+    end = max(each.end for each in structure.directories)
+    places = [offset for each in structure.directories for offset, count in each.blocks if offset and count]
+    return end if end <= min(places, default=structure.size_bytes) else None
+
+
+def with_layout(metadata: RasterMetadata, structure: TiffStructure) -> RasterMetadata:
+    """The same metadata with what the layout of the file alone tells."""
+    return replace(
+        metadata,
+        is_cog=is_cog(structure),
+        byte_order="little-endian" if structure.byte_order == "<" else "big-endian",
+        header_size_bytes=header_size_bytes(structure),
     )
 
 

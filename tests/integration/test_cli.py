@@ -23,6 +23,8 @@ COMMANDS = [
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
     ["demo"],
     ["plan"],
+    ["schemas"],
+    *(["schemas", name] for name in ("fetch", "list")),
     ["sources"],
     ["status"],
     ["up"],

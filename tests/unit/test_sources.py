@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.item_rules import BandRule
 from geo_assets.sources import (
     FixedDatetime,
     LastModifiedDatetime,
@@ -281,3 +282,28 @@ def test_what_makes_no_other_items_keeps_the_digest(path: Path, change: dict[str
 def test_the_order_of_datetime_rules_is_part_of_the_digest(path: Path) -> None:
     rules = ["last_modified", {"metadata": "A"}]
     assert load(path, document(datetime=rules)).rule_digest != load(path, document(datetime=rules[::-1])).rule_digest
+
+
+def test_what_the_owner_states_of_bands_is_checked_and_decides_the_items(path: Path) -> None:
+    plain = load(path, document())
+    stated = {"bands": [{"name": "B04", "common_name": "red"}, {}], "gsd": 10, "region": "westeurope"}
+    source = load(path, document(**stated))
+    assert source.bands == (BandRule(name="B04", common_name="red"), BandRule())
+    for key, value in stated.items():
+        assert load(path, document(**{key: value})).rule_digest != plain.rule_digest
+        assert load(path, document(**{key: value})).reading_digest == plain.reading_digest
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"bands": [{"name": "red"}, {"name": "red"}]}, "same name"),
+        ({"bands": [{"colour": "red"}]}, "sources.landsat.bands.0.colour"),
+        ({"bands": [{"center_wavelength": 0}]}, "sources.landsat.bands.0.center_wavelength"),
+        ({"gsd": -1}, "sources.landsat.gsd"),
+        ({"gsd": float("nan")}, "sources.landsat.gsd"),
+        ({"region": ""}, "sources.landsat.region"),
+    ],
+)
+def test_a_wrong_statement_about_items_is_named(path: Path, fields: dict[str, Any], message: str) -> None:
+    assert message in error_of(path, document(**fields)).message

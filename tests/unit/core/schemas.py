@@ -1,6 +1,5 @@
-"""STAC validation without a network: core schemas from pystac, PROJJSON from pyproj, extensions from a folder."""
+"""STAC validation without a network, as the product does it, with the extensions of GEO_ASSETS_SCHEMAS."""
 
-import json
 import os
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,9 @@ import jsonschema_rs
 import pyproj.datadir
 import pystac.validation
 
+from geo_assets.core.item_schemas import item_validator
+from geo_assets.core.local_schemas import COLLECTION_SCHEMA, read_schema
+
 # Read at import: a fixture clears the environment before each test.
 _FOLDER = os.environ.get("GEO_ASSETS_SCHEMAS")
 EXTENSIONS = Path(_FOLDER) if _FOLDER else None
@@ -18,9 +20,17 @@ CORE = Path(pystac.validation.__file__).parent / "jsonschemas"
 
 def validate(document: dict[str, Any]) -> None:
     """Raise unless the item or collection is valid against core, and against its extensions where they are there."""
-    _core(document["type"]).validate(document)
-    for uri in document["stac_extensions"] if EXTENSIONS else []:
-        _extension(uri).validate(document)
+    if document["type"] == "Feature":
+        item_validator(EXTENSIONS).check(document)
+        return
+    _validator(COLLECTION_SCHEMA).validate(document)
+    validate_extensions(document)
+
+
+def validate_extensions(document: dict[str, Any]) -> None:
+    """Raise unless the document is valid against its extensions, where they are there, whatever its STAC version."""
+    for url in document["stac_extensions"] if EXTENSIONS else []:
+        _validator(url).validate(document)
 
 
 def core_files() -> dict[str, Path]:
@@ -40,28 +50,8 @@ def core_files() -> dict[str, Path]:
     }
 
 
-def _local(uri: str) -> Any:
-    places = {
-        "https://proj.org/": Path(pyproj.datadir.get_data_dir()) / "projjson.schema.json",
-        "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/": CORE / "stac-spec/v1.1.0" / Path(uri).name,
-        "https://schemas.stacspec.org/v1.1.0/collection-spec/json-schema/": CORE / "stac-spec/v1.1.0" / Path(uri).name,
-        "https://geojson.org/schema/": CORE / "geojson" / Path(uri).name,
-    }
-    path = next((path for start, path in places.items() if uri.startswith(start)), None)
-    if path is None:
-        raise ValueError(f"no local copy of {uri}")
-    return json.loads(path.read_text())
-
-
 @cache
-def _core(kind: str) -> Any:
-    name = "collection" if kind == "Collection" else "item"
-    schema = json.loads((CORE / f"stac-spec/v1.1.0/{name}.json").read_text())
-    return jsonschema_rs.Draft7Validator(schema, retriever=_local)
-
-
-@cache
-def _extension(uri: str) -> Any:
-    assert EXTENSIONS
-    schema = json.loads((EXTENSIONS / uri.removeprefix("https://")).read_text())
-    return jsonschema_rs.Draft7Validator(schema, retriever=_local)
+def _validator(url: str) -> Any:
+    schema = read_schema(url, EXTENSIONS)
+    assert schema is not None, f"no schema for {url}"
+    return jsonschema_rs.Draft7Validator(schema, retriever=lambda other: read_schema(other, EXTENSIONS) or {})

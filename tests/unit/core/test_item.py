@@ -8,14 +8,16 @@ from typing import Any
 
 import pystac
 import pytest
+import shapely
 from rasterio.transform import Affine
 
 from geo_assets.core.collection import build_collection
-from geo_assets.core.item import COG, GEOTIFF, RASTER_EXTENSION, build_item
-from geo_assets.core.projection import PROJECTION_EXTENSION
+from geo_assets.core.extensions import EXTENSIONS, PROJECTION_EXTENSION, RASTER_EXTENSION
+from geo_assets.core.item import COG, GEOTIFF, build_item
 from geo_assets.core.raster import read_raster_metadata
 from geo_assets.errors import MissingDatetime, PermanentError
-from geo_assets.models import BandMetadata, BlobRef, RasterMetadata
+from geo_assets.item_rules import BandRule
+from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
 from geo_assets.sources import CollectionRule, FixedDatetime, Source
 from tests.unit.core import schemas
 from tests.unit.core.rasters import metadata, tiff_bytes
@@ -32,10 +34,42 @@ SOURCE = Source(
 
 
 def item(
-    raster: RasterMetadata, *, name: str = "scenes/2020/a.tif", source: Source = SOURCE, md5: str | None = None
+    raster: RasterMetadata,
+    *,
+    name: str = "scenes/2020/a.tif",
+    source: Source = SOURCE,
+    md5: str | None = None,
+    account: str = "https://account.example",
 ) -> Any:
     blob = BlobRef(name=name, etag='"0x8D"', size_bytes=1234, last_modified=NOON, md5=md5)
-    return build_item(source=source, blob=blob, metadata=raster, href=f"https://account.example/bronze/{name}")
+    return build_item(source=source, blob=blob, metadata=raster, href=f"{account}/bronze/{name}")
+
+
+def full_item() -> Any:
+    """An item of which everything is known: rotated, with rules, statistics, checksum and a public account."""
+    figures = BandStatistics(valid_percent=50.0, minimum=0.0, maximum=4000.0, mean=700.5, stddev=90.25)
+    rules = (
+        BandRule(name="B04", common_name="red", center_wavelength=0.665, full_width_half_max=0.038, gsd=10),
+        BandRule(name="B8A", common_name="nir08", unit="1", description="Narrow near infrared", solar_illumination=955),
+    )
+    raster = metadata(
+        "EPSG:32618",
+        Affine(30.0, 10.0, 400_000.0, 10.0, -30.0, 4_500_000.0),
+        (10, 20),
+        bands=(
+            BandMetadata("uint16", nodata=0, name="red band", scale=1e-4, offset=-0.1, statistics=figures),
+            BandMetadata("uint16", nodata=0, name="B8A", unit="counts", statistics=figures),
+        ),
+        is_cog=True,
+        byte_order="little-endian",
+        header_size_bytes=640,
+        area_or_point="Point",
+        tags={"": {"AREA_OR_POINT": "Point"}},
+        statistics_source="the overview at 1/4",
+    )
+    source = SOURCE.model_copy(update={"bands": rules, "gsd": 10.0, "region": "westeurope"})
+    account = "https://lake.blob.core.windows.net"
+    return item(raster, source=source, md5="d41d8cd98f00b204e9800998ecf8427e", account=account)
 
 
 def test_an_item_is_the_golden_one() -> None:
@@ -48,6 +82,34 @@ def test_an_item_is_the_golden_one() -> None:
     )
     schemas.validate(built)
     assert built == json.loads((GOLDEN / "item.json").read_text())
+
+
+def test_an_item_of_which_everything_is_known_is_the_golden_one() -> None:
+    built = full_item()
+    schemas.validate(built)
+    assert built == json.loads((GOLDEN / "full_item.json").read_text())
+    assert set(built["stac_extensions"]) == set(EXTENSIONS)
+
+
+def test_pystac_reads_the_full_item_back_as_it_is() -> None:
+    built = full_item()
+    assert pystac.Item.from_dict(built).to_dict(include_self_link=False, transform_hrefs=False) == built
+
+
+def test_a_rotated_raster_has_its_own_outline_in_its_crs_counter_clockwise() -> None:
+    properties = full_item()["properties"]
+    (ring,) = properties["proj:geometry"]["coordinates"]
+    assert shapely.is_ccw(shapely.linearrings(ring))
+    west, south, east, north = properties["proj:bbox"]
+    assert shapely.bounds(shapely.polygons(ring)).tolist() == [west, south, east, north]
+    assert shapely.area(shapely.polygons(ring)) == pytest.approx(10 * 20 * 1000)
+    assert "proj:geometry" not in item(metadata())["properties"]
+
+
+def test_a_south_up_rotated_raster_is_counter_clockwise_too() -> None:
+    raster = metadata("EPSG:32618", Affine(30.0, 10.0, 400_000.0, -10.0, 30.0, 4_500_000.0), (10, 20))
+    (ring,) = item(raster)["properties"]["proj:geometry"]["coordinates"]
+    assert shapely.is_ccw(shapely.linearrings(ring))
 
 
 def test_a_crs_without_a_code_is_given_in_full() -> None:
@@ -80,8 +142,9 @@ def test_bands_of_one_name_are_described_and_not_named() -> None:
 
 def test_nothing_is_made_up() -> None:
     built = item(metadata())
-    assert not {"created", "updated", "gsd", "platform"} & built["properties"].keys()
-    assert "file:checksum" not in built["assets"]["data"]
+    assert not {"created", "updated", "gsd", "platform", "renders", "storage:schemes"} & built["properties"].keys()
+    unknown = {"file:checksum", "file:byte_order", "file:header_size", "raster:sampling", "storage:refs", "created"}
+    assert not unknown & built["assets"]["data"].keys()
 
 
 def test_without_a_date_there_is_no_item() -> None:
@@ -107,6 +170,7 @@ def test_every_sample_is_a_valid_item_or_has_a_typed_reason(samples: Path) -> No
         schemas.validate(built)
         json.dumps(built, allow_nan=False)
         kind = "COG" if built["assets"]["data"]["type"] == COG else "GeoTIFF"
+        assert built["assets"]["data"]["file:byte_order"] == "little-endian"
         outcome[path.name] = [built["id"], kind, built["properties"]["proj:code"], *built["bbox"]]
     assert outcome == json.loads((GOLDEN / "samples.json").read_text())
 

@@ -11,7 +11,7 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.core.tiff import read_structure
-from geo_assets.core.tiff_layout import check_data_is_there, is_cog
+from geo_assets.core.tiff_layout import check_data_is_there, header_size_bytes, is_cog
 from geo_assets.errors import Corrupt, TooLarge
 from tests.unit.core.rasters import tiff_bytes
 
@@ -74,3 +74,33 @@ def test_random_damage_gives_a_structure_or_a_typed_error() -> None:
             damaged[dice.randrange(4, len(damaged))] = dice.randrange(256)
         with contextlib.suppress(Corrupt, TooLarge):
             check_data_is_there(read_structure(io.BytesIO(bytes(damaged))))
+
+
+def test_the_header_of_a_cog_alone_gives_the_same_directories() -> None:
+    for options in ({}, {"BIGTIFF": "YES"}, {"compress": "deflate", "nodata": 7, "count": 3}):
+        data = tiff_bytes(driver="COG", width=1100, height=900, tags={"A": "x" * 900}, **options)
+        whole = read_structure(io.BytesIO(data))
+        size = header_size_bytes(whole)
+        assert size is not None
+        assert size < min(offset for each in whole.directories for offset, _ in each.blocks)
+        # Blocks are only looked up in the header, so what is cut off is not missed; one byte less is.
+        cut = read_structure(io.BytesIO(data[:size]))
+        assert cut.directories == whole.directories
+        with pytest.raises(Corrupt):
+            read_structure(io.BytesIO(data[: size - 5]))
+
+
+def test_a_header_that_lies_behind_pixels_has_no_size(tmp_path: Path) -> None:
+    path = tmp_path / "appended.tif"
+    path.write_bytes(tiff_bytes(tiled=True, width=1100, height=1100))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2])
+    with path.open("rb") as file:
+        structure = read_structure(file)
+    assert len(structure.overviews) == 1
+    assert header_size_bytes(structure) is None
+
+
+def test_the_byte_order_is_that_of_the_file() -> None:
+    for order, mark in (("LITTLE", "<"), ("BIG", ">")):
+        assert read_structure(io.BytesIO(tiff_bytes(ENDIANNESS=order))).byte_order == mark
