@@ -15,7 +15,7 @@ from shapely.geometry import shape
 
 from geo_assets.core.footprint import CHORD_TOLERANCE, footprint_wgs84
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
-from geo_assets.models import Footprint
+from geo_assets.models import Footprint, GroundControl
 from tests.unit.core.rasters import metadata
 
 Bounds = tuple[float, float, float, float]
@@ -170,9 +170,10 @@ def test_a_raster_without_area_is_refused() -> None:
         footprint_wgs84(metadata("EPSG:4326", Affine(0.1, 0.1, 0, 0.1, 0.1, 0)))
 
 
-def test_a_raster_without_crs_is_refused_and_its_control_points_are_named() -> None:
-    with pytest.raises(MissingCrs, match="12 ground control points and rational"):
-        footprint_wgs84(metadata(None, None, gcp_count=12, has_rpcs=True))
+def test_a_raster_whose_control_points_have_no_crs_either_is_refused() -> None:
+    points = GroundControl(None, ((0.0, 0.0, 1.0, 2.0),) * 12)
+    with pytest.raises(MissingCrs, match="nor have its 12 ground control points"):
+        footprint_wgs84(metadata(None, None, gcp_count=12, ground_control=points))
 
 
 def test_a_raster_without_geotransform_is_refused() -> None:
