@@ -124,6 +124,8 @@ def control_point_grid(shape: tuple[int, int], control: GroundControl) -> Contro
     if crs.latitude_limit is not None:
         ground[:, 0] = _unwrapped(ground[:, 0], turn=4 * crs.latitude_limit)
     pixel = _spread(ground) / _spread(pixels)
+    if len(np.unique(pixels, axis=0)) < len(np.unique(points, axis=0)):
+        raise NoFootprint("The ground control points contradict each other: one pixel lies in two places.")
     by_spline = len(points) <= MOST_SPLINE_POINTS
     with _refusing("The ground control points give no placement"):
         transformer = GCPTransformer(
@@ -187,9 +189,7 @@ def _spread(points: Array) -> float:
 def _check_unfolded(grid: ControlPointGrid | RpcGrid) -> None:
     """Raise NoFootprint where the raster, seen from above, turns its back somewhere: then it is folded over."""
     rows, columns = grid.shape
-    row, column = np.meshgrid(
-        np.linspace(0.0, rows, _CELLS + 1), np.linspace(0.0, columns, _CELLS + 1), indexing="ij"
-    )
+    row, column = np.meshgrid(np.linspace(0.0, rows, _CELLS + 1), np.linspace(0.0, columns, _CELLS + 1), indexing="ij")
     with _refusing("The placement fails"):
         longitude, latitude = grid.to_wgs84(column.ravel(), row.ravel())
     if not (np.all(np.isfinite(longitude)) and np.all(np.isfinite(latitude))):

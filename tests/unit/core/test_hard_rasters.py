@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import pytest
-import rasterio
 import shapely
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
@@ -24,25 +23,13 @@ from geo_assets.core.footprint import known_footprint, with_footprint
 from geo_assets.core.raster import read_raster_metadata, read_tiff_structure
 from geo_assets.core.valid_data import read_valid_area
 from geo_assets.models import Footprint, RasterMetadata
+from tests.unit.core.test_statistics import geotiff
 
 Pixels = npt.NDArray[Any]
 Plane = Callable[[Any, Any], tuple[Any, Any]]
 
 BUDGET = 10_000_000
 NODATA = -9999.0
-
-
-def geotiff(pixels: Pixels, *, edit: Callable[[Any], None] = lambda dataset: None, **profile: Any) -> bytes:
-    """A tiled GeoTIFF of (bands, rows, columns)."""
-    bands, rows, columns = pixels.shape
-    options = {"count": bands, "height": rows, "width": columns, "dtype": str(pixels.dtype), "tiled": True,
-               "blockxsize": 64, "blockysize": 64, "driver": "GTiff", **profile}  # fmt: skip
-    with rasterio.MemoryFile() as memory:
-        with memory.open(**options) as dataset:
-            edit(dataset)
-            dataset.write(pixels)
-        content: bytes = memory.read()
-    return content
 
 
 def described(content: bytes, *, valid_data: bool = False) -> tuple[RasterMetadata, Footprint]:
@@ -245,7 +232,7 @@ class Bent:
 def test_control_points_alone_place_a_raster_and_it_says_so(bent: Bent, count: int, method: str) -> None:
     pixels = random_pixels((200, 300))
     points = bent.points((200, 300), count=count)
-    metadata, footprint = described(geotiff(pixels, gcps=points, crs=bent.crs))
+    metadata, footprint = described(geotiff(pixels, gcps=points, crs=bent.crs, transform=None))
     truth = bent.truth((200, 300))
     assert iou(in_plane(footprint, crs_plane(bent.crs)), truth) > 0.99
     assert footprint.bbox == pytest.approx(box_of(truth, bent.crs), abs=0.02)
@@ -259,7 +246,7 @@ def test_control_points_either_side_of_180_degrees_are_one_place() -> None:
     bent = Bent("EPSG:4326", (179.0, -16.0), 0.01, turn=0.1, bend=1.0)
     points = bent.points((200, 300), count=4)
     assert min(point.x for point in points) < -170
-    _, footprint = described(geotiff(random_pixels((200, 300)), gcps=points, crs="EPSG:4326"))
+    _, footprint = described(geotiff(random_pixels((200, 300)), gcps=points, crs="EPSG:4326", transform=None))
     truth = bent.truth((200, 300))
     seen = in_plane(footprint, lambda lon, lat: (lon % 360, lat))
     assert iou(seen, truth) > 0.99
@@ -283,7 +270,9 @@ def rpcs(*, longitude: float = 15.0, height: float = 350.0) -> RPC:
 @pytest.mark.parametrize("longitude", [15.0, 179.995])
 def test_rpcs_alone_place_a_raster_at_their_height_and_it_says_so(longitude: float) -> None:
     coefficients = rpcs(longitude=longitude)
-    content = geotiff(random_pixels((400, 300)), edit=lambda dataset: setattr(dataset, "rpcs", coefficients))
+    content = geotiff(
+        random_pixels((400, 300)), crs=None, transform=None, edit=lambda dataset: setattr(dataset, "rpcs", coefficients)
+    )
     _, footprint = described(content)
     east, north = np.meshgrid(np.linspace(-1.5, 1.5, 1501), np.linspace(-1.5, 1.5, 1501))
     terms = [np.ones_like(east), east, north, np.zeros_like(east), east * north]  # at the height offset
@@ -342,7 +331,7 @@ def islands(rows: Any, columns: Any) -> Any:
     ("crs", "transform"),
     [
         ("EPSG:32633", TURNED),
-        ("EPSG:32660", Affine(500, 0, 760_000, 0, -500, 5_300_000)),
+        ("EPSG:32660", Affine(500, 0, 650_000, 0, -500, 5_300_000)),
         ("EPSG:3413", Affine(10_000, 0, -1_400_000, 0, -10_000, 1_100_000)),
         ("EPSG:4326", Affine(0.1, 0, 165, 0, -0.1, 10)),
         ("EPSG:4326", Affine(1.2, 0, 0, 0, -0.9, 90)),
@@ -358,7 +347,7 @@ def test_the_outline_of_valid_pixels_is_theirs_and_within_the_edges(crs: str, tr
     _, edges = described(content)
     metadata, footprint = described(content, valid_data=True)
     seen = seen_in_pixels(footprint, crs, transform)
-    print('IOU', where.__name__, crs, np.sum(seen & valid) / np.sum(seen | valid), footprint.bbox, len(str(footprint.geometry)))
+    assert np.sum(seen & valid) / np.sum(seen | valid) > (0.99 if where is quarter else 0.98)
     outside = shape(footprint.geometry).difference(shape(edges.geometry))
     assert outside.area < 1e-6 * shape(edges.geometry).area
     assert "the valid pixels of the raster, within 1 pixels of 1/1" in footprint.source
