@@ -64,7 +64,7 @@ def test_points_outside_the_area_of_their_projection_are_refused() -> None:
 
 def test_a_geotransform_counts_before_control_points_and_these_before_rpcs() -> None:
     control = GroundControl(metadata().crs_wkt2, CORNERS)
-    both = {"ground_control": control, "tags": {"RPC": rpcs().to_gdal()}}
+    both: dict[str, Any] = {"ground_control": control, "tags": {"RPC": rpcs().to_gdal()}}
     assert grid_of(metadata(**both)).provenance("edges") == "edges, reprojected from EPSG:4326"
     assert "control points" in grid_of(metadata(None, None, **both)).provenance("edges")
 
