@@ -50,15 +50,19 @@ class HorizontalCrs:
         longitude, latitude = self._to_wgs84.transform(x, y)
         return np.asarray(longitude, dtype=np.float64), np.asarray(latitude, dtype=np.float64)
 
-    def round_trip_error(self, x: Array, y: Array) -> float:
-        """How far, in CRS units, the worst point comes back from where it went to geographic and back.
+    def check_round_trip(self, x: Array, y: Array, *, allowed: float) -> None:
+        """Raise NoFootprint where a point comes back from longitude and latitude more than ``allowed`` CRS units off.
 
         Outside the domain of a projection its inverse may give a plausible but false place; only this tells.
         """
         there = self._to_own_geographic.transform(x, y)
         back_x, back_y = self._to_own_geographic.transform(*there, direction="INVERSE")
         error_x = np.zeros_like(x) if self.is_periodic else np.abs(back_x - x)
-        return float(np.max(np.hypot(error_x, back_y - y)))
+        if not float(np.max(np.hypot(error_x, back_y - y))) <= allowed:
+            raise NoFootprint(
+                f"An edge of the raster lies outside the area of {self.name}: "
+                "the way to longitude and latitude and back ends elsewhere."
+            )
 
 
 @lru_cache(maxsize=256)

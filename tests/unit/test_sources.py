@@ -307,3 +307,26 @@ def test_what_the_owner_states_of_bands_is_checked_and_decides_the_items(path: P
 )
 def test_a_wrong_statement_about_items_is_named(path: Path, fields: dict[str, Any], message: str) -> None:
     assert message in error_of(path, document(**fields)).message
+
+
+@pytest.mark.parametrize(
+    ("keys", "reading"),
+    [
+        ({}, "headers"),
+        ({"footprint": {"tolerance_pixels": 3}}, "headers"),
+        ({"statistics": True}, "statistics within 4000000"),
+        ({"footprint": {"valid_data": True}, "read_budget": 70000}, "valid data by 1 pixels within 70000"),
+        (
+            {"statistics": True, "footprint": {"valid_data": True, "tolerance_pixels": 0.5}},
+            "statistics and valid data by 0.5 pixels within 4000000",
+        ),
+    ],
+)
+def test_what_is_read_of_a_blob_has_a_digest(path: Path, keys: dict[str, Any], reading: str) -> None:
+    assert load(path, document(**keys)).reading_digest == reading
+
+
+def test_a_tolerance_that_would_add_area_is_refused(path: Path) -> None:
+    assert "sources.landsat.footprint.tolerance_pixels" in str(
+        error_of(path, document(footprint={"valid_data": True, "tolerance_pixels": -1}))
+    )
