@@ -70,7 +70,9 @@ def footprint_wgs84(metadata: RasterMetadata) -> Footprint:
 
 
 def with_footprint(metadata: RasterMetadata) -> RasterMetadata:
-    """The same metadata with its footprint, or with the reason why it has none."""
+    """The same metadata with its footprint, or with the reason why it has none; one that is known already is kept."""
+    if metadata.footprint is not None:
+        return metadata
     try:
         return replace(metadata, footprint=footprint_wgs84(metadata))
     except (MissingCrs, MissingTransform, NoFootprint) as error:

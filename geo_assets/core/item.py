@@ -9,8 +9,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from geo_assets.core.acquisition import item_datetime
+from geo_assets.core.acquisition import datetime_fields, item_datetime
 from geo_assets.core.footprint import known_footprint
+from geo_assets.core.formats.item_fields import format_extensions, format_properties
+from geo_assets.core.formats.media_types import COG as COG  # re-exported
+from geo_assets.core.formats.media_types import GEOTIFF as GEOTIFF
+from geo_assets.core.formats.media_types import media_type
 from geo_assets.core.item_id import item_id
 from geo_assets.core.projection import PROJECTION_EXTENSION, build_projection_fields
 from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
@@ -19,8 +23,6 @@ from geo_assets.sources import Source
 STAC_VERSION = "1.1.0"
 FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
-GEOTIFF = "image/tiff; application=geotiff"
-COG = f"{GEOTIFF}; profile=cloud-optimized"
 
 _MULTIHASH_MD5 = "d50110"
 """Multihash: the code of MD5 (0xd5 as a varint) and its length of 16 bytes."""
@@ -35,8 +37,9 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
     acquired = item_datetime(source.datetime, blob=blob, metadata=metadata)
     asset = _build_asset(blob, metadata, href)
     properties = {
-        "datetime": rfc3339(acquired.instant),
+        **datetime_fields(acquired),
         **build_projection_fields(metadata),
+        **format_properties(metadata),
         "geo_assets:source": source.name,
         "geo_assets:blob": blob.name,
         "geo_assets:etag": blob.etag,
@@ -48,7 +51,12 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [PROJECTION_EXTENSION, FILE_EXTENSION, *([RASTER_EXTENSION] if uses_raster else [])],
+        "stac_extensions": [
+            PROJECTION_EXTENSION,
+            FILE_EXTENSION,
+            *([RASTER_EXTENSION] if uses_raster else []),
+            *format_extensions(metadata),
+        ],
         "id": item_id(source.item_id, blob_name=blob.name, prefix=source.prefix),
         "collection": source.collection.id,
         "geometry": footprint.geometry,
@@ -74,7 +82,7 @@ def _build_asset(blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str
     names = Counter(band.name for band in metadata.bands)
     return {
         "href": href,
-        "type": COG if metadata.is_cog else GEOTIFF,
+        "type": media_type(metadata),
         "roles": ["data"],
         "file:size": blob.size_bytes,
         **checksum,

@@ -15,8 +15,11 @@ from itertools import islice
 from math import ceil
 
 from geo_assets.core.footprint import with_footprint
+from geo_assets.core.formats.placement import place
+from geo_assets.core.formats.reading import read_metadata, read_structure
+from geo_assets.core.formats.sidecars import MAX_SIDECAR_BYTES, placing_names
 from geo_assets.core.range_file import RangeFile
-from geo_assets.core.raster import gdal_environment, read_raster_metadata, read_tiff_structure
+from geo_assets.core.raster import gdal_environment
 from geo_assets.core.tiff import TiffStructure
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
@@ -68,9 +71,8 @@ def read_chunk(
     headers = fetch_ahead(
         _store(source, settings), blobs, threads=_threads(settings.read_concurrency), most=settings.read_concurrency
     )
-    budget = source.read_budget if source.statistics else None
     with gdal_environment():
-        return [_parse(blob, header, index, start, budget=budget) for index, (blob, header) in enumerate(headers)]
+        return [_parse(source, blob, header, index, start) for index, (blob, header) in enumerate(headers)]
 
 
 def fetch_ahead(
@@ -101,7 +103,8 @@ def fetch_ahead(
 @dataclass(frozen=True, slots=True)
 class _Header:
     file: RangeFile
-    structure: TiffStructure
+    structure: TiffStructure | None
+    sidecars: dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +119,38 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     try:
         file.fetch_first_block()
         latency = time.perf_counter() - began
-        return _Fetched(_Header(file, read_tiff_structure(file)), latency)
+        return _Fetched(_Header(file, read_structure(file), _fetch_sidecars(store, blob)), latency)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
 
 
+def _fetch_sidecars(store: BlobStore, blob: BlobRef) -> dict[str, bytes]:
+    """The world file and the .prj of a blob that the listing saw beside it: the first that is there of each."""
+    found: dict[str, bytes] = {}
+    for name in placing_names(blob.name) if blob.has_sidecars else ():
+        is_prj = name.lower().endswith(".prj")
+        if any(other.lower().endswith(".prj") is is_prj for other in found):
+            continue
+        if (content := store.read_sidecar(name, MAX_SIDECAR_BYTES)) is not None:
+            found[name] = content
+    return found
+
+
 def _parse(
-    blob: BlobRef, header: _Header | GeoAssetsError, index: int, start: Callable[[int], None], *, budget: int | None
+    source: Source, blob: BlobRef, header: _Header | GeoAssetsError, index: int, start: Callable[[int], None]
 ) -> Reading:
     if isinstance(header, GeoAssetsError):
         return Reading(blob, header)
     start(index)
     try:
         with header.file as file:
-            metadata = read_raster_metadata(
+            metadata = read_metadata(
                 file,
                 structure=header.structure,
                 bytes_read=lambda: file.bytes_read,
-                statistics_budget_bytes=budget,
+                statistics_budget_bytes=source.read_budget if source.statistics else None,
             )
+        metadata = place(metadata, sidecars=header.sidecars, assume_crs=source.assume_crs)
         return Reading(blob, with_footprint(metadata))
     except GeoAssetsError as error:
         return Reading(blob, error)
