@@ -62,7 +62,8 @@ class SourceListing:
     def __iter__(self) -> Iterator[BlobPage]:
         room = self._room
         pages = iter(self._pages)
-        page, before = next(pages, None), {}
+        page = next(pages, None)
+        before: dict[str, str] = {}
         here = placing_sidecars(page)
         while page is not None:
             matching = [blob for blob in page if self._matches(blob.name) or self._ignore(blob)]
