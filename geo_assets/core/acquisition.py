@@ -46,12 +46,15 @@ class AcquisitionTime:
 
 
 def datetime_fields(acquired: AcquisitionTime) -> dict[str, Any]:
-    """STAC's datetime of an instant; of a range null, with start_datetime and end_datetime."""
+    """STAC's datetime of an instant; of a range its start, with start_datetime and end_datetime.
+
+    STAC takes null there too, but PgSTAC drops what is null, and an item without datetime is none.
+    """
     start = acquired.instant.isoformat().replace("+00:00", "Z")
     if acquired.end is None or acquired.end == acquired.instant:
         return {"datetime": start}
     end = acquired.end.isoformat().replace("+00:00", "Z")
-    return {"datetime": None, "start_datetime": start, "end_datetime": end}
+    return {"datetime": start, "start_datetime": start, "end_datetime": end}
 
 
 class _NoDateError(Exception):
@@ -86,7 +89,8 @@ def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata) -> Acqui
     if isinstance(rule, TimeDimensionDatetime):
         if metadata.time_range is None:
             raise _NoDateError("time_dimension: the file has no time coordinate that is one")
-        return AcquisitionTime(metadata.time_range[0], "time coordinate of the file", metadata.time_range[1])
+        first, last = (instant.astimezone(UTC) for instant in metadata.time_range)
+        return AcquisitionTime(first, "time coordinate of the file", last)
     if isinstance(rule, FixedDatetime):
         return AcquisitionTime(rule.fixed.astimezone(UTC), "fixed by the source")
     return AcquisitionTime(blob.last_modified.astimezone(UTC), "blob last-modified")

@@ -84,7 +84,7 @@ def test_time_is_an_instant_or_a_range_and_needs_no_rule() -> None:
     assert (at_once["datetime"], "start_datetime" in at_once) == ("2020-01-01T06:00:00Z", False)
     for_a_day = item(cf_bytes(time=np.arange(24.0)))["properties"]
     assert (for_a_day["datetime"], for_a_day["start_datetime"], for_a_day["end_datetime"]) == (
-        None, "2020-01-01T00:00:00Z", "2020-01-01T23:00:00Z",
+        "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z", "2020-01-01T23:00:00Z",
     )  # fmt: skip
     assert for_a_day["geo_assets:datetime_source"] == "time coordinate of the file"
 
