@@ -22,6 +22,7 @@ from rasterio._err import CPLE_BaseError  # some of its methods let these out as
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.core.guarded_file import GuardedFile
+from geo_assets.core.header_kind import recall, remember
 from geo_assets.core.sniff import check_is_tiff
 from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
@@ -113,7 +114,8 @@ def read_raster_metadata(
 ) -> RasterMetadata:
     """Read the header of one raster: only facts the file states.
 
-    ``structure`` is what `read_tiff_structure` gave, where that was called already.
+    ``structure`` is what `read_tiff_structure` gave, where that was called already. GDAL reads the first header
+    of a kind; those that differ from it in place and date only follow from that (see `header_kind`).
     With ``statistics_budget_bytes`` the pixels too, from the finest level that fits it (see `statistics`).
     ``bytes_read`` tells at the end how many bytes were fetched for it (a cached range reader knows); without
     it, the bytes handed out are counted. Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and
@@ -123,8 +125,11 @@ def read_raster_metadata(
     guard = GuardedFile(file)
     count = bytes_read or (lambda: guard.bytes_read)
     with gdal_environment():
-        with open_raster(guard) as dataset:
-            metadata = describe_dataset(dataset, structure, count)
+        metadata = recall(structure)
+        if metadata is None:
+            with open_raster(guard) as dataset:
+                metadata = describe_dataset(dataset, structure, count)
+            remember(structure, metadata)
         if statistics_budget_bytes is not None:
             metadata = _with_statistics(metadata, guard, structure, budget_bytes=statistics_budget_bytes)
         return replace(metadata, bytes_read=count())

@@ -2,7 +2,7 @@
 
 Here: what GDAL either does not tell (is the data all there, is the layout that of a COG) or tells only by
 following names in the file to other files (overviews). Every read is bounded, whatever the header claims.
-Not here: georeferencing and tags (`raster` asks GDAL), and the rules on a layout (`tiff_layout`).
+Not here: what georeferencing and tags say (`raster` asks GDAL), and the rules on a layout (`tiff_layout`).
 
 Source: TIFF 6.0, section 2; BigTIFF as in libtiff.
 """
@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from geo_assets.errors import Corrupt, TooLarge
 
@@ -19,6 +19,7 @@ MAX_DIRECTORIES = 64
 MAX_ENTRIES = 4096
 MAX_TAG_BYTES = 16 * 1024 * 1024
 MAX_BLOCKS_CHECKED = 2048
+MAX_KEPT_BYTES = 16 * 1024
 WINDOW_BYTES = 4096
 _LONGEST_NUMBER = 64
 
@@ -65,13 +66,29 @@ class Directory:
         return (self.block_width * samples * self.bits + 7) // 8 * self.block_height
 
 
+class Tag(NamedTuple):
+    """One entry of a directory; ``payload`` its ``values`` as they lie there, empty for the places of blocks."""
+
+    number: int
+    kind: int
+    values: int
+    payload: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class TiffStructure:
-    """The directories of a TIFF, the main image first, and the text some writers put before them."""
+    """The directories of a TIFF, the main image first, and the text some writers put before them.
+
+    ``byte_order`` is "<" or ">". ``main_tags`` are those of the main image in the order of the file, empty where
+    they hold more than 16 KiB.
+    """
 
     size_bytes: int
+    byte_order: str
+    is_big: bool
     directories: tuple[Directory, ...]
     leading_text: bytes
+    main_tags: tuple[Tag, ...]
 
     @property
     def main(self) -> Directory:
@@ -84,16 +101,12 @@ class TiffStructure:
         return tuple(each for each in self.directories[1:] if each.is_overview and each.samples == self.main.samples)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     tag: int
     kind: int
-    count: int
+    values: int
+    size_bytes: int
     payload_offset: int
-
-    @property
-    def size_bytes(self) -> int:
-        return _TYPE_SIZES.get(self.kind, 1) * self.count
 
 
 class _Reader:
@@ -147,18 +160,31 @@ def read_structure(file: BinaryIO) -> TiffStructure:
     or a directory is larger than any honest one.
     """
     reader = _Reader(file)
-    directories = tuple(_directories(reader))
-    if not directories:
+    found = list(_directories(reader))
+    if not found:
         raise Corrupt("The TIFF has no image directory.")
     start = 16 if reader.big else 8
+    main, main_entries = found[0]
     return TiffStructure(
         size_bytes=reader.size_bytes,
-        directories=directories,
-        leading_text=reader.bytes_at(start, max(0, min(512, directories[0].offset - start))),
+        byte_order=reader.order,
+        is_big=reader.big,
+        directories=tuple(directory for directory, _ in found),
+        leading_text=reader.bytes_at(start, max(0, min(512, main.offset - start))),
+        main_tags=tuple(_tags(reader, main_entries)),
     )
 
 
-def _directories(reader: _Reader) -> Iterator[Directory]:
+def _tags(reader: _Reader, entries: dict[int, _Entry]) -> Iterator[Tag]:
+    kept = [entry for entry in entries.values() if entry.tag not in _BLOCK_TAGS]
+    if sum(entry.size_bytes for entry in kept) > MAX_KEPT_BYTES:
+        return
+    for entry in entries.values():
+        size = 0 if entry.tag in _BLOCK_TAGS else entry.size_bytes
+        yield Tag(entry.tag, entry.kind, entry.values, reader.bytes_at(entry.payload_offset, size))
+
+
+def _directories(reader: _Reader) -> Iterator[tuple[Directory, dict[int, _Entry]]]:
     """The chain of directories; those the main image lists as its children come right after it."""
     pending = [reader.number_at(8, "Q") if reader.big else reader.number_at(4, "I")]
     seen: set[int] = set()
@@ -172,28 +198,28 @@ def _directories(reader: _Reader) -> Iterator[Directory]:
         seen.add(offset)
         if following:
             pending.append(following)
-        yield _directory(reader, offset, entries)
+        yield _directory(reader, offset, entries), entries
 
 
 def _entries(reader: _Reader, offset: int) -> tuple[dict[int, _Entry], int]:
-    count_form, entry_form, inline, link = ("Q", "HHQ", 8, "Q") if reader.big else ("H", "HHI", 4, "I")
+    count_form, entry_form, inline, link = ("Q", "HHQ8s", 8, "Q") if reader.big else ("H", "HHI4s", 4, "I")
     count = reader.number_at(offset, count_form)
     if count > MAX_ENTRIES:
         raise TooLarge(f"The directory at offset {offset} claims {count} tags; at most {MAX_ENTRIES} are read.")
     start = offset + struct.calcsize(reader.order + count_form)
-    head = struct.calcsize(reader.order + entry_form)
-    width = head + inline
-    body = reader.bytes_at(start, count * width)
+    layout = struct.Struct(reader.order + entry_form)
+    read_link = struct.Struct(reader.order + link).unpack
+    end = start + count * layout.size
     entries: dict[int, _Entry] = {}
-    for index in range(count):
-        tag, kind, number = reader.unpack(entry_form, body[index * width : index * width + head])
-        place = start + index * width + head
-        if _TYPE_SIZES.get(kind, 1) * number > inline:
-            place = reader.unpack(link, body[index * width + head : (index + 1) * width])[0]
-        entry = _Entry(tag=tag, kind=kind, count=number, payload_offset=place)
-        _check_payload(reader, entry)
-        entries.setdefault(tag, entry)
-    end = start + count * width
+    place = start + layout.size - inline  # of the value of the entry at hand, where it is short enough to lie in it
+    for tag, kind, number, value in layout.iter_unpack(reader.bytes_at(start, end - start)):
+        size = _TYPE_SIZES.get(kind, 1) * number
+        entry = _Entry(tag, kind, number, size, place if size <= inline else read_link(value)[0])
+        if size > inline:
+            _check_payload(reader, entry)
+        if tag not in entries:
+            entries[tag] = entry
+        place += layout.size
     return entries, reader.number_at(end, link) if end < reader.size_bytes else 0
 
 
@@ -209,9 +235,9 @@ def _check_payload(reader: _Reader, entry: _Entry) -> None:
 
 
 def _all_integers(reader: _Reader, entry: _Entry | None, *, limit: int) -> list[int]:
-    if entry is None or entry.kind not in _INTEGERS or not entry.count:
+    if entry is None or entry.kind not in _INTEGERS or not entry.values:
         return []
-    return list(reader.integers(entry, start=0, count=min(entry.count, limit)))
+    return list(reader.integers(entry, start=0, count=min(entry.values, limit)))
 
 
 def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Directory:
@@ -249,7 +275,7 @@ def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int
     counts = entries.get(_TILE_COUNTS) or entries.get(_STRIP_COUNTS)
     if offsets is None or counts is None or {offsets.kind, counts.kind} - _INTEGERS.keys():
         return ()
-    total = min(offsets.count, counts.count)
+    total = min(offsets.values, counts.values)
     if total <= MAX_BLOCKS_CHECKED:
         ranges = [(0, total)]
     else:

@@ -69,4 +69,5 @@ def _read_prj(content: bytes, name: str) -> pyproj.CRS:
 
 def _with_crs(metadata: RasterMetadata, crs: pyproj.CRS, *, origin: str) -> RasterMetadata:
     wkt2 = crs.to_wkt("WKT2_2019")
-    return replace(metadata, crs_wkt2=wkt2, crs_code=crs_code(wkt2), crs_source=origin)
+    outline = None if metadata.transform else metadata.footprint  # one that was worked out without a CRS
+    return replace(metadata, crs_wkt2=wkt2, crs_code=crs_code(wkt2), crs_source=origin, footprint=outline)

@@ -11,6 +11,7 @@ import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
+from geo_assets.core.header_kind import forget
 from geo_assets.core.raster import open_raster, read_raster_metadata
 from geo_assets.errors import Corrupt, NotARaster, PermanentError, StorageUnavailable, UnsupportedFormat
 from geo_assets.models import RasterMetadata
@@ -135,10 +136,11 @@ def test_a_store_that_fails_at_any_read_is_not_a_corrupt_file() -> None:
 
 
 def test_sixteen_threads_read_what_one_reads() -> None:
-    files = [tiff_bytes(width=width, tags={"N": str(width)}) for width in range(1, 65)]
+    files = [tiff_bytes(width=1 + number % 64, tags={"N": str(number)}) for number in range(320)]
     alone = [read(data) for data in files]
+    forget()
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(read, files * 5)) == alone * 5
+        assert list(pool.map(read, files)) == alone
 
 
 def test_the_open_raster_reads_pixels() -> None:
