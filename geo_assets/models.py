@@ -19,13 +19,16 @@ Nodata = Annotated[int, Field(ge=-(2**63), lt=2**64)] | float | Literal["nan", "
 Integers are for integer pixels: PostgreSQL gives -3.4e38 back with all its digits, which is a float all the same.
 """
 
+SIDECARS_MARK: Final = ";sidecars="
+
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
     """One version of one object in a source, as a listing or a HEAD gave it.
 
     ``name`` is the blob's full name in its container (for a folder: the path below it, with ``/``).
-    ``etag`` names the version. ``md5`` is the store's own checksum in hex, None where it has none.
+    ``etag`` names the version: the store's own etag, and a digest of its world file and .prj where it has them.
+    ``md5`` is the store's own checksum in hex, None where it has none.
     """
 
     name: str
@@ -42,6 +45,16 @@ class BlobRef:
             raise ValueError(f"{self.name}: size_bytes is negative")
         if self.last_modified.tzinfo is None:
             raise ValueError(f"{self.name}: last_modified has no time zone")
+
+    @property
+    def own_etag(self) -> str:
+        """The store's own name of the version."""
+        return self.etag.partition(SIDECARS_MARK)[0]
+
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether the listing saw a world file or .prj beside it."""
+        return SIDECARS_MARK in self.etag
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,9 @@ class RasterMetadata:
     (column, row) of a pixel's corner to CRS units, None where the file has no geotransform.
     ``crs_code`` is e.g. "EPSG:32618", None where the CRS has no code; ``crs_wkt2`` is None only where
     there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
+    ``crs_source`` and ``transform_source`` say where they are from, where that is not the file itself.
+    ``cube`` are the fields of STAC's datacube extension, None where the file is no cube; ``time_range`` is what its
+    time coordinate spans, first and last instant in UTC.
     ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
     nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet;
     ``ground_control`` is there until it was. ``header_size_bytes`` at the front of the file hold all of its header
@@ -155,6 +171,10 @@ class RasterMetadata:
     has_rpcs: bool = False
     ground_control: GroundControl | None = None
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    crs_source: str | None = None
+    transform_source: str | None = None
+    cube: dict[str, Any] | None = None
+    time_range: tuple[datetime, datetime] | None = None
     statistics_source: str | None = None
     footprint: Footprint | Refusal | None = None
     byte_order: Literal["little-endian", "big-endian"] | None = None

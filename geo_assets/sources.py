@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+import pyproj
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -34,6 +35,14 @@ def _known_zone(name: str) -> str:
     except (KeyError, OSError, ValueError) as error:  # KeyError: ZoneInfoNotFoundError; OSError: a folder of zones
         raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin") from error
     return name
+
+
+def _known_crs(text: str) -> str:
+    try:
+        pyproj.CRS.from_user_input(text)
+    except pyproj.exceptions.CRSError as error:
+        raise ValueError(f"{text!r} is no coordinate reference system that PROJ knows, such as EPSG:25832") from error
+    return text
 
 
 def _aware(moment: datetime) -> datetime:
@@ -101,19 +110,40 @@ class LastModifiedDatetime(_Rule):
     last_modified: Literal[True]
 
 
-DatetimeRule = MetadataDatetime | NameDatetime | FixedDatetime | LastModifiedDatetime
+class RangeDatetime(_Rule):
+    """Take a range from two of GDAL's tags, each the first that is present and parses, as in `MetadataDatetime`."""
+
+    start: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
+    end: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
+    format: str | None = None
+    timezone: Zone = "UTC"
+
+
+class TimeDimensionDatetime(_Rule):
+    """What the time coordinate of a NetCDF or Zarr file spans: an instant or a range."""
+
+    time_dimension: Literal[True]
+
+
+DatetimeRule = (
+    MetadataDatetime | NameDatetime | FixedDatetime | LastModifiedDatetime | RangeDatetime | TimeDimensionDatetime
+)
 _DATETIME_RULES: dict[str, type[_Rule]] = {
     "metadata": MetadataDatetime,
     "name": NameDatetime,
     "fixed": FixedDatetime,
     "last_modified": LastModifiedDatetime,
+    "start": RangeDatetime,
+    "time_dimension": TimeDimensionDatetime,
 }
 
 
 def _datetime_rule(value: object) -> object:
-    """Choose the rule by its key, so that an error speaks of that rule and not of all four."""
+    """Choose the rule by its key, so that an error speaks of that rule and not of all."""
     if value == "last_modified":
         return LastModifiedDatetime(last_modified=True)
+    if value == "time_dimension":
+        return TimeDimensionDatetime(time_dimension=True)
     if not isinstance(value, dict):
         return value
     keys = [key for key in _DATETIME_RULES if key in value]
@@ -147,10 +177,10 @@ class Source(_Rule):
     ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
     folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` and ``footprint.valid_data`` have
-    pixels read, at most about ``read_budget`` bytes of each blob. ``bands`` say what the bands of its rasters are, in
-    the files' order; ``gsd`` is the ground sample distance in metres, ``region`` the region of the storage account.
-    ``shards`` are what the names below the prefix start with: each is listed by itself, and together they hold every
-    blob of the source.
+    pixels read, at most about ``read_budget`` bytes of each blob. ``assume_crs`` is the CRS of rasters that state
+    none. ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
+    in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
+    with: each is listed by itself, and together they hold every blob of the source.
     """
 
     name: str
@@ -163,6 +193,7 @@ class Source(_Rule):
     item_id: str = "{slug}"
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
+    assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
     read_budget: int = Field(default=4_000_000, ge=65_536)
     bands: BandRules = ()
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -218,12 +249,15 @@ class Source(_Rule):
         wanted = ["statistics"] if self.statistics else []
         if self.footprint.valid_data:
             wanted.append(f"valid data by {self.footprint.tolerance_pixels:g} pixels")
-        return f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
+        read = f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
+        return f"{read}, assuming {self.assume_crs}" if self.assume_crs else read
 
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-        deciding: Any = {"collection": {"id"}, **dict.fromkeys(("item_id", "datetime", "bands", "gsd", "region"), True)}
+        # assume_crs as well: blobs refused for want of a CRS are then tried again.
+        keys = ("item_id", "datetime", "bands", "gsd", "region", "assume_crs")
+        deciding: Any = {"collection": {"id"}, **dict.fromkeys(keys, True)}
         return _digest(self.model_dump(mode="json", include=deciding))
 
 

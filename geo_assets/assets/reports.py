@@ -14,6 +14,7 @@ from typing import Any, Self
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from geo_assets.assets.batches import BatchReport, Scope
+from geo_assets.core.listing import SIDECARS
 from geo_assets.models import Footprint
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.ledger_listing import ListingDiff
@@ -61,16 +62,17 @@ def listing_metadata(
         "seconds": round(seconds, 3),
         "blobs_per_second": round((diff.blobs - diff.resumed_after) / seconds, 1) if seconds else 0.0,
         "listed_by_earlier_runs": diff.resumed_after,
-        "ignored_blobs": ignored.total(),
+        "ignored_blobs": ignored.total() - ignored[SIDECARS],
+        "sidecars": ignored[SIDECARS],
         "by_extension": _table(
             {"extension": "string", "blobs": "int", "bytes": "int"},
             [{"extension": name, "blobs": blobs, "bytes": size} for name, blobs, size in extensions],
         ),
     }
-    if ignored:
+    if ignored.total() > ignored[SIDECARS]:
         metadata["ignored_by_extension"] = _table(
             {"extension": "string", "blobs": "int"},
-            [{"extension": name, "blobs": blobs} for name, blobs in ignored.most_common(30)],
+            [{"extension": name, "blobs": blobs} for name, blobs in ignored.most_common(30) if name != SIDECARS],
         )
     if sizes:
         metadata["size_histogram"] = _picture(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _HOME = "https://stac-extensions.github.io"
+DATACUBE_EXTENSION = f"{_HOME}/datacube/v2.3.0/schema.json"
 EO_EXTENSION = f"{_HOME}/eo/v2.0.0/schema.json"
 FILE_EXTENSION = f"{_HOME}/file/v2.1.0/schema.json"
 PROJECTION_EXTENSION = f"{_HOME}/projection/v2.0.0/schema.json"
@@ -21,6 +22,7 @@ _BY_FIELD = {
     "raster": RASTER_EXTENSION,
     "eo": EO_EXTENSION,
     "storage": STORAGE_EXTENSION,
+    "cube": DATACUBE_EXTENSION,
     "renders": RENDER_EXTENSION,
 }
 """What the names of an extension's fields start with (up to the colon, where they have one)."""

@@ -70,7 +70,12 @@ def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
 
 
 def with_footprint(metadata: RasterMetadata, valid_area: ValidArea | None = None) -> RasterMetadata:
-    """The same metadata with its footprint, or with the reason why it has none; without its ground control points."""
+    """The same metadata with its footprint, or with the reason why it has none; without its ground control points.
+
+    A footprint that is known already is kept.
+    """
+    if metadata.footprint is not None:
+        return metadata
     footprint: Footprint | Refusal
     try:
         footprint = footprint_wgs84(metadata, valid_area)

@@ -8,7 +8,7 @@ Not here: fetching bytes.
 import io
 import os
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @dataclass(slots=True)
@@ -63,6 +63,12 @@ class GuardedFile(io.RawIOBase, BinaryIO):
         self._position += len(data)
         self._shared.bytes_read += len(data)
         return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill ``buffer`` as far as `read` goes; how many bytes that was. HDF5 reads so."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move, also past the end; the new position."""

@@ -8,10 +8,12 @@ created or platform is made up, and there is no version, since the ledger does n
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_assets.core.acquisition import item_datetime
+from geo_assets.core.acquisition import datetime_fields, item_datetime
 from geo_assets.core.bands import build_bands
 from geo_assets.core.extensions import extensions_used
 from geo_assets.core.footprint import known_footprint
+from geo_assets.core.formats.item_fields import format_properties
+from geo_assets.core.formats.media_types import media_type
 from geo_assets.core.item_id import item_id
 from geo_assets.core.projection import build_projection_fields
 from geo_assets.core.render import build_renders
@@ -21,8 +23,6 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources import Source
 
 STAC_VERSION = "1.1.0"
-GEOTIFF = "image/tiff; application=geotiff"
-COG = f"{GEOTIFF}; profile=cloud-optimized"
 DATA = "data"
 
 _MULTIHASH_MD5 = "d50110"
@@ -40,9 +40,10 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
     schemes = build_storage_schemes(href, region=source.region)
     assets = {DATA: _build_asset(source, blob, metadata, href) | ({"storage:refs": [SCHEME]} if schemes else {})}
     properties = {
-        "datetime": rfc3339(acquired.instant),
+        **datetime_fields(acquired),
         "gsd": source.gsd,
         **build_projection_fields(metadata),
+        **format_properties(metadata),
         "storage:schemes": schemes or None,
         "renders": build_renders(metadata, asset=DATA) or None,
         "geo_assets:source": source.name,
@@ -81,7 +82,7 @@ def _build_asset(source: Source, blob: BlobRef, metadata: RasterMetadata, href: 
     """The asset of the blob itself; ``updated`` of an asset is when its bytes were last written."""
     stated = {
         "href": href,
-        "type": COG if metadata.is_cog else GEOTIFF,
+        "type": media_type(metadata),
         "roles": ["data"],
         "updated": rfc3339(blob.last_modified.astimezone(UTC)),
         "file:size": blob.size_bytes,

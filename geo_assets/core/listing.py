@@ -1,6 +1,7 @@
 """Which blobs of a container belong to a source, and what a listing tells about the rest.
 
-Here: the globs, the limit, the count of what was passed over, what lies outside the shards. Not here: fetching pages
+Here: the globs, the limit, the count of what was passed over, what lies outside the shards, and that a blob's version
+includes those of its sidecars. Not here: which names are sidecars (`formats.sidecars`), fetching pages
 (`geo_assets.resources`), comparing with the ledger (SQL, since it may be a million rows).
 """
 
@@ -11,16 +12,18 @@ from pathlib import PurePosixPath
 
 from wcmatch import glob
 
+from geo_assets.core.formats.sidecars import is_sidecar, placing_sidecars, with_sidecars
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
 
 _GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.CASE | glob.FORCEUNIX
 MOST_EXTENSIONS = 100
 OTHER_EXTENSIONS = "(others)"
+SIDECARS = "(sidecars)"
 
 
 def build_matcher(source: Source) -> Callable[[str], bool]:
-    """A predicate on full blob names: below the prefix, matched by an include glob and by no exclude glob."""
+    """A predicate on full blob names: below the prefix, matched by an include glob, by no exclude glob, no sidecar."""
     prefix, start = source.prefix, len(source.prefix)
     included = _compile(source.include).fullmatch
     excluded = _compile(source.exclude).fullmatch if source.exclude else None
@@ -29,7 +32,7 @@ def build_matcher(source: Source) -> Callable[[str], bool]:
         if not name.startswith(prefix):
             return False
         path = name[start:]
-        return included(path) is not None and (excluded is None or excluded(path) is None)
+        return included(path) is not None and (excluded is None or excluded(path) is None) and not is_sidecar(path)
 
     return matches
 
@@ -58,13 +61,21 @@ class SourceListing:
 
     def __iter__(self) -> Iterator[BlobPage]:
         room = self._room
-        for page in self._pages:
+        pages = iter(self._pages)
+        page = next(pages, None)
+        before: dict[str, str] = {}
+        here = placing_sidecars(page)
+        while page is not None:
             matching = [blob for blob in page if self._matches(blob.name) or self._ignore(blob)]
             if room is not None and len(matching) > room:
-                yield BlobPage(matching[:room])
+                yield BlobPage(with_sidecars(matching[:room], before | here))
                 return
             room = None if room is None else room - len(matching)
-            yield BlobPage(matching, page.next_marker)
+            # The sidecars of a page's first and last blobs may lie on the pages beside it.
+            following = next(pages, None)
+            after = placing_sidecars(following)
+            yield BlobPage(with_sidecars(matching, before | here | after), page.next_marker)
+            page, before, here = following, here, after
         self.complete = True
 
     @property
@@ -72,7 +83,15 @@ class SourceListing:
         """How many blobs lie in the container but not in the source."""
         return self.ignored_by_extension.total()
 
+    @property
+    def sidecars(self) -> int:
+        """How many of them belong to another blob: overviews, masks, world files and the like."""
+        return self.ignored_by_extension[SIDECARS]
+
     def _ignore(self, blob: BlobRef) -> bool:
+        if is_sidecar(blob.name):
+            self.ignored_by_extension[SIDECARS] += 1
+            return False
         extension = PurePosixPath(blob.name).suffix.lower()[:12] or "(none)"
         if extension not in self.ignored_by_extension and len(self.ignored_by_extension) >= MOST_EXTENSIONS:
             extension = OTHER_EXTENSIONS

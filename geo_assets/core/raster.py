@@ -73,16 +73,19 @@ def gdal_environment() -> Iterator[None]:
 
 
 @contextmanager
-def open_raster(file: BinaryIO, *, overview: int | None = None) -> Iterator[Any]:
+def open_raster(file: BinaryIO, *, overview: int | None = None, driver: str = "GTiff") -> Iterator[Any]:
     """Open a seekable binary file as a GeoTIFF, or one of its overviews; yields a rasterio DatasetReader.
+
+    Another ``driver`` opens another format, whose magic the caller has seen; no other driver is tried.
 
     GDAL sees the bytes of ``file`` and nothing else: no path, no sibling, no other driver. An exception that
     ``file.read`` raises (a store that does not answer) comes out unchanged, since GDAL would have swallowed it.
     Raises NotARaster, UnsupportedFormat or Corrupt. Safe in many threads, one file each.
     """
     guard = GuardedFile(file)
-    check_is_tiff(guard)
-    with _gdal_errors_translated(guard), gdal_environment(), _open(guard, overview) as dataset:
+    if driver == "GTiff":
+        check_is_tiff(guard)
+    with _gdal_errors_translated(guard), gdal_environment(), _open(guard, overview, driver) as dataset:
         yield dataset
     guard.raise_error()
 
@@ -125,7 +128,7 @@ def read_raster_metadata(
         metadata = recall(structure)
         if metadata is None:
             with open_raster(guard) as dataset:
-                metadata = _metadata(dataset, structure, count)
+                metadata = describe_dataset(dataset, structure, count)
             metadata = with_layout(metadata, structure)
             remember(structure, metadata)
         if statistics_budget_bytes is not None:
@@ -172,7 +175,7 @@ def _gdal_message(error: BaseException) -> str:
 
 
 @contextmanager
-def _open(guard: GuardedFile, overview: int | None) -> Iterator[Any]:
+def _open(guard: GuardedFile, overview: int | None, driver: str) -> Iterator[Any]:
     # The name is unique because rasterio keeps one registry of openers for the whole process.
     path = f"/{uuid.uuid4().hex}/raster.tif"
 
@@ -182,7 +185,7 @@ def _open(guard: GuardedFile, overview: int | None) -> Iterator[Any]:
         return guard.another()
 
     level = {} if overview is None else {"overview_level": overview}
-    with _open_in_environment(path, driver="GTiff", sharing=False, opener=opener, **level) as dataset:
+    with _open_in_environment(path, driver=driver, sharing=False, opener=opener, **level) as dataset:
         _check_self_contained(dataset)
         yield dataset
 
@@ -195,20 +198,22 @@ def _check_self_contained(dataset: Any) -> None:
         )
 
 
-def _metadata(dataset: Any, structure: TiffStructure, bytes_read: Callable[[], int]) -> RasterMetadata:
+def describe_dataset(dataset: Any, structure: TiffStructure | None, bytes_read: Callable[[], int]) -> RasterMetadata:
+    """The facts an open raster states; ``structure`` where it is a TIFF, which alone has overviews that count."""
     tags = read_tags(dataset)
     image = tags.get("IMAGE_STRUCTURE", {})
     code, wkt2 = _crs(dataset)
+    overviews = structure.overviews if structure else ()
     return RasterMetadata(
         driver=dataset.driver,
         shape=(dataset.height, dataset.width),
-        bands=_bands(dataset, structure),
+        bands=_bands(dataset, structure.main.nodata_text if structure else ""),
         crs_code=code,
         crs_wkt2=wkt2,
         transform=_transform(dataset),
         block_shape=dataset.block_shapes[0],
-        overview_factors=tuple(round(dataset.width / overview.width) for overview in structure.overviews),
-        is_cog=is_cog(structure),
+        overview_factors=tuple(round(dataset.width / overview.width) for overview in overviews),
+        is_cog=structure is not None and is_cog(structure),
         area_or_point="Point" if tags.get("", {}).get("AREA_OR_POINT") == "Point" else "Area",
         compression=image.get("COMPRESSION"),
         interleaving=image.get("INTERLEAVE"),
@@ -235,11 +240,11 @@ def _crs(dataset: Any) -> tuple[str | None, str | None]:
     if not dataset.crs:
         return None, None
     wkt2 = dataset.crs.to_wkt(version="WKT2_2019")
-    return _crs_code(wkt2), wkt2
+    return crs_code(wkt2), wkt2
 
 
 @lru_cache(maxsize=512)
-def _crs_code(wkt2: str) -> str | None:
+def crs_code(wkt2: str) -> str | None:
     """The CRS's code where it is beyond doubt: anything less than full confidence is no code."""
     try:
         authority = pyproj.CRS.from_wkt(wkt2).to_authority(min_confidence=100)
@@ -248,7 +253,7 @@ def _crs_code(wkt2: str) -> str | None:
     return ":".join(authority) if authority else None
 
 
-def _bands(dataset: Any, structure: TiffStructure) -> tuple[BandMetadata, ...]:
+def _bands(dataset: Any, nodata_text: str) -> tuple[BandMetadata, ...]:
     columns = zip(
         dataset.dtypes,
         dataset.nodatavals,
@@ -262,7 +267,7 @@ def _bands(dataset: Any, structure: TiffStructure) -> tuple[BandMetadata, ...]:
     return tuple(
         BandMetadata(
             data_type=_DATA_TYPES.get(data_type, data_type),
-            nodata=_nodata(nodata, data_type, structure.main.nodata_text),
+            nodata=_nodata(nodata, data_type, nodata_text),
             name=clean_text(description or "") or None,
             color_interpretation=color.name,
             unit=clean_text(unit or "") or None,

@@ -1,24 +1,42 @@
 """What a file is, by its first bytes.
 
-Here: the magics of the formats people put next to GeoTIFFs, so that the refusal names them. Not here: reading any.
+Here: the magics of the formats that are read, and of others people put next to them, so that the refusal names
+them. Not here: reading any.
 """
 
+from enum import Enum
 from typing import BinaryIO
 
 from geo_assets.errors import NotARaster, UnsupportedFormat
 
 _TIFF = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")
 
+
+class Format(Enum):
+    """A format that is read; the value is its name for people."""
+
+    GEOTIFF = "GeoTIFF"
+    JPEG2000 = "JPEG 2000"
+    PNG = "PNG"
+    JPEG = "JPEG"
+    HDF5 = "NetCDF-4 or HDF5"
+    NETCDF_CLASSIC = "NetCDF classic"
+
+
+_READ = {
+    **dict.fromkeys(_TIFF, Format.GEOTIFF),
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": Format.JPEG2000,
+    b"\xff\x4f\xff\x51": Format.JPEG2000,
+    b"\x89PNG\r\n\x1a\n": Format.PNG,
+    b"\xff\xd8\xff": Format.JPEG,
+    b"\x89HDF\r\n\x1a\n": Format.HDF5,
+    b"CDF\x01": Format.NETCDF_CLASSIC,
+    b"CDF\x02": Format.NETCDF_CLASSIC,
+    b"CDF\x05": Format.NETCDF_CLASSIC,
+}
+
 _OTHER_RASTERS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\x89HDF\r\n\x1a\n": "HDF5 or NetCDF-4",
     b"\x0e\x03\x13\x01": "HDF4",
-    b"CDF\x01": "NetCDF",
-    b"CDF\x02": "NetCDF",
-    b"CDF\x05": "NetCDF",
     b"<VRTDataset": "VRT",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -38,22 +56,30 @@ _OTHER_RASTERS = {
 
 
 def check_is_tiff(file: BinaryIO) -> None:
-    """Raise unless the file starts with the magic of a TIFF or BigTIFF.
+    """Raise unless the file starts with the magic of a TIFF or BigTIFF; raises as `detect_format`."""
+    if (found := detect_format(file)) is not Format.GEOTIFF:
+        raise UnsupportedFormat(f"The file is {found.value}; only GeoTIFF is read here.")
 
-    UnsupportedFormat names another raster (or archive) format, NotARaster is everything else.
+
+def detect_format(file: BinaryIO) -> Format:
+    """The format of the file by its first bytes, whatever its name says.
+
+    Raises UnsupportedFormat where it is another raster (or archive) format, NotARaster for everything else.
     """
     file.seek(0)
     head = file.read(64)
     if error := getattr(file, "raise_error", None):
         error()
-    if head.startswith(_TIFF):
-        return
+    for magic, found in _READ.items():
+        if head.startswith(magic):
+            return found
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"RIFF") and text[8:12] == b"WEBP":
-        raise UnsupportedFormat("The file is WebP; GeoTIFF is read.")
+        raise UnsupportedFormat("The file is WebP, which is not read.")
     for magic, name in _OTHER_RASTERS.items():
         if head.startswith(magic) or text.startswith(magic):
-            raise UnsupportedFormat(f"The file is {name}; GeoTIFF is read.")
+            why = "which takes its pixels from other files: none is followed" if name == "VRT" else "which is not read"
+            raise UnsupportedFormat(f"The file is {name}, {why}.")
     if not head:
         raise NotARaster("The file is empty.")
     raise NotARaster(f"The file starts with {head[:8]!r}, which is neither TIFF nor another known raster.")

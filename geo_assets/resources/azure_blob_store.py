@@ -107,6 +107,17 @@ class AzureBlobStore:
                     **_NO_SDK_RETRY,
                 )
 
+    def read_sidecar(self, name: str, most: int) -> bytes | None:
+        """The first ``most`` bytes of a blob, whatever its version."""
+        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+            with attempt, _azure_errors(name):
+                try:
+                    found = self._container.download_blob(name, offset=0, length=most, **_NO_SDK_RETRY)
+                    return bytes(found.readall())
+                except ResourceNotFoundError:
+                    return None
+        raise AssertionError("unreachable: stamina raises or returns")
+
     def href(self, name: str) -> str:
         """The blob's https (for Azurite http) URL, without any credential."""
         return str(self._container.get_blob_client(name).url).split("?", 1)[0]
@@ -131,7 +142,7 @@ class AzureBlobStore:
         raise AssertionError("unreachable: stamina raises or returns")
 
     def _read_version(self, blob: BlobRef, offset: int, length: int) -> bytes:
-        options: Any = {"range": (offset, offset + length), "if_match": f'"{blob.etag}"'}
+        options: Any = {"range": (offset, offset + length), "if_match": f'"{blob.own_etag}"'}
         try:
             return bytes(obstore.get(self._reader, blob.name, options=options).bytes())
         except (BaseError, FileNotFoundError, PermissionError) as error:
@@ -146,7 +157,7 @@ class AzureBlobStore:
                     blob.name,
                     offset=offset,
                     length=length,
-                    etag=f'"{blob.etag}"',
+                    etag=f'"{blob.own_etag}"',
                     match_condition=MatchConditions.IfNotModified,
                     **_NO_SDK_RETRY,
                 ).readall()

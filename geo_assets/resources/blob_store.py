@@ -1,4 +1,4 @@
-"""What geo_assets asks of a blob store: list, read a range of one version, and give an address.
+"""What geo_assets asks of a blob store: list, read a range of one version or a sidecar, and give an address.
 
 Here: the Protocol every store fulfils. Not here: the stores (`local_blob_store`, `azure_blob_store`).
 """
@@ -32,6 +32,13 @@ class BlobStore(Protocol):
 
         Raises BlobChanged where the blob has another etag by now, BlobMissing where it is gone,
         StorageUnavailable, Unauthorized.
+        """
+        ...
+
+    def read_sidecar(self, name: str, most: int) -> bytes | None:
+        """The first ``most`` bytes of the blob ``name`` as it is now; None where there is none.
+
+        Raises StorageUnavailable, Unauthorized.
         """
         ...
 

@@ -51,7 +51,7 @@ class LocalBlobStore:
         """``length`` bytes at ``offset``, after checking that the open file still has the blob's etag."""
         try:
             with self._path(blob.name).open("rb", buffering=0) as file:
-                if _etag(os.fstat(file.fileno())) != blob.etag:
+                if _etag(os.fstat(file.fileno())) != blob.own_etag:
                     raise BlobChanged(f"{blob.name} was overwritten after it was listed.")
                 return os.pread(file.fileno(), length, offset)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -80,6 +80,21 @@ class LocalBlobStore:
         except OSError as error:
             raise StorageUnavailable(
                 f"{target} cannot be written: {error.strerror}.", remedy="Check the folder's permissions and the disk."
+            ) from error
+
+    def read_sidecar(self, name: str, most: int) -> bytes | None:
+        """The first ``most`` bytes of a file below the folder; None too where it is a link that leads out of it."""
+        try:
+            path = self._path(name).resolve(strict=True)
+            if not path.is_relative_to(self._folder.resolve()) or not path.is_file():
+                return None
+            with path.open("rb") as file:
+                return file.read(most)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, RuntimeError) as error:
+            raise StorageUnavailable(
+                f"{name} cannot be read: {error}.", remedy="Check the file's permissions and the disk."
             ) from error
 
     def href(self, name: str) -> str:

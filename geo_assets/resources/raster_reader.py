@@ -15,8 +15,11 @@ from itertools import chain, islice
 from math import ceil
 
 from geo_assets.core.footprint import with_footprint
+from geo_assets.core.formats.placement import place
+from geo_assets.core.formats.reading import read_metadata, read_structure
+from geo_assets.core.formats.sidecars import MAX_SIDECAR_BYTES, placing_names
 from geo_assets.core.range_file import RangeFile
-from geo_assets.core.raster import gdal_environment, read_raster_metadata, read_tiff_structure
+from geo_assets.core.raster import gdal_environment
 from geo_assets.core.tiff import TiffStructure
 from geo_assets.core.valid_data import read_valid_area
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
@@ -127,7 +130,8 @@ def fetch_ahead(
 @dataclass(frozen=True, slots=True)
 class _Header:
     file: RangeFile
-    structure: TiffStructure
+    structure: TiffStructure | None
+    sidecars: dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,21 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     try:
         file.fetch_start()
         latency = time.perf_counter() - began
-        return _Fetched(_Header(file, read_tiff_structure(file)), latency)
+        return _Fetched(_Header(file, read_structure(file), _fetch_sidecars(store, blob)), latency)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
+
+
+def _fetch_sidecars(store: BlobStore, blob: BlobRef) -> dict[str, bytes]:
+    """The world file and the .prj of a blob that the listing saw beside it: the first that is there of each."""
+    found: dict[str, bytes] = {}
+    for name in placing_names(blob.name) if blob.has_sidecars else ():
+        is_prj = name.lower().endswith(".prj")
+        if any(other.lower().endswith(".prj") is is_prj for other in found):
+            continue
+        if (content := store.read_sidecar(name, MAX_SIDECAR_BYTES)) is not None:
+            found[name] = content
+    return found
 
 
 def _parse(source: Source, blob: BlobRef, header: _Header | GeoAssetsError, start: Callable[[], None]) -> Reading:
@@ -153,26 +169,27 @@ def _parse(source: Source, blob: BlobRef, header: _Header | GeoAssetsError, star
     start()
     try:
         with header.file as file:
-            return Reading(blob, _describe(source, file, header.structure))
+            return Reading(blob, _describe(source, file, header))
     except GeoAssetsError as error:
         return Reading(blob, error)
     except MemoryError:
         return Reading(blob, TooLarge("Reading it needs more memory than is allowed."))
 
 
-def _describe(source: Source, file: RangeFile, structure: TiffStructure) -> RasterMetadata:
-    metadata = read_raster_metadata(
+def _describe(source: Source, file: RangeFile, header: _Header) -> RasterMetadata:
+    metadata = read_metadata(
         file,
-        structure=structure,
+        structure=header.structure,
         bytes_read=lambda: file.bytes_read,
         statistics_budget_bytes=source.read_budget if source.statistics else None,
     )
-    if not source.footprint.valid_data:
+    metadata = place(metadata, sidecars=header.sidecars, assume_crs=source.assume_crs)
+    if not source.footprint.valid_data or header.structure is None:
         return with_footprint(metadata)
     # Of the level that statistics are of, so that both together cost its bytes once.
     area = read_valid_area(
         file,
-        structure,
+        header.structure,
         budget_bytes=source.read_budget,
         tolerance_pixels=source.footprint.tolerance_pixels,
     )

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,7 +13,7 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from geo_assets.errors import BlobChanged, BlobMissing, InvalidConfiguration
-from geo_assets.models import BlobRef
+from geo_assets.models import SIDECARS_MARK, BlobRef
 from geo_assets.resources import azure_blob_store, local_blob_store
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
@@ -220,6 +220,26 @@ def test_an_overwritten_or_deleted_blob_of_an_odd_name_is_told_apart_too(place: 
     place.delete(name)
     with pytest.raises(BlobMissing):
         place.store.read_range(listed, 0, 10)
+
+
+def test_a_sidecar_is_read_as_it_is_now_and_no_further_than_asked(place: Place) -> None:
+    place.put("a b/größe.pgw", CONTENT)
+    place.put("empty.pgw", b"")
+    assert place.store.read_sidecar("a b/größe.pgw", 100) == CONTENT[:100]
+    assert place.store.read_sidecar("a b/größe.pgw", 10_000) == CONTENT
+    assert place.store.read_sidecar("empty.pgw", 100) == b""
+    assert place.store.read_sidecar("nosuch.pgw", 100) is None
+    assert place.store.read_sidecar("nosuch/a.pgw", 100) is None
+
+
+def test_a_version_with_sidecars_is_read_as_the_blobs_own(place: Place) -> None:
+    place.put("a.png", CONTENT)
+    blob = place.blob("a.png")
+    versioned = replace(blob, etag=f"{blob.etag}{SIDECARS_MARK}0123456789ab")
+    assert place.store.read_range(versioned, 1, 9) == CONTENT[1:10]
+    place.put("a.png", CONTENT)
+    with pytest.raises(BlobChanged):
+        place.store.read_range(versioned, 1, 9)
 
 
 def test_an_address_holds_no_credential(place: Place) -> None:

@@ -1,5 +1,6 @@
 """The main job on a folder: from files to items and reasons, and what happens as files change."""
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes, write_raster
+from tests.samples import identity
 
 
 def overwrite(path: Path, content: bytes) -> None:
@@ -266,8 +268,11 @@ def test_a_nodata_value_survives_the_ledger(pipeline: Pipeline, folder: Path, no
     assert np.float32(band["nodata"]) == np.float32(nodata) or (np.isnan(nodata) and band["nodata"] == "nan")
 
 
-def test_every_sample_is_one_item_or_one_reason(pipeline: Pipeline, samples: Path) -> None:
-    pipeline.declare((samples / "rasters").as_uri(), include=["**/*.tif"])
+def test_every_sample_is_one_item_a_sidecar_or_one_reason(pipeline: Pipeline, samples: Path) -> None:
+    pipeline.declare(samples.as_uri(), include=["**"])
     assert pipeline.run().success
-    assert pipeline.status().blobs == len(list((samples / "rasters").glob("*.tif")))
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "samples.json").read_text())
+    items = {name: identity(item) for name, item in pipeline.items().items()}
+    reasons = {name: failure.code for name, failure in pipeline.failures().items()}
+    assert items | reasons == {name: outcome for name, outcome in golden.items() if outcome != "sidecar"}
     pipeline.check_promise()

@@ -94,3 +94,17 @@ def test_a_name_with_backslashes_is_taken_as_it_is(folder: Path) -> None:
     store = LocalBlobStore(folder)
     ((blob, _),) = store.list_pages("")
     assert store.read_range(blob, 0, 5) == b"text!"
+
+
+def test_a_sidecar_that_is_a_link_out_of_the_folder_is_none(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.pgw"
+    secret.write_bytes(b"1 0 0 -1 0 0")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.pgw").symlink_to(secret)
+    (folder / "b.pgw").write_bytes(b"2 0 0 -2 0 0")
+    (folder / "c.pgw").symlink_to(folder / "b.pgw")
+    store = LocalBlobStore(folder)
+    assert store.read_sidecar("a.pgw", 99) is None
+    assert store.read_sidecar("../secret.pgw", 99) is None
+    assert store.read_sidecar("c.pgw", 99) == b"2 0 0 -2 0 0"
