@@ -7,6 +7,7 @@ Not here: applying the rules (`geo_assets.core`) or reaching the places (`geo_as
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.scene_rules import GroupRule, Pointer
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 ITEM_ID_FIELDS = ("slug", "stem", "path")
@@ -100,10 +102,25 @@ class LastModifiedDatetime(_Rule):
     last_modified: Literal[True]
 
 
-DatetimeRule = MetadataDatetime | NameDatetime | FixedDatetime | LastModifiedDatetime
+class JsonDatetime(_Rule):
+    """Take the datetime from a JSON member of a scene: the asset called ``json``, the values at ``path``.
+
+    Several paths, as of a date and a time, are joined by T. ``format`` and ``timezone`` as for tags.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    document: str = Field(alias="json")
+    path: Annotated[tuple[Pointer, ...], BeforeValidator(_as_list)] = Field(min_length=1)
+    format: str | None = None
+    timezone: Zone = "UTC"
+
+
+DatetimeRule = MetadataDatetime | NameDatetime | JsonDatetime | FixedDatetime | LastModifiedDatetime
 _DATETIME_RULES: dict[str, type[_Rule]] = {
     "metadata": MetadataDatetime,
     "name": NameDatetime,
+    "json": JsonDatetime,
     "fixed": FixedDatetime,
     "last_modified": LastModifiedDatetime,
 }
@@ -137,7 +154,7 @@ class Source(_Rule):
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
     folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` has pixels read, at most about
     ``read_budget`` bytes of each blob. ``shards`` are what the names below the prefix start with: each is
-    listed by itself, and together they hold every blob of the source.
+    listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one item.
     """
 
     name: str
@@ -148,6 +165,7 @@ class Source(_Rule):
     limit: int | None = Field(default=None, ge=1)
     collection: CollectionRule
     item_id: str = "{slug}"
+    group: GroupRule | None = None
     statistics: bool = False
     read_budget: int = Field(default=4_000_000, ge=65_536)
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
@@ -167,6 +185,10 @@ class Source(_Rule):
             raise ValueError("a folder's url has three slashes: file:///folder")
         if self.shards and self.limit is not None:
             raise ValueError("limit goes without shards: a listing that stops early cannot tell what it did not reach")
+        if self.group is not None and "item_id" in self.model_fields_set:
+            raise ValueError("item_id goes without group: there the regular expression's group `item` is the id")
+        if self.group is None and any(isinstance(rule, JsonDatetime) for rule in self.datetime):
+            raise ValueError("a datetime by json needs a group, of which the JSON document is a member")
         try:
             self.item_id.format(**dict.fromkeys(ITEM_ID_FIELDS, "x"))
         except (KeyError, IndexError, ValueError) as error:
@@ -198,15 +220,28 @@ class Source(_Rule):
     @property
     def reading_digest(self) -> str:
         """Digest of all that decides what is read of a blob: when it changes, blobs are read anew."""
-        return f"statistics within {self.read_budget}" if self.statistics else "headers"
+        reading = f"statistics within {self.read_budget}" if self.statistics else "headers"
+        return f"{reading}, documents {_digest(self.documents)}" if self.documents else reading
 
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-        return _digest(self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True}))
+        rule = self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True})
+        return _digest(rule if self.group is None else rule | {"group": self.group.model_dump(mode="json")})
+
+    @property
+    def documents(self) -> dict[str, list[str]]:
+        """The JSON pointers that are read of each JSON member of a scene, by the member's asset."""
+        pointers: dict[str, set[str]] = {}
+        for rule in self.datetime:
+            if isinstance(rule, JsonDatetime):
+                pointers.setdefault(rule.document, set()).update(rule.path)
+        for wanted in self.group.properties.values() if self.group else ():
+            pointers.setdefault(wanted.document, set()).add(wanted.path)
+        return {asset: sorted(paths) for asset, paths in sorted(pointers.items())}
 
 
-def _digest(rule: dict[str, Any]) -> str:
+def _digest(rule: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -5,18 +5,23 @@ Here: the rules in order, parsing, and where the instant came from. Not here: th
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from geo_assets.errors import MissingDatetime
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.sources import DatetimeRule, FixedDatetime, MetadataDatetime, NameDatetime
+from geo_assets.sources import DatetimeRule, FixedDatetime, JsonDatetime, MetadataDatetime, NameDatetime
 
 _COLON_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)(?=$|[ T])")
 _YEAR_DIRECTIVES = ("%Y", "%y", "%G", "%c", "%x")
 _LAST_PLACEHOLDER_YEAR = 1
+
+Documents = Mapping[str, Mapping[str, Any]]
+"""What was read of the JSON members of a scene: {asset: {JSON pointer: value}}."""
+_NO_DOCUMENTS: Documents = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,13 @@ class _NoDateError(Exception):
     """This rule gives no date; the message says why."""
 
 
-def item_datetime(source_rules: Sequence[DatetimeRule], *, blob: BlobRef, metadata: RasterMetadata) -> AcquisitionTime:
+def item_datetime(
+    source_rules: Sequence[DatetimeRule],
+    *,
+    blob: BlobRef,
+    metadata: RasterMetadata,
+    documents: Documents = _NO_DOCUMENTS,
+) -> AcquisitionTime:
     """The datetime of the first rule that gives one.
 
     A value that is absent, does not parse or is a placeholder (year 0 or 1) passes on to the next rule.
@@ -44,7 +55,7 @@ def item_datetime(source_rules: Sequence[DatetimeRule], *, blob: BlobRef, metada
     findings = []
     for rule in source_rules:
         try:
-            return _apply(rule, blob, metadata)
+            return _apply(rule, blob, metadata, documents)
         except _NoDateError as reason:
             findings.append(str(reason))
     raise MissingDatetime(
@@ -52,7 +63,9 @@ def item_datetime(source_rules: Sequence[DatetimeRule], *, blob: BlobRef, metada
     )
 
 
-def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata) -> AcquisitionTime:
+def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata, documents: Documents) -> AcquisitionTime:
+    if isinstance(rule, JsonDatetime):
+        return _from_document(rule, documents.get(rule.document, {}))
     if isinstance(rule, MetadataDatetime):
         return _from_metadata(rule, metadata)
     if isinstance(rule, NameDatetime):
@@ -97,6 +110,18 @@ def _from_name(rule: NameDatetime, name: str) -> AcquisitionTime:
         return AcquisitionTime(_in_utc(moment, rule.timezone), f"name by {rule.format}{note}")
     except _NoDateError as reason:
         raise _NoDateError(f"name: {reason}") from None
+
+
+def _from_document(rule: JsonDatetime, values: Mapping[str, Any]) -> AcquisitionTime:
+    if absent := [path for path in rule.path if path not in values]:
+        raise _NoDateError(f"{rule.document}: {', '.join(absent)} not in the document")
+    try:
+        moment = _parse("T".join(str(values[path]).strip() for path in rule.path), rule.format)
+        note = "" if moment.tzinfo else f", no zone stated, read as {rule.timezone}"
+        origin = f"{rule.document} {' and '.join(rule.path)}{note}"
+        return AcquisitionTime(_in_utc(moment, rule.timezone), origin)
+    except _NoDateError as reason:
+        raise _NoDateError(f"{rule.document}: {reason}") from None
 
 
 def _parse(text: str, form: str | None) -> datetime:

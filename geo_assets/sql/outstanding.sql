@@ -2,10 +2,16 @@
 SELECT
     count(*) FILTER (WHERE state <> 'deleted') AS live,
     count(*) FILTER (WHERE state IN ('to_describe', 'to_catalogue')) AS pending,
-    count(*) FILTER (WHERE item.item_id IS NOT NULL AND state IN ('deleted', 'quarantined')) AS to_withdraw,
+    count(*) FILTER (
+        WHERE leaves_scene
+            OR (scene_id IS NOT NULL AND state = 'quarantined' AND catalogued_etag IS NOT NULL)
+            OR (item.item_id IS NOT NULL AND state IN ('deleted', 'quarantined'))
+    ) AS to_withdraw,
     coalesce(
         sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric) FILTER (
             WHERE state IN ('to_describe', 'to_catalogue')
+                OR leaves_scene
+                OR (scene_id IS NOT NULL AND state = 'quarantined' AND catalogued_etag IS NOT NULL)
                 OR (item.item_id IS NOT NULL AND state IN ('deleted', 'quarantined'))
         ),
         0
