@@ -171,7 +171,7 @@ def _group(connection: Connection, source: Source, blobs: Sequence[tuple[str, st
             "names": [name for name, _, _ in said],
             "scene_ids": [each and each.scene_id for _, _, each in said],
             "asset_keys": [each and each.asset for _, _, each in said],
-            "member_kinds": [each.kind if each else "other" for _, _, each in said],
+            "member_kinds": [each.kind if each else "raster" for _, _, each in said],
         },
     )
     error = NotInGroup("The source's group rule does not match its name.")

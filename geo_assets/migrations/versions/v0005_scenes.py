@@ -6,7 +6,11 @@ revision = "0005"
 down_revision = "0003"
 
 # What a blob's name says by the source's group rule; grouped_by is the digest of the rule that was applied.
-SOURCE = "ALTER TABLE ledger.source ADD COLUMN required_assets text[] NOT NULL DEFAULT '{}'"
+SOURCE = """
+ALTER TABLE ledger.source
+    ADD COLUMN required_assets text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN has_had_scenes boolean NOT NULL DEFAULT false
+"""
 BLOB = """
 ALTER TABLE ledger.blob
     ADD COLUMN scene_id text COLLATE "C",
@@ -111,5 +115,5 @@ def downgrade() -> None:
     op.execute("DROP INDEX ledger.blob_scene")
     for column in ("scene_id", "asset_key", "member_kind", "grouped_by"):
         op.execute(f"ALTER TABLE ledger.blob DROP COLUMN {column}")
-    op.execute("ALTER TABLE ledger.source DROP COLUMN required_assets")
+    op.execute("ALTER TABLE ledger.source DROP COLUMN required_assets, DROP COLUMN has_had_scenes")
     op.execute(BLOB_STATE_BEFORE)
