@@ -6,7 +6,7 @@ item of one raster (`item`), which blobs belong together (`scene_members`).
 
 import math
 import mimetypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,11 +40,18 @@ def build_scene_item(*, source: Source, scene: Scene, href: Href) -> Item:
     assert source.group is not None
     reference = _reference(source.group, scene)
     dated, origin = _date(source, scene, reference)
-    item = _raster_item(dated, reference, reference, href)
+    items = {
+        member.asset: _raster_item(dated, member, reference, href)
+        for member in scene.members
+        if member.metadata is not None
+    }
+    item = items[reference.asset]
+    common = _common_grid(item, items.values())
     stated, absent = _stated_properties(source.group, scene)
     version = scene.version
     properties = {
-        **item["properties"],
+        **{name: value for name, value in item["properties"].items() if name not in _grid(item)},
+        **common,
         **stated,
         "geo_assets:blob": version.name,
         "geo_assets:etag": version.etag,
@@ -58,9 +65,10 @@ def build_scene_item(*, source: Source, scene: Scene, href: Href) -> Item:
         key = asset_rule(source, member.asset).key or member.asset
         if key in assets:
             raise InvalidItem(f"Two members of scene {scene.id} have the asset key {key!r}.", remedy=_RULE_REMEDY)
-        asset, used = _build_asset(dated, member, reference, href, common=_grid(item))
+        asset = _build_asset(member, items.get(member.asset), href, common=common)
         assets[key] = _with_stated(source, member, asset)
-        extensions += used
+    extensions += [uri for each in items.values() for uri in each["stac_extensions"]]
+    extensions += [FILE_EXTENSION] if len(items) < len(scene.members) else []
     names = {*properties, *(name for asset in assets.values() for band in asset.get("bands", ()) for name in band)}
     extensions += [url for prefix, url in _EXTENSIONS.items() if any(name.startswith(prefix) for name in names)]
     return {
@@ -107,18 +115,21 @@ def _raster_item(source: Source, member: SceneMember, reference: SceneMember, hr
     return build_item(source=source, blob=member.blob, metadata=metadata, href=href(member.blob.name))
 
 
-def _build_asset(
-    source: Source, member: SceneMember, reference: SceneMember, href: Href, *, common: Item
-) -> tuple[Item, list[str]]:
-    """The asset of a member as its file states it, and the extensions it uses; ``common`` is the item's grid."""
+def _build_asset(member: SceneMember, item: Item | None, href: Href, *, common: Item) -> Item:
+    """The asset of a member as its file states it: of a raster that of its own ``item``, where its grid differs too."""
     origin = {"geo_assets:blob": member.blob.name, "geo_assets:etag": member.blob.etag}
-    if member.metadata is None:
-        guessed = mimetypes.guess_type(member.blob.name)[0] or member.blob.content_type
-        kind = {"type": guessed} if guessed else {}
-        return {"href": href(member.blob.name), **kind, "file:size": member.blob.size_bytes, **origin}, [FILE_EXTENSION]
-    item = _raster_item(source, member, reference, href)
-    differs = {name: value for name, value in _grid(item).items() if value != common.get(name)}
-    return {**item["assets"]["data"], **differs, **origin}, item["stac_extensions"]
+    if item is not None:
+        differs = {name: value for name, value in _grid(item).items() if name not in common or value != common[name]}
+        return {**item["assets"]["data"], **differs, **origin}
+    guessed = mimetypes.guess_type(member.blob.name)[0] or member.blob.content_type
+    kind = {"type": guessed} if guessed else {}
+    return {"href": href(member.blob.name), **kind, "file:size": member.blob.size_bytes, **origin}
+
+
+def _common_grid(item: Item, items: Iterable[Item]) -> Item:
+    """The grid of ``item``, but for what another raster does not state at all: that would seem to be its own."""
+    grids = [_grid(each) for each in items]
+    return {name: value for name, value in _grid(item).items() if all(name in grid for grid in grids)}
 
 
 def _grid(item: Item) -> Item:
