@@ -81,8 +81,11 @@ def listing_metadata(
 
 
 def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
-    """What describing the rasters of a scope came to, with the map of where the source's rasters lie."""
-    rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN)
+    """What describing the rasters of a scope came to, with the map of where the source's rasters lie.
+
+    A run over nothing new draws no map: the last run's still holds.
+    """
+    rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN) if scope.blobs else []
     geometries = [raster.footprint.geometry for raster in rasters if isinstance(raster.footprint, Footprint)]
     return {
         **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
@@ -96,8 +99,8 @@ def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadat
 def items_report(
     scope: Scope, done: BatchReport, *, source: Source, withdrawn: int, ledger: Ledger, pgstac: PgStac
 ) -> Metadata:
-    """What cataloguing a scope came to, with the map of the source's items."""
-    items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN)
+    """What cataloguing a scope came to, with the map of the source's items where they are no longer the same."""
+    items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN) if scope.blobs or withdrawn else []
     return {
         **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),

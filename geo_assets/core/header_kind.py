@@ -87,10 +87,10 @@ def _split(structure: TiffStructure) -> tuple[Hashable, _Own] | None:
     own = _Own()
     if place := _place(tags, structure.byte_order):
         own = place
-        tags[_TIE_POINT] = replace(tags[_TIE_POINT], payload=b"")
+        tags[_TIE_POINT] = tags[_TIE_POINT]._replace(payload=b"")
     if date := _date(tags.get(_DATETIME)):
         own = replace(own, datetime=date)
-        tags[_DATETIME] = replace(tags[_DATETIME], payload=b"")
+        tags[_DATETIME] = tags[_DATETIME]._replace(payload=b"")
     text = structure.leading_text if structure.leading_text.startswith(_STRUCTURAL) else b""
     others = tuple((each.subfile_type, each.width, each.height, each.samples) for each in structure.directories[1:])
     return (structure.byte_order, structure.is_big, tuple(tags.values()), text, others), own
@@ -99,7 +99,7 @@ def _split(structure: TiffStructure) -> tuple[Hashable, _Own] | None:
 def _place(tags: dict[int, Tag], byte_order: str) -> _Own | None:
     """The place of a raster with one tie point at its very corner and north up; of any other it is part of the kind."""
     tie, scale = tags.get(_TIE_POINT), tags.get(_PIXEL_SCALE)
-    if tie is None or scale is None or (tie.kind, tie.count, scale.kind, scale.count) != (_DOUBLE, 6, _DOUBLE, 3):
+    if tie is None or scale is None or (tie.kind, tie.values, scale.kind, scale.values) != (_DOUBLE, 6, _DOUBLE, 3):
         return None
     column, row, level, x, y, z = struct.unpack(byte_order + "6d", tie.payload)
     scale_x, scale_y, _ = struct.unpack(byte_order + "3d", scale.payload)
@@ -110,7 +110,7 @@ def _place(tags: dict[int, Tag], byte_order: str) -> _Own | None:
 
 def _date(tag: Tag | None) -> str:
     """A date of the form TIFF 6.0 prescribes, "" for anything else."""
-    if tag is None or (tag.kind, tag.count) != (_ASCII, _DATETIME_BYTES) or not tag.payload.endswith(b"\0"):
+    if tag is None or (tag.kind, tag.values) != (_ASCII, _DATETIME_BYTES) or not tag.payload.endswith(b"\0"):
         return ""
     text = tag.payload[:-1].decode("ascii", "replace")
     return text if text.isprintable() and text.isascii() and text.strip() == text else ""

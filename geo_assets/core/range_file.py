@@ -14,6 +14,9 @@ HEADER_BUDGET_BYTES = 32 * 1024 * 1024
 
 MOST_BLOCKS_AHEAD = 32
 
+SMALL_FILE_BLOCKS = 2
+"""A file of no more blocks is fetched whole: a second request would cost more than the bytes."""
+
 ReadRange = Callable[[int, int], bytes]
 """(offset, length) -> the bytes there, fewer only at the end of the blob."""
 
@@ -71,10 +74,11 @@ class RangeFile(io.RawIOBase, BinaryIO):
         self._position += len(data)
         return data
 
-    def fetch_first_block(self) -> None:
-        """Fetch the first block now, which for most files holds the whole header."""
+    def fetch_start(self) -> None:
+        """Fetch the first block now, which for most files holds the whole header; a small file whole."""
         if self._size and 0 not in self._blocks:
-            self._fetch(0, 0)
+            last = (self._size - 1) // BLOCK_BYTES
+            self._fetch(0, last if last < SMALL_FILE_BLOCKS else 0)
 
     def _bytes(self, start: int, end: int) -> bytes:
         first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES

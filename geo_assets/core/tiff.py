@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from geo_assets.errors import Corrupt, TooLarge
 
@@ -66,13 +66,12 @@ class Directory:
         return (self.block_width * samples * self.bits + 7) // 8 * self.block_height
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """One entry of a directory; ``payload`` is its value as it lies in the file, empty for the places of blocks."""
+class Tag(NamedTuple):
+    """One entry of a directory; ``payload`` its ``values`` as they lie there, empty for the places of blocks."""
 
     number: int
     kind: int
-    count: int
+    values: int
     payload: bytes
 
 
@@ -102,16 +101,12 @@ class TiffStructure:
         return tuple(each for each in self.directories[1:] if each.is_overview and each.samples == self.main.samples)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     tag: int
     kind: int
-    count: int
+    values: int
+    size_bytes: int
     payload_offset: int
-
-    @property
-    def size_bytes(self) -> int:
-        return _TYPE_SIZES.get(self.kind, 1) * self.count
 
 
 class _Reader:
@@ -186,7 +181,7 @@ def _tags(reader: _Reader, entries: dict[int, _Entry]) -> Iterator[Tag]:
         return
     for entry in entries.values():
         size = 0 if entry.tag in _BLOCK_TAGS else entry.size_bytes
-        yield Tag(entry.tag, entry.kind, entry.count, reader.bytes_at(entry.payload_offset, size))
+        yield Tag(entry.tag, entry.kind, entry.values, reader.bytes_at(entry.payload_offset, size))
 
 
 def _directories(reader: _Reader) -> Iterator[tuple[Directory, dict[int, _Entry]]]:
@@ -207,24 +202,24 @@ def _directories(reader: _Reader) -> Iterator[tuple[Directory, dict[int, _Entry]
 
 
 def _entries(reader: _Reader, offset: int) -> tuple[dict[int, _Entry], int]:
-    count_form, entry_form, inline, link = ("Q", "HHQ", 8, "Q") if reader.big else ("H", "HHI", 4, "I")
+    count_form, entry_form, inline, link = ("Q", "HHQ8s", 8, "Q") if reader.big else ("H", "HHI4s", 4, "I")
     count = reader.number_at(offset, count_form)
     if count > MAX_ENTRIES:
         raise TooLarge(f"The directory at offset {offset} claims {count} tags; at most {MAX_ENTRIES} are read.")
     start = offset + struct.calcsize(reader.order + count_form)
-    head = struct.calcsize(reader.order + entry_form)
-    width = head + inline
-    body = reader.bytes_at(start, count * width)
+    layout = struct.Struct(reader.order + entry_form)
+    read_link = struct.Struct(reader.order + link).unpack
+    end = start + count * layout.size
     entries: dict[int, _Entry] = {}
-    for index in range(count):
-        tag, kind, number = reader.unpack(entry_form, body[index * width : index * width + head])
-        place = start + index * width + head
-        if _TYPE_SIZES.get(kind, 1) * number > inline:
-            place = reader.unpack(link, body[index * width + head : (index + 1) * width])[0]
-        entry = _Entry(tag=tag, kind=kind, count=number, payload_offset=place)
-        _check_payload(reader, entry)
-        entries.setdefault(tag, entry)
-    end = start + count * width
+    place = start + layout.size - inline  # of the value of the entry at hand, where it is short enough to lie in it
+    for tag, kind, number, value in layout.iter_unpack(reader.bytes_at(start, end - start)):
+        size = _TYPE_SIZES.get(kind, 1) * number
+        entry = _Entry(tag, kind, number, size, place if size <= inline else read_link(value)[0])
+        if size > inline:
+            _check_payload(reader, entry)
+        if tag not in entries:
+            entries[tag] = entry
+        place += layout.size
     return entries, reader.number_at(end, link) if end < reader.size_bytes else 0
 
 
@@ -240,9 +235,9 @@ def _check_payload(reader: _Reader, entry: _Entry) -> None:
 
 
 def _all_integers(reader: _Reader, entry: _Entry | None, *, limit: int) -> list[int]:
-    if entry is None or entry.kind not in _INTEGERS or not entry.count:
+    if entry is None or entry.kind not in _INTEGERS or not entry.values:
         return []
-    return list(reader.integers(entry, start=0, count=min(entry.count, limit)))
+    return list(reader.integers(entry, start=0, count=min(entry.values, limit)))
 
 
 def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Directory:
@@ -280,7 +275,7 @@ def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int
     counts = entries.get(_TILE_COUNTS) or entries.get(_STRIP_COUNTS)
     if offsets is None or counts is None or {offsets.kind, counts.kind} - _INTEGERS.keys():
         return ()
-    total = min(offsets.count, counts.count)
+    total = min(offsets.values, counts.values)
     if total <= MAX_BLOCKS_CHECKED:
         ranges = [(0, total)]
     else:

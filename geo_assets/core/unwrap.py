@@ -23,7 +23,7 @@ _SLIVER = 1e-9
 
 def forward_differences(ring: Array) -> Array:
     """From each value of a ring to the next, round to the first again."""
-    return np.diff(ring, append=ring[:1])
+    return np.concatenate([ring[1:], ring[:1]]) - ring
 
 
 def outline_polygons(longitude: Array, latitude: Array) -> Iterator[BaseGeometry]:
@@ -93,7 +93,7 @@ def fold(geometry: BaseGeometry) -> tuple[BaseGeometry, Bbox]:
     if geometry.is_empty:
         return Polygon(), (math.nan,) * 4
     pieces, turns = _pieces(geometry)
-    area = shapely.union_all(pieces).area
+    area = pieces[0].area if len(pieces) == 1 else shapely.union_all(pieces).area
     for decimals in DECIMALS:
         # Joined on the grid of the rounding: two pieces that meet at a meridian then meet exactly.
         joined = shapely.union_all(pieces, grid_size=10.0**-decimals)

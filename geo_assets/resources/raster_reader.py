@@ -66,36 +66,49 @@ def read_chunk(
 ) -> list[Reading]:
     """In a worker: the headers of ``blobs``, parsed one after the other while the next ones are fetched."""
     headers = fetch_ahead(
-        _store(source, settings), blobs, threads=_threads(settings.read_concurrency), most=settings.read_concurrency
+        _store(source, settings), blobs, threads=_threads(settings.read_concurrency), pace=_pace(source, settings)
     )
     budget = source.read_budget if source.statistics else None
     with gdal_environment():
         return [_parse(blob, header, index, start, budget=budget) for index, (blob, header) in enumerate(headers)]
 
 
-def fetch_ahead(
-    store: BlobStore, blobs: Sequence[BlobRef], *, threads: ThreadPoolExecutor, most: int
-) -> Iterator[tuple[BlobRef, "_Header | GeoAssetsError"]]:
-    """Each blob with the ranges of its header fetched, in order, as many requests in flight as the latency asks for.
+@dataclass(slots=True)
+class Pace:
+    """How many requests the latency of a store asks for, at most ``most``; learnt as they are answered.
 
     To keep the consumer busy takes latency / (time it spends on a blob) requests; twice that rides out
     jitter. The smallest latency seen counts, since what is above it is queueing of our own making.
     """
+
+    most: int
+    window: int = 4
+    latency: float = float("inf")
+    spent: float = 1e-3
+
+    def learn(self, *, latency: float, spent: float) -> None:
+        """Take the seconds that one request took, and those the consumer spent on what it brought."""
+        self.latency = min(self.latency, latency)
+        self.spent += 0.2 * (spent - self.spent)
+        self.window = min(self.most, 2 + 2 * ceil(self.latency / max(self.spent, 1e-4)))
+
+
+def fetch_ahead(
+    store: BlobStore, blobs: Sequence[BlobRef], *, threads: ThreadPoolExecutor, pace: Pace
+) -> Iterator[tuple[BlobRef, "_Header | GeoAssetsError"]]:
+    """Each blob with the ranges of its header fetched, in order, as many requests in flight as ``pace`` says."""
     waiting = iter(blobs)
     in_flight: deque[tuple[BlobRef, Future[_Fetched]]] = deque()
-    window, latency, spent = 4, float("inf"), 1e-3
     while True:
-        for blob in islice(waiting, max(0, window - len(in_flight))):
+        for blob in islice(waiting, max(0, pace.window - len(in_flight))):
             in_flight.append((blob, threads.submit(_fetch, store, blob)))
         if not in_flight:
             return
         blob, future = in_flight.popleft()
         fetched = future.result()
-        latency = min(latency, fetched.seconds)
         began = time.perf_counter()
         yield blob, fetched.header
-        spent += 0.2 * (time.perf_counter() - began - spent)
-        window = min(most, 2 + 2 * ceil(latency / max(spent, 1e-4)))
+        pace.learn(latency=fetched.seconds, spent=time.perf_counter() - began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     began = time.perf_counter()
     file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
-        file.fetch_first_block()
+        file.fetch_start()
         latency = time.perf_counter() - began
         return _Fetched(_Header(file, read_tiff_structure(file)), latency)
     except GeoAssetsError as error:
@@ -152,3 +165,9 @@ def _store(source: Source, settings: Settings) -> BlobStore:
 def _threads(most: int) -> ThreadPoolExecutor:
     """This worker's threads for fetching; they only wait for the network."""
     return ThreadPoolExecutor(max_workers=most, thread_name_prefix="fetch")
+
+
+@cache
+def _pace(_: Source, settings: Settings) -> Pace:
+    """What this worker has learnt of the store, kept for its next chunk."""
+    return Pace(most=settings.read_concurrency)

@@ -37,7 +37,8 @@ def test_three_hostile_files_among_two_hundred_cost_themselves_only(pipeline: Pi
     for number in range(200):
         write_raster(folder / f"scene_{number:03d}.tif", value=number)
     for name, ending in {"m_crash": b"CRASH", "m_hang": b"HANG", "m_bomb": b"BOMB"}.items():
-        (folder / f"{name}.tif").write_bytes(raster_bytes() + ending)
+        # A tag of its own: a header of the same kind as the others' would never reach GDAL.
+        (folder / f"{name}.tif").write_bytes(raster_bytes(tags={"hostile": name}) + ending)
     pipeline.declare(folder.as_uri())
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE)

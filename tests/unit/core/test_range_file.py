@@ -129,3 +129,21 @@ def test_it_is_a_binary_file_that_can_be_read_and_sought_only() -> None:
         assert file.seekable()
         assert not file.writable()
     assert file.closed
+
+
+@pytest.mark.parametrize(
+    ("size", "fetched"),
+    [
+        (0, []),
+        (1, [1]),
+        (BLOCK_BYTES + 1, [BLOCK_BYTES + 1]),
+        (2 * BLOCK_BYTES, [2 * BLOCK_BYTES]),
+        (2 * BLOCK_BYTES + 1, [BLOCK_BYTES]),
+    ],
+)
+def test_a_small_file_is_fetched_whole_and_the_first_block_of_others(size: int, fetched: list[int]) -> None:
+    blob = Blob(CONTENT[:size])
+    with blob.open() as file:
+        file.fetch_start()
+        file.fetch_start()
+    assert blob.requests == [(0, length) for length in fetched]
