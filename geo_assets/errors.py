@@ -14,6 +14,7 @@ GeoAssetsError
 │   ├── NoFootprint            the corners have no place on the globe in this CRS
 │   ├── MissingDatetime        no datetime rule of the source matched
 │   ├── DuplicateItem          another blob already owns this item id
+│   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
@@ -144,6 +145,13 @@ class DuplicateItem(PermanentError):
 
     code = "duplicate_item"
     remedy = "Make item_id in sources.yaml unique, for example with {slug}."
+
+
+class NotInGroup(PermanentError):
+    """The source makes items of many blobs, and its rule says of no item that this blob belongs to it."""
+
+    code = "not_in_group"
+    remedy = "Mend the regular expression of the source's group in sources.yaml, or exclude the blob there."
 
 
 class InvalidItem(PermanentError):

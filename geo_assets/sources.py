@@ -7,6 +7,7 @@ Not here: applying the rules (`geo_assets.core`) or reaching the places (`geo_as
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.item_rules import BandRules
+from geo_assets.scene_rules import GroupRule, Pointer
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 ITEM_ID_FIELDS = ("slug", "stem", "path")
@@ -119,6 +121,20 @@ class RangeDatetime(_Rule):
     timezone: Zone = "UTC"
 
 
+class JsonDatetime(_Rule):
+    """Take the datetime from a JSON member of a scene: the asset called ``json``, the values at ``path``.
+
+    Several paths, as of a date and a time, are joined by T. ``format`` and ``timezone`` as for tags.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    document: str = Field(alias="json")
+    path: Annotated[tuple[Pointer, ...], BeforeValidator(_as_list)] = Field(min_length=1)
+    format: str | None = None
+    timezone: Zone = "UTC"
+
+
 class TimeDimensionDatetime(_Rule):
     """What the time coordinate of a NetCDF or Zarr file spans: an instant or a range."""
 
@@ -126,11 +142,18 @@ class TimeDimensionDatetime(_Rule):
 
 
 DatetimeRule = (
-    MetadataDatetime | NameDatetime | FixedDatetime | LastModifiedDatetime | RangeDatetime | TimeDimensionDatetime
+    MetadataDatetime
+    | NameDatetime
+    | JsonDatetime
+    | FixedDatetime
+    | LastModifiedDatetime
+    | RangeDatetime
+    | TimeDimensionDatetime
 )
 _DATETIME_RULES: dict[str, type[_Rule]] = {
     "metadata": MetadataDatetime,
     "name": NameDatetime,
+    "json": JsonDatetime,
     "fixed": FixedDatetime,
     "last_modified": LastModifiedDatetime,
     "start": RangeDatetime,
@@ -180,7 +203,8 @@ class Source(_Rule):
     pixels read, at most about ``read_budget`` bytes of each blob. ``assume_crs`` is the CRS of rasters that state
     none. ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
     in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
-    with: each is listed by itself, and together they hold every blob of the source.
+    with: each is listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one
+    item.
     """
 
     name: str
@@ -191,6 +215,7 @@ class Source(_Rule):
     limit: int | None = Field(default=None, ge=1)
     collection: CollectionRule
     item_id: str = "{slug}"
+    group: GroupRule | None = None
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
@@ -215,6 +240,10 @@ class Source(_Rule):
             raise ValueError("a folder's url has three slashes: file:///folder")
         if self.shards and self.limit is not None:
             raise ValueError("limit goes without shards: a listing that stops early cannot tell what it did not reach")
+        if self.group is not None and "item_id" in self.model_fields_set:
+            raise ValueError("item_id goes without group: there the regular expression's group `item` is the id")
+        if self.group is None and any(isinstance(rule, JsonDatetime) for rule in self.datetime):
+            raise ValueError("a datetime by json needs a group, of which the JSON document is a member")
         try:
             self.item_id.format(**dict.fromkeys(ITEM_ID_FIELDS, "x"))
         except (KeyError, IndexError, ValueError) as error:
@@ -249,19 +278,31 @@ class Source(_Rule):
         wanted = ["statistics"] if self.statistics else []
         if self.footprint.valid_data:
             wanted.append(f"valid data by {self.footprint.tolerance_pixels:g} pixels")
-        read = f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
-        return f"{read}, assuming {self.assume_crs}" if self.assume_crs else read
+        reading = f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
+        reading = f"{reading}, assuming {self.assume_crs}" if self.assume_crs else reading
+        return f"{reading}, documents {_digest(self.documents)}" if self.documents else reading
 
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
         # assume_crs as well: blobs refused for want of a CRS are then tried again.
-        keys = ("item_id", "datetime", "bands", "gsd", "region", "assume_crs")
+        keys = ("item_id", "datetime", "bands", "gsd", "region", "assume_crs", "group")
         deciding: Any = {"collection": {"id"}, **dict.fromkeys(keys, True)}
         return _digest(self.model_dump(mode="json", include=deciding))
 
+    @property
+    def documents(self) -> dict[str, list[str]]:
+        """The JSON pointers that are read of each JSON member of a scene, by the member's asset."""
+        pointers: dict[str, set[str]] = {}
+        for rule in self.datetime:
+            if isinstance(rule, JsonDatetime):
+                pointers.setdefault(rule.document, set()).update(rule.path)
+        for wanted in self.group.properties.values() if self.group else ():
+            pointers.setdefault(wanted.document, set()).add(wanted.path)
+        return {asset: sorted(paths) for asset, paths in sorted(pointers.items())}
 
-def _digest(rule: dict[str, Any]) -> str:
+
+def _digest(rule: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -58,13 +58,22 @@ def total(reports: Iterable[BatchReport]) -> BatchReport:
 
 
 def plan_stage(
-    context: OpExecutionContext, source: str, *, stage: Stage, ledger: Ledger, withdrawn: int = 0
+    context: OpExecutionContext,
+    source: str,
+    *,
+    stage: Stage,
+    ledger: Ledger,
+    withdrawn: int = 0,
+    by_scene: bool = False,
 ) -> PlannedStage:
-    """The stage's batches as dynamic outputs, and its scope; both are visible before work starts."""
+    """The stage's batches as dynamic outputs, and its scope; both are visible before work starts.
+
+    With ``by_scene`` the batches are of scenes, so that none is in two of them.
+    """
     as_of = ledger.now()
     blobs, size_bytes = ledger.count_pending(source, stage, as_of=as_of)
     size = batch_size(blobs)
-    batches = ledger.plan_batches(source, stage, as_of=as_of, batch_size=size)
+    batches = ledger.plan_batches(source, stage, as_of=as_of, batch_size=size, by_scene=by_scene)
     scope = Scope(
         source=source,
         as_of=as_of,

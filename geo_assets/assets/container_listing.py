@@ -59,6 +59,7 @@ def container_listing(
             context.log.info("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
             return
         diff, ignored = list_source(context, source, blob_stores=blob_stores, ledger=ledger)
+        ledger.group_blobs(source, run_id=context.run.run_id)
         status = ledger.status(source.name)
         extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)
     yield MaterializeResult(

@@ -10,6 +10,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import raster_report
+from geo_assets.assets.scenes import describe_documents, split_documents
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_stores import BlobStores
@@ -35,6 +36,7 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)
+        ledger.group_blobs(source, run_id=context.run_id)
         yield from plan_stage(context, source.name, stage="describe", ledger=ledger)
 
 
@@ -48,14 +50,18 @@ def describe_batch(
     """
     with clear_failures():
         source = sources_file.get(batch.source)
+        settings = Settings()
+        rasters, documents = split_documents(source, ledger.blobs_to_describe(batch))
         recorder = _Recorder(source, ledger, context.run_id)
         probe = partial(blob_stores.probe, source)
         with recorder, circuit_breaker.guard(source.name, probe=probe, report=context.log.warning):
-            blobs = ledger.blobs_to_describe(batch)
-            for reading in read_headers(source, blobs, settings=Settings()):
+            for reading in read_headers(source, rasters, settings=settings):
                 recorder.add(reading)
-    context.log.info(f"{batch.first} .. {batch.last}: {recorder.report}")
-    return recorder.report
+        report = recorder.report + describe_documents(
+            source, documents, settings=settings, ledger=ledger, run_id=context.run_id
+        )
+    context.log.info(f"{batch.first} .. {batch.last}: {report}")
+    return report
 
 
 @op(description="Ask the ledger whether every blob of the plan is described or quarantined, and report.")

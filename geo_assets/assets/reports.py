@@ -19,6 +19,7 @@ from geo_assets.models import Footprint
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.ledger_listing import ListingDiff
 from geo_assets.resources.pgstac import PgStac
+from geo_assets.resources.scene_ledger import WaitingScene
 from geo_assets.sources import Source
 
 # More would make the event-log row large; the ledger holds them all (`geo-assets status SOURCE`).
@@ -105,6 +106,7 @@ def items_report(
     return {
         **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+        **_waiting_metadata(ledger.waiting_scenes(scope.source, most=MOST_FAILURES_SHOWN)),
         "catalogued": done.done,
         "withdrawn": withdrawn,
         **_stage_metadata(scope, done, ledger=ledger),
@@ -150,6 +152,7 @@ def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metad
         "blobs_in_source": status.blobs,
         "catalogued_in_source": status.catalogued,
         "pending_in_source": status.pending,
+        "waiting_in_source": status.waiting,
         "quarantined_in_source": status.quarantined,
     }
 
@@ -176,6 +179,17 @@ def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
     ]
     columns = {"blob": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
     return {"failures": _table(columns, rows)}
+
+
+def _waiting_metadata(scenes: Sequence[WaitingScene]) -> Metadata:
+    """What scenes wait for, where any does."""
+    if not scenes:
+        return {}
+    rows = [
+        {"scene": waiting.scene, "blobs": waiting.blobs, "waiting for": ", ".join(waiting.waiting_for)}
+        for waiting in scenes
+    ]
+    return {"waiting_scenes": _table({"scene": "string", "blobs": "int", "waiting for": "string"}, rows)}
 
 
 def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> MetadataValue[Any]:

@@ -10,6 +10,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
+from geo_assets.assets.scenes import catalogue_scenes
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.core.item import build_item
 from geo_assets.core.item_schemas import ItemValidator, item_validator
@@ -41,9 +42,17 @@ def plan_stac_items(
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)
+        ledger.group_blobs(source, run_id=context.run_id)
         withdrawn = pgstac.withdraw_dead(source)
         context.log.info(f"{source.name}: {withdrawn} items withdrawn")
-        yield from plan_stage(context, source.name, stage="catalogue", ledger=ledger, withdrawn=withdrawn)
+        yield from plan_stage(
+            context,
+            source.name,
+            stage="catalogue",
+            ledger=ledger,
+            withdrawn=withdrawn,
+            by_scene=source.group is not None,
+        )
 
 
 @op(
@@ -62,9 +71,19 @@ def catalogue_batch(
     report = BatchReport(done=0, failed=0)
     with clear_failures():
         source = sources_file.get(batch.source)
-        described = ledger.blobs_to_catalogue(batch)
         validator = item_validator(Settings().schemas_folder)
         with blob_stores.open(source) as store:
+            if source.group is not None:
+                return catalogue_scenes(
+                    source,
+                    batch,
+                    store=store,
+                    validator=validator,
+                    ledger=ledger,
+                    pgstac=pgstac,
+                    run_id=context.run_id,
+                )
+            described = ledger.blobs_to_catalogue(batch)
             for start in range(0, len(described), LOAD_SIZE):
                 items, failures = build_items(
                     source, described[start : start + LOAD_SIZE], store=store, validator=validator

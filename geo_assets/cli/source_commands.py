@@ -13,10 +13,11 @@ from geo_assets.core.listing import build_matcher
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
+from geo_assets.resources.scene_ledger import WaitingScene
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources import Source
 
-STATES = ("blobs", "described", "catalogued", "pending", "quarantined", "deleted")
+STATES = ("blobs", "described", "catalogued", "pending", "waiting", "quarantined", "deleted")
 
 
 @click.command("sources")
@@ -52,11 +53,19 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
             return
         SourcesFile().get(source)
         status, failures = ledger.status(source), ledger.failures(source, most=most)
+        waiting = ledger.waiting_scenes(source, most=most)
     if as_json:
-        print_json({**asdict(status), "failures": [asdict(failure) for failure in failures]})
+        print_json(
+            {
+                **asdict(status),
+                "failures": [asdict(failure) for failure in failures],
+                "waiting_scenes": [asdict(scene) for scene in waiting],
+            }
+        )
     else:
         print_statuses([status])
         print_failures(failures)
+        print_waiting(waiting)
         print_unchecked_schemas()
 
 
@@ -83,6 +92,16 @@ def print_failures(failures: list[StandingFailure]) -> None:
     )
     for failure in failures:
         table.add_row(escape(failure.name), failure.code, escape(failure.message), str(failure.attempts))
+    console.print(table)
+
+
+def print_waiting(scenes: list[WaitingScene]) -> None:
+    """A table of the scenes that are no items yet, and what they wait for."""
+    if not scenes:
+        return
+    table = Table("scene", Column("blobs", justify="right"), "waiting for", title="Scenes", title_justify="left")
+    for waiting in scenes:
+        table.add_row(escape(waiting.scene), f"{waiting.blobs:,}", escape(", ".join(waiting.waiting_for)))
     console.print(table)
 
 

@@ -6,7 +6,7 @@ coordinate states it in so many words.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources import (
     DatetimeRule,
     FixedDatetime,
+    JsonDatetime,
     MetadataDatetime,
     NameDatetime,
     RangeDatetime,
@@ -30,6 +31,10 @@ _OTHER_FORMS = ("%d-%b-%Y %H:%M:%S.%f", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y")
 """Of ENVISAT, ERS and their kin: 19-APR-2013 17:56:31.123456."""
 _YEAR_DIRECTIVES = ("%Y", "%y", "%G", "%c", "%x")
 _LAST_PLACEHOLDER_YEAR = 1
+
+Documents = Mapping[str, Mapping[str, Any]]
+"""What was read of the JSON members of a scene: {asset: {JSON pointer: value}}."""
+_NO_DOCUMENTS: Documents = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,13 @@ class _NoDateError(Exception):
     """This rule gives no date; the message says why."""
 
 
-def item_datetime(source_rules: Sequence[DatetimeRule], *, blob: BlobRef, metadata: RasterMetadata) -> AcquisitionTime:
+def item_datetime(
+    source_rules: Sequence[DatetimeRule],
+    *,
+    blob: BlobRef,
+    metadata: RasterMetadata,
+    documents: Documents = _NO_DOCUMENTS,
+) -> AcquisitionTime:
     """The datetime of the first rule that gives one.
 
     A value that is absent, does not parse or is a placeholder (year 0 or 1) passes on to the next rule.
@@ -71,7 +82,7 @@ def item_datetime(source_rules: Sequence[DatetimeRule], *, blob: BlobRef, metada
     findings = []
     for rule in (*source_rules, *([TimeDimensionDatetime(time_dimension=True)] if metadata.time_range else [])):
         try:
-            return _apply(rule, blob, metadata)
+            return _apply(rule, blob, metadata, documents)
         except _NoDateError as reason:
             findings.append(str(reason))
     raise MissingDatetime(
@@ -79,7 +90,9 @@ def item_datetime(source_rules: Sequence[DatetimeRule], *, blob: BlobRef, metada
     )
 
 
-def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata) -> AcquisitionTime:
+def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata, documents: Documents) -> AcquisitionTime:
+    if isinstance(rule, JsonDatetime):
+        return _from_document(rule, documents.get(rule.document, {}))
     if isinstance(rule, MetadataDatetime):
         return _from_metadata(rule, metadata)
     if isinstance(rule, NameDatetime):
@@ -142,6 +155,18 @@ def _from_name(rule: NameDatetime, name: str) -> AcquisitionTime:
         return AcquisitionTime(_in_utc(moment, rule.timezone), f"name by {rule.format}{note}")
     except _NoDateError as reason:
         raise _NoDateError(f"name: {reason}") from None
+
+
+def _from_document(rule: JsonDatetime, values: Mapping[str, Any]) -> AcquisitionTime:
+    if absent := [path for path in rule.path if path not in values]:
+        raise _NoDateError(f"{rule.document}: {', '.join(absent)} not in the document")
+    try:
+        moment = _parse("T".join(str(values[path]).strip() for path in rule.path), rule.format)
+        note = "" if moment.tzinfo else f", no zone stated, read as {rule.timezone}"
+        origin = f"{rule.document} {' and '.join(rule.path)}{note}"
+        return AcquisitionTime(_in_utc(moment, rule.timezone), origin)
+    except _NoDateError as reason:
+        raise _NoDateError(f"{rule.document}: {reason}") from None
 
 
 def _parse(text: str, form: str | None) -> datetime:

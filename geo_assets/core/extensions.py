@@ -15,6 +15,7 @@ PROJECTION_EXTENSION = f"{_HOME}/projection/v2.0.0/schema.json"
 RASTER_EXTENSION = f"{_HOME}/raster/v2.0.0/schema.json"
 RENDER_EXTENSION = f"{_HOME}/render/v2.0.0/schema.json"
 STORAGE_EXTENSION = f"{_HOME}/storage/v2.0.0/schema.json"
+VIEW_EXTENSION = f"{_HOME}/view/v1.0.0/schema.json"
 
 _BY_FIELD = {
     "proj": PROJECTION_EXTENSION,
@@ -24,6 +25,7 @@ _BY_FIELD = {
     "storage": STORAGE_EXTENSION,
     "cube": DATACUBE_EXTENSION,
     "renders": RENDER_EXTENSION,
+    "view": VIEW_EXTENSION,
 }
 """What the names of an extension's fields start with (up to the colon, where they have one)."""
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.database import read_sql
-from geo_assets.resources.ledger_listing import ListingLedger
+from geo_assets.resources.scene_ledger import SceneLedger, write_failures
 from geo_assets.sources import Source
 
 Stage = Literal["describe", "catalogue"]
@@ -52,13 +52,14 @@ class Outstanding:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How many blobs of a source are in which state; blobs = catalogued + pending + quarantined."""
+    """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined."""
 
     source: str
     blobs: int
     described: int
     catalogued: int
     pending: int
+    waiting: int
     quarantined: int
     deleted: int
     size_bytes: int
@@ -77,7 +78,7 @@ class StandingFailure:
     run_id: str | None
 
 
-class Ledger(ListingLedger):
+class Ledger(SceneLedger):
     """The ledger in the catalogue's database."""
 
     @contextmanager
@@ -122,9 +123,12 @@ class Ledger(ListingLedger):
         moment: datetime = row["now"]
         return moment
 
-    def plan_batches(self, source: str, stage: Stage, *, as_of: datetime, batch_size: int) -> list[Batch]:
-        """The blobs that await ``stage``, cut into batches of ``batch_size`` by name."""
-        rows = self.rows("plan_batches", source=source, state=PENDING_STATE[stage], as_of=as_of, batch_size=batch_size)
+    def plan_batches(
+        self, source: str, stage: Stage, *, as_of: datetime, batch_size: int, by_scene: bool = False
+    ) -> list[Batch]:
+        """The blobs that await ``stage``, cut into batches of ``batch_size`` by name; or their scenes by id."""
+        statement = "plan_scene_batches" if by_scene else "plan_batches"
+        rows = self.rows(statement, source=source, state=PENDING_STATE[stage], as_of=as_of, batch_size=batch_size)
         return [Batch(source=source, as_of=as_of, **row) for row in rows]
 
     def blobs_to_describe(self, batch: Batch) -> list[BlobRef]:
@@ -198,23 +202,8 @@ class Ledger(ListingLedger):
         """Record why these versions failed: the standing reason and the history of attempts."""
         if not failures:
             return
-        values: list[dict[str, Any]] = [
-            {
-                "source": source.name,
-                "rule_digest": source.rule_digest,
-                "stage": stage,
-                "run_id": run_id,
-                "name": failure.name,
-                "etag": failure.etag,
-                "code": failure.code,
-                "message": failure.message.replace("\0", " ")[:2000],
-                "permanent": failure.permanent,
-            }
-            for failure in failures
-        ]
         with self.borrow() as connection, connection.transaction():
-            connection.cursor().executemany(read_sql("mark_failed"), values)
-            connection.cursor().executemany(read_sql("add_failed_attempt"), values)
+            write_failures(connection, source, failures, stage=stage, run_id=run_id)
 
     def status(self, source: str) -> SourceStatus:
         """How many blobs of ``source`` are in which state."""

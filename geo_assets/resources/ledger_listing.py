@@ -137,6 +137,7 @@ class ListingLedger(DatabaseResource):
                     "collection_id": source.collection.id,
                     "rule_digest": source.rule_digest,
                     "reading_digest": source.reading_digest,
+                    "required_assets": list(source.group.required) if source.group else [],
                 },
             )
 

@@ -89,9 +89,9 @@ class PgStac(DatabaseResource):
         self._check(collection_id, loaded, [(row["id"], row["etag"]) for row in found])
 
     def withdraw_dead(self, source: Source) -> int:
-        """Remove the items of blobs that are gone or quarantined; how many."""
+        """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
         with self.connect() as connection, _collection_lock(connection, source.collection.id), connection.transaction():
-            released = connection.execute(read_sql("release_dead_claims"), {"source": source.name}).fetchall()
+            released = _release_scenes(connection, source) if source.group else _release_blobs(connection, source)
             _delete_items(connection, source.name, released)
         return len(released)
 
@@ -126,6 +126,23 @@ def _collection_lock(connection: Connection, collection_id: str) -> Iterator[Non
     finally:
         if not connection.closed:
             connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (f"load {collection_id}",))
+
+
+def _release_blobs(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """Let go of the claims of blobs that are gone or quarantined, and of scenes the source made formerly."""
+    bound = {"source": source.name}
+    dead = connection.execute(read_sql("release_dead_claims"), bound).fetchall()
+    return dead + connection.execute(read_sql("release_former_scenes"), bound).fetchall()
+
+
+def _release_scenes(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """Take members that are gone or unreadable from their scenes, and let go of the claims of those that end by it."""
+    bound = {"source": source.name}
+    connection.execute(read_sql("leave_scenes"), bound)
+    released = connection.execute(read_sql("release_dead_scenes"), bound).fetchall()
+    scene_ids = [row["name"] for row in released]
+    connection.execute(read_sql("unmark_scenes"), {**bound, "scene_ids": scene_ids})
+    return released
 
 
 def _delete_items(connection: Connection, source: str, released: list[dict[str, Any]]) -> None:

@@ -3,8 +3,11 @@ SELECT
     count(*) FILTER (WHERE state <> 'deleted' AND described_etag = etag) AS described,
     count(*) FILTER (WHERE state = 'catalogued') AS catalogued,
     count(*) FILTER (WHERE state IN ('to_describe', 'to_catalogue')) AS pending,
+    count(*) FILTER (WHERE state = 'waiting') AS waiting,
     count(*) FILTER (WHERE state = 'quarantined') AS quarantined,
     count(*) FILTER (WHERE state = 'deleted') AS deleted,
     coalesce(sum(size_bytes) FILTER (WHERE state <> 'deleted'), 0)::bigint AS size_bytes
-FROM ledger.blob_state
-WHERE source = %(source)s
+FROM (
+    -- OFFSET 0: the state of a row is worked out once, not once a count.
+    SELECT state, etag, described_etag, size_bytes FROM ledger.blob_state WHERE source = %(source)s OFFSET 0
+) AS blob

@@ -1,10 +1,14 @@
-INSERT INTO ledger.source (source, url, collection_id, rule_digest, reading_digest)
-VALUES (%(source)s, %(url)s, %(collection_id)s, %(rule_digest)s, %(reading_digest)s)
+INSERT INTO ledger.source (source, url, collection_id, rule_digest, reading_digest, required_assets, has_had_scenes)
+VALUES (%(source)s, %(url)s, %(collection_id)s, %(rule_digest)s, %(reading_digest)s, %(required_assets)s,
+    %(required_assets)s::text[] <> '{}')
 ON CONFLICT (source) DO UPDATE
 SET url = EXCLUDED.url,
     collection_id = EXCLUDED.collection_id,
     rule_digest = EXCLUDED.rule_digest,
     reading_digest = EXCLUDED.reading_digest,
+    required_assets = EXCLUDED.required_assets,
+    has_had_scenes = source.has_had_scenes OR EXCLUDED.has_had_scenes,
     updated_at = clock_timestamp()
-WHERE (source.url, source.collection_id, source.rule_digest, source.reading_digest)
-    IS DISTINCT FROM (EXCLUDED.url, EXCLUDED.collection_id, EXCLUDED.rule_digest, EXCLUDED.reading_digest)
+WHERE (source.url, source.collection_id, source.rule_digest, source.reading_digest, source.required_assets)
+    IS DISTINCT FROM
+    (EXCLUDED.url, EXCLUDED.collection_id, EXCLUDED.rule_digest, EXCLUDED.reading_digest, EXCLUDED.required_assets)

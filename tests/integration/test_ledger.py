@@ -29,7 +29,7 @@ def test_states_follow_a_blob_from_listing_to_item(ledger: Ledger) -> None:
 
 
 def test_an_unknown_source_has_no_blobs(ledger: Ledger) -> None:
-    assert ledger.status("nosuch") == SourceStatus("nosuch", 0, 0, 0, 0, 0, 0, 0)
+    assert ledger.status("nosuch") == SourceStatus("nosuch", 0, 0, 0, 0, 0, 0, 0, 0)
     assert ledger.failures("nosuch") == []
 
 

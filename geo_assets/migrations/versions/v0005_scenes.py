@@ -1,0 +1,123 @@
+"""Scenes: the blobs that make one item together, the assets it needs, and what its JSON members say."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0003"
+
+# What a blob's name says by the source's group rule; grouped_by is the digest of the rule that was applied.
+SOURCE = """
+ALTER TABLE ledger.source
+    ADD COLUMN required_assets text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN has_had_scenes boolean NOT NULL DEFAULT false
+"""
+BLOB = """
+ALTER TABLE ledger.blob
+    ADD COLUMN scene_id text COLLATE "C",
+    ADD COLUMN asset_key text,
+    ADD COLUMN member_kind text NOT NULL DEFAULT 'raster' CHECK (member_kind IN ('raster', 'document', 'other')),
+    ADD COLUMN grouped_by text
+"""
+BLOB_SCENE = "CREATE INDEX blob_scene ON ledger.blob (source, scene_id) WHERE scene_id IS NOT NULL"
+
+SCENE_DOCUMENT = """
+CREATE TABLE ledger.scene_document (
+    source text NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    etag text NOT NULL,
+    content jsonb NOT NULL,
+    run_id text,
+    PRIMARY KEY (source, name)
+)
+"""
+
+# A version that could not be read. What stops a whole scene fails in the stage catalogue, and a change of any of its
+# members is a new chance for all of them.
+UNREADABLE = "({b}.permanent AND {b}.failed_etag = {b}.etag AND {b}.failed_stage = 'describe')"
+UNDESCRIBED = (
+    "({b}.member_kind <> 'other' AND ({b}.described_etag IS DISTINCT FROM {b}.etag"
+    " OR {b}.described_reading IS DISTINCT FROM s.reading_digest))"
+)
+
+
+def _ready(blob: str) -> str:
+    """Whether a row can be part of its scene's item."""
+    unreadable, undescribed = (condition.format(b=blob) for condition in (UNREADABLE, UNDESCRIBED))
+    return f"({blob}.deleted_at IS NULL AND {unreadable} IS NOT TRUE AND NOT {undescribed})"
+
+
+# The one place that says what a row's etags mean. Only a row that would be catalogued next looks at its scene.
+# alive: it can be, or become, part of its scene's item; leaves_scene: the others have not heard yet that it cannot.
+BLOB_STATE = f"""
+CREATE VIEW ledger.blob_state AS
+SELECT
+    b.*,
+    s.collection_id,
+    s.rule_digest,
+    s.required_assets,
+    CASE
+        WHEN b.deleted_at IS NOT NULL THEN 'deleted'
+        WHEN b.permanent AND b.failed_etag = b.etag
+            AND (b.failed_stage = 'describe' OR b.failed_rule = s.rule_digest) THEN 'quarantined'
+        WHEN {UNDESCRIBED.format(b="b")} THEN 'to_describe'
+        WHEN b.catalogued_etag IS NOT DISTINCT FROM b.etag
+            AND b.catalogued_rule IS NOT DISTINCT FROM s.rule_digest THEN 'catalogued'
+        WHEN b.scene_id IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(s.required_assets) AS r (asset_key)
+            WHERE NOT EXISTS (
+                SELECT FROM ledger.blob AS m
+                WHERE m.source = b.source AND m.scene_id = b.scene_id AND m.asset_key = r.asset_key AND {_ready("m")}
+            )
+        ) THEN 'waiting'
+        ELSE 'to_catalogue'
+    END AS state,
+    {_ready("b")} AS ready,
+    b.deleted_at IS NULL AND {UNREADABLE.format(b="b")} IS NOT TRUE AS alive,
+    b.scene_id IS NOT NULL AND (
+        b.deleted_at IS NOT NULL OR ({UNREADABLE.format(b="b")} IS TRUE AND b.catalogued_etag IS NOT NULL)
+    ) AS leaves_scene
+FROM ledger.blob AS b
+JOIN ledger.source AS s USING (source)
+"""
+
+# As it was: b.* then stood for these columns, and an older migration can only drop the ones that are not in it.
+BLOB_STATE_BEFORE = """
+CREATE VIEW ledger.blob_state AS
+SELECT
+    b.source, b.name, b.etag, b.size_bytes, b.last_modified, b.content_type, b.md5, b.etag_seen_at,
+    b.described_etag, b.described_reading, b.catalogued_etag, b.catalogued_rule, b.catalogued_at,
+    b.failed_etag, b.failed_rule, b.failed_stage, b.failed_at, b.error_code, b.error_message, b.permanent, b.attempts,
+    b.deleted_at, b.run_id,
+    s.collection_id,
+    s.rule_digest,
+    CASE
+        WHEN b.deleted_at IS NOT NULL THEN 'deleted'
+        WHEN b.permanent AND b.failed_etag = b.etag
+            AND (b.failed_stage = 'describe' OR b.failed_rule = s.rule_digest) THEN 'quarantined'
+        WHEN b.described_etag IS DISTINCT FROM b.etag
+            OR b.described_reading IS DISTINCT FROM s.reading_digest THEN 'to_describe'
+        WHEN b.catalogued_etag IS DISTINCT FROM b.etag
+            OR b.catalogued_rule IS DISTINCT FROM s.rule_digest THEN 'to_catalogue'
+        ELSE 'catalogued'
+    END AS state
+FROM ledger.blob AS b
+JOIN ledger.source AS s USING (source)
+"""
+
+
+def upgrade() -> None:
+    """Add the columns and the table of scenes, and make the view anew."""
+    op.execute("DROP VIEW ledger.blob_state")
+    for statement in (SOURCE, BLOB, BLOB_SCENE, SCENE_DOCUMENT, BLOB_STATE):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    """Drop them again."""
+    op.execute("DROP VIEW ledger.blob_state")
+    op.execute("DROP TABLE ledger.scene_document")
+    op.execute("DROP INDEX ledger.blob_scene")
+    for column in ("scene_id", "asset_key", "member_kind", "grouped_by"):
+        op.execute(f"ALTER TABLE ledger.blob DROP COLUMN {column}")
+    op.execute("ALTER TABLE ledger.source DROP COLUMN required_assets, DROP COLUMN has_had_scenes")
+    op.execute(BLOB_STATE_BEFORE)
