@@ -94,6 +94,11 @@ class Pipeline:
         with psycopg.connect(self.database_url) as connection:
             return connection.execute(statement).fetchall()
 
+    def execute(self, statement: str) -> None:
+        """Change what no method changes: the passing of time, and damage."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(statement)
+
     def check_promise(self, source: str = SOURCE) -> None:
         """Every live blob has exactly one item or one reason, and every item a live blob."""
         status = self.status(source)

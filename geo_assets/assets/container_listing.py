@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 
 from dagster import AssetExecutionContext, Config, MaterializeResult, asset
@@ -82,8 +83,10 @@ def list_source(
         if source.shards:
             diffs.append(_look_outside_shards(context, source, store=store, ledger=ledger))
     diff = reduce(ListingDiff.__add__, diffs)
+    diff = replace(diff, renamed=ledger.record_renames(source, run_id=context.run.run_id))
     context.log.info(
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
+        + (f", {diff.renamed} of the new are renamed" if diff.renamed else "")
         + ("" if diff.complete else f" (stopped at the limit of {source.limit}; deletions are not known)")
     )
     return diff, ignored

@@ -7,6 +7,7 @@ import click
 # Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
 SUBCOMMANDS = {
     "db": "geo_assets.cli.database_commands:database_group",
+    "deletions": "geo_assets.cli.deletions:deletions_command",
     "demo": "geo_assets.cli.demo:demo_command",
     "plan": "geo_assets.cli.plan:plan_command",
     "sources": "geo_assets.cli.source_commands:sources_command",

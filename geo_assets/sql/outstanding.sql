@@ -1,17 +1,35 @@
--- Live rows, and the work the ledger already knows of, with a digest that names that work.
+-- Live rows, and the work the ledger already knows of, with a digest that names that work. What waits for a grace
+-- period or for consent is none.
 SELECT
-    count(*) FILTER (WHERE state <> 'deleted') AS live,
-    count(*) FILTER (WHERE state IN ('to_describe', 'to_catalogue')) AS pending,
-    count(*) FILTER (WHERE item.item_id IS NOT NULL AND state IN ('deleted', 'quarantined')) AS to_withdraw,
-    coalesce(
-        sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric) FILTER (
-            WHERE state IN ('to_describe', 'to_catalogue')
-                OR (item.item_id IS NOT NULL AND state IN ('deleted', 'quarantined'))
-        ),
-        0
-    ) AS digest,
-    coalesce(sum(size_bytes) FILTER (WHERE state IN ('to_describe', 'to_catalogue')), 0)::bigint AS size_bytes,
+    b.live,
+    b.pending,
+    b.size_bytes,
+    w.to_withdraw,
+    w.held,
+    b.digest + w.digest AS digest,
     (SELECT coalesce(max(generation), 0) FROM ledger.listing WHERE source = %(source)s) AS generation
-FROM ledger.blob_state
-LEFT JOIN ledger.item USING (source, name)
-WHERE source = %(source)s
+FROM (
+    SELECT
+        count(*) FILTER (WHERE state <> 'deleted') AS live,
+        count(*) FILTER (WHERE state IN ('to_describe', 'to_catalogue')) AS pending,
+        coalesce(sum(size_bytes) FILTER (WHERE state IN ('to_describe', 'to_catalogue')), 0)::bigint AS size_bytes,
+        coalesce(
+            sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric)
+                FILTER (WHERE state IN ('to_describe', 'to_catalogue')),
+            0
+        ) AS digest
+    FROM ledger.blob_state
+    WHERE source = %(source)s
+) AS b
+CROSS JOIN (
+    SELECT
+        count(*) FILTER (WHERE reason NOT IN ('held', 'in_grace')) AS to_withdraw,
+        count(*) FILTER (WHERE reason = 'held') AS held,
+        coalesce(
+            sum(hashtextextended(name || E'\n' || etag || E'\n' || reason, 0)::numeric)
+                FILTER (WHERE reason NOT IN ('held', 'in_grace')),
+            0
+        ) AS digest
+    FROM ledger.withdrawal
+    WHERE source = %(source)s
+) AS w

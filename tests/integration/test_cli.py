@@ -21,6 +21,7 @@ COMMANDS = [
     [],
     ["db"],
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
+    ["deletions"],
     ["demo"],
     ["plan"],
     ["sources"],
