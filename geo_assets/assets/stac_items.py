@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from dagster import AssetIn, Config, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
-
 from pydantic import Field
 
 from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total

@@ -15,8 +15,8 @@ LONGEST_RETRY = timedelta(hours=1)
 class Observation:
     """What a listing shows against the ledger, and what the ledger says is still to do, in blobs.
 
-    ``deleted`` is None where the listing was not complete. ``held`` deletions await consent and are no work. ``digest`` names the blobs and versions concerned,
-    ``generation`` the last listing that went into the ledger.
+    ``deleted`` is None where the listing was not complete. ``held`` deletions await consent and are no work.
+    ``digest`` names the blobs and versions concerned, ``generation`` the last listing that went into the ledger.
     """
 
     new: int
