@@ -11,6 +11,7 @@ SUBCOMMANDS = {
     "deletions": "geo_assets.cli.deletions:deletions_command",
     "demo": "geo_assets.cli.demo:demo_command",
     "plan": "geo_assets.cli.plan:plan_command",
+    "quarantine": "geo_assets.cli.quarantine:quarantine_group",
     "repair": "geo_assets.cli.census:repair_command",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",

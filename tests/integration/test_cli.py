@@ -25,6 +25,8 @@ COMMANDS = [
     ["deletions"],
     ["demo"],
     ["plan"],
+    ["quarantine"],
+    *(["quarantine", name] for name in ("explain", "list", "replay")),
     ["repair"],
     ["sources"],
     ["status"],
