@@ -61,7 +61,7 @@ def census_checks(
 
 
 def _result(report: CensusReport, check: str, wrong: Kind, shown: tuple[Kind, ...]) -> AssetCheckResult:
-    counts = {kind: report.counts[kind] for kind in (wrong, *shown)}
+    counts = {str(kind): report.counts[kind] for kind in (wrong, *shown)}
     waiting = counts.get("pending", 0) + counts.get("going", 0)
     blobs = report.names(wrong, *shown)
     return AssetCheckResult(

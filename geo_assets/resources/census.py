@@ -75,7 +75,7 @@ class Census(DatabaseResource):
     def mend(
         self, source: Source, report: CensusReport, *, misread: Iterable[str] = (), consent: bool = False
     ) -> dict[str, int]:
-        """Put right what ``report`` names; how many blobs await their item or a reading again, and items were withdrawn.
+        """Put right what ``report`` names; how many blobs await their turn again, and how many items went.
 
         ``misread`` are blobs whose header says other than their item. Items of blobs that the ledger knows to be gone
         are the next run's. Raises DeletionsHeld where more items nobody owns would go than the source's rule lets go
