@@ -16,6 +16,7 @@ GeoAssetsError
 │   ├── DuplicateItem          another blob already owns this item id
 │   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
+│   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -159,6 +160,13 @@ class InvalidItem(PermanentError):
 
     code = "invalid_item"
     remedy = "Mend what the message names, in the file or in the source's rule; if neither states it, report it."
+
+
+class DeletionsHeld(PermanentError):
+    """More items of a source would be withdrawn at once than its rule lets go without consent."""
+
+    code = "deletions_held"
+    remedy = "Where the blobs were deleted on purpose, consent with `geo-assets deletions SOURCE --consent`."
 
 
 class BlobChanged(PermanentError):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -194,6 +194,17 @@ class FootprintRule(_Rule):
     tolerance_pixels: float = Field(default=1.0, ge=0, le=100)
 
 
+class DeletionRule(_Rule):
+    """How items go whose blobs are gone: after ``grace``, and how many at once without consent.
+
+    Up to ``allow`` items go in any case; beyond it, at most the share ``most`` of the source's items (1: any number).
+    """
+
+    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(0)
+    most: float = Field(default=0.5, ge=0, le=1)
+    allow: int = Field(default=10, ge=0)
+
+
 class Source(_Rule):
     """One source: where its blobs lie, which of them count, and how they become items.
 
@@ -216,6 +227,7 @@ class Source(_Rule):
     collection: CollectionRule
     item_id: str = "{slug}"
     group: GroupRule | None = None
+    deletions: DeletionRule = DeletionRule()
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None

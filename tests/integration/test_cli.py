@@ -19,10 +19,15 @@ from tests.services import PROJECT, own_environment
 
 COMMANDS = [
     [],
+    ["census"],
     ["db"],
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
+    ["deletions"],
     ["demo"],
     ["plan"],
+    ["quarantine"],
+    *(["quarantine", name] for name in ("explain", "list", "replay")),
+    ["repair"],
     ["schemas"],
     *(["schemas", name] for name in ("fetch", "list")),
     ["sources"],

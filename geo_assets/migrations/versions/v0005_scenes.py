@@ -2,8 +2,11 @@
 
 from alembic import op
 
+from geo_assets.migrations.versions.v0004_deletions import BLOB_STATE as BLOB_STATE_BEFORE
+from geo_assets.migrations.versions.v0004_deletions import WITHDRAWAL
+
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 # What a blob's name says by the source's group rule; grouped_by is the digest of the rule that was applied.
 SOURCE = """
@@ -33,7 +36,10 @@ CREATE TABLE ledger.scene_document (
 
 # A version that could not be read. What stops a whole scene fails in the stage catalogue, and a change of any of its
 # members is a new chance for all of them.
-UNREADABLE = "({b}.permanent AND {b}.failed_etag = {b}.etag AND {b}.failed_stage = 'describe')"
+UNREADABLE = (
+    "({b}.permanent AND {b}.failed_etag = {b}.etag AND {b}.failed_stage = 'describe'"
+    " AND {b}.failed_reading IS NOT DISTINCT FROM s.reading_digest)"
+)
 UNDESCRIBED = (
     "({b}.member_kind <> 'other' AND ({b}.described_etag IS DISTINCT FROM {b}.etag"
     " OR {b}.described_reading IS DISTINCT FROM s.reading_digest))"
@@ -58,7 +64,10 @@ SELECT
     CASE
         WHEN b.deleted_at IS NOT NULL THEN 'deleted'
         WHEN b.permanent AND b.failed_etag = b.etag
-            AND (b.failed_stage = 'describe' OR b.failed_rule = s.rule_digest) THEN 'quarantined'
+            AND CASE b.failed_stage
+                WHEN 'describe' THEN b.failed_reading IS NOT DISTINCT FROM s.reading_digest
+                ELSE b.failed_rule = s.rule_digest
+            END THEN 'quarantined'
         WHEN {UNDESCRIBED.format(b="b")} THEN 'to_describe'
         WHEN b.catalogued_etag IS NOT DISTINCT FROM b.etag
             AND b.catalogued_rule IS NOT DISTINCT FROM s.rule_digest THEN 'catalogued'
@@ -80,40 +89,17 @@ FROM ledger.blob AS b
 JOIN ledger.source AS s USING (source)
 """
 
-# As it was: b.* then stood for these columns, and an older migration can only drop the ones that are not in it.
-BLOB_STATE_BEFORE = """
-CREATE VIEW ledger.blob_state AS
-SELECT
-    b.source, b.name, b.etag, b.size_bytes, b.last_modified, b.content_type, b.md5, b.etag_seen_at,
-    b.described_etag, b.described_reading, b.catalogued_etag, b.catalogued_rule, b.catalogued_at,
-    b.failed_etag, b.failed_rule, b.failed_stage, b.failed_at, b.error_code, b.error_message, b.permanent, b.attempts,
-    b.deleted_at, b.run_id,
-    s.collection_id,
-    s.rule_digest,
-    CASE
-        WHEN b.deleted_at IS NOT NULL THEN 'deleted'
-        WHEN b.permanent AND b.failed_etag = b.etag
-            AND (b.failed_stage = 'describe' OR b.failed_rule = s.rule_digest) THEN 'quarantined'
-        WHEN b.described_etag IS DISTINCT FROM b.etag
-            OR b.described_reading IS DISTINCT FROM s.reading_digest THEN 'to_describe'
-        WHEN b.catalogued_etag IS DISTINCT FROM b.etag
-            OR b.catalogued_rule IS DISTINCT FROM s.rule_digest THEN 'to_catalogue'
-        ELSE 'catalogued'
-    END AS state
-FROM ledger.blob AS b
-JOIN ledger.source AS s USING (source)
-"""
-
-
 def upgrade() -> None:
     """Add the columns and the table of scenes, and make the view anew."""
+    op.execute("DROP VIEW ledger.withdrawal")
     op.execute("DROP VIEW ledger.blob_state")
-    for statement in (SOURCE, BLOB, BLOB_SCENE, SCENE_DOCUMENT, BLOB_STATE):
+    for statement in (SOURCE, BLOB, BLOB_SCENE, SCENE_DOCUMENT, BLOB_STATE, WITHDRAWAL):
         op.execute(statement)
 
 
 def downgrade() -> None:
     """Drop them again."""
+    op.execute("DROP VIEW ledger.withdrawal")
     op.execute("DROP VIEW ledger.blob_state")
     op.execute("DROP TABLE ledger.scene_document")
     op.execute("DROP INDEX ledger.blob_scene")
@@ -121,3 +107,4 @@ def downgrade() -> None:
         op.execute(f"ALTER TABLE ledger.blob DROP COLUMN {column}")
     op.execute("ALTER TABLE ledger.source DROP COLUMN required_assets, DROP COLUMN has_had_scenes")
     op.execute(BLOB_STATE_BEFORE)
+    op.execute(WITHDRAWAL)
