@@ -69,7 +69,14 @@ def describe_documents(
 
 
 def catalogue_scenes(
-    source: Source, batch: Batch, *, store: BlobStore, validator: ItemValidator, ledger: Ledger, pgstac: PgStac, run_id: str | None
+    source: Source,
+    batch: Batch,
+    *,
+    store: BlobStore,
+    validator: ItemValidator,
+    ledger: Ledger,
+    pgstac: PgStac,
+    run_id: str | None,
 ) -> BatchReport:
     """Build, load and read back the items of the scenes of a batch; each blob of them gets its item or its reason."""
     report = BatchReport(done=0, failed=0)

@@ -1,5 +1,5 @@
 -- Blobs and items of a source against each other, both ways: each that disagrees or waits, up to %(most)s of a kind, with
--- how many there are of it. An item is the source's where the ledger says so or, with no owner there, the item itself.
+-- how many there are of it. For the members of a scene the scene stands as one blob.
 WITH items AS MATERIALIZED (
     SELECT
         i.collection AS collection_id,
@@ -21,7 +21,23 @@ WITH items AS MATERIALIZED (
         )
 ),
 blobs AS MATERIALIZED (
-    SELECT name, etag, state FROM ledger.blob_state WHERE source = %(source)s
+    SELECT name, etag, state, false AS is_scene
+    FROM ledger.blob_state
+    WHERE source = %(source)s AND scene_id IS NULL
+    UNION ALL
+    -- A scene is catalogued as soon as a member is: its item speaks for all of them.
+    SELECT
+        scene_id,
+        NULL,
+        CASE
+            WHEN bool_or(state = 'catalogued') THEN 'catalogued'
+            WHEN bool_or(state IN ('to_describe', 'to_catalogue')) THEN 'to_catalogue'
+            ELSE min(state)
+        END,
+        true
+    FROM ledger.blob_state
+    WHERE source = %(source)s AND scene_id IS NOT NULL
+    GROUP BY scene_id
 ),
 findings AS (
     SELECT
@@ -38,9 +54,10 @@ findings AS (
             WHEN i.owner IS NULL AND EXISTS (SELECT FROM items AS o WHERE o.owner = i.blob) THEN 'duplicate'
             WHEN i.owner IS NULL OR b.name IS NULL THEN 'orphan'
             WHEN w.reason IN ('held', 'in_grace') THEN w.reason
-            WHEN w.reason IS NOT NULL THEN 'going'
+            WHEN w.reason IS NOT NULL OR (b.is_scene AND b.state NOT IN ('catalogued', 'to_catalogue')) THEN 'going'
             WHEN i.copies > 1 THEN 'duplicate'
-            WHEN b.state = 'catalogued' AND (i.etag IS DISTINCT FROM b.etag OR i.blob IS DISTINCT FROM b.name) THEN 'stale'
+            WHEN b.state = 'catalogued'
+                AND (i.blob IS DISTINCT FROM b.name OR (i.etag IS DISTINCT FROM b.etag AND NOT b.is_scene)) THEN 'stale'
         END AS kind,
         coalesce(i.owner, i.blob) AS name,
         i.collection_id,

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
+from geo_assets.sources import get_source
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes
 
@@ -57,6 +58,8 @@ class Scenes:
         current = dict(self.pipeline.query("SELECT name, etag FROM ledger.blob WHERE deleted_at IS NULL"))
         assert {asset["geo_assets:blob"]: asset["geo_assets:etag"] for asset in assets}.items() <= current.items()
         assert self.pipeline.ledger.outstanding("rasters").to_withdraw == 0
+        found = self.pipeline.census.take("rasters").counts
+        assert not any(found.values()), found
         claims = self.pipeline.query("SELECT item_id FROM ledger.item ORDER BY 1")
         assert claims == self.pipeline.query("SELECT id FROM pgstac.items ORDER BY 1")
 
@@ -305,3 +308,18 @@ def test_a_materialization_shows_what_scenes_wait_for(scenes: Scenes) -> None:
     }["stac_items"]
     assert shown["waiting_in_source"].value == 1
     assert shown["waiting_scenes"].value.records[0].data["waiting for"] == "nir"  # type: ignore[union-attr]
+
+
+def test_the_census_finds_a_scene_without_its_item_and_the_next_run_makes_it_again(scenes: Scenes) -> None:
+    scenes.write_scene("S1", "red", "nir")
+    scenes.write_scene("S2", "red", "nir")
+    scenes.run()
+    before = scenes.items()
+    scenes.pipeline.execute("DELETE FROM pgstac.items WHERE id = 'S1'")
+    census = scenes.pipeline.census
+    source = get_source(scenes.pipeline.sources_path, "rasters")
+    report = census.take("rasters")
+    assert (report.counts["missing"], report.names("missing")) == (1, ["S1"])
+    census.mend(source, report)
+    scenes.run()
+    assert scenes.items().keys() == before.keys()

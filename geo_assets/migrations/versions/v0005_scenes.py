@@ -89,6 +89,7 @@ FROM ledger.blob AS b
 JOIN ledger.source AS s USING (source)
 """
 
+
 def upgrade() -> None:
     """Add the columns and the table of scenes, and make the view anew."""
     op.execute("DROP VIEW ledger.withdrawal")

@@ -127,7 +127,7 @@ def test_what_the_rule_states_of_an_asset_stands_in_the_item() -> None:
 
 
 def test_a_rule_with_more_bands_than_the_file_has_is_refused() -> None:
-    with pytest.raises(InvalidItem, match="states 2 band"):
+    with pytest.raises(InvalidItem, match="for 2 bands, the raster has 1"):
         item(source(assets={"red": {"bands": [{"name": "a"}, {"name": "b"}]}}), raster("red"))
 
 
