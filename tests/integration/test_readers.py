@@ -234,9 +234,7 @@ def test_odc_stac_knows_every_item_without_opening_its_file(items: list[Item]) -
 def test_titilers_reader_reads_every_item(items: list[Item]) -> None:
     for item in items:
         with no_warnings(), STACReader(None, item=pystac.Item.from_dict(item)) as reader:
-            properties = item["properties"]
-            expected = properties["proj:bbox"] if properties.get("proj:code") else item["bbox"]
-            assert reader.bounds == pytest.approx(expected), item["id"]
+            assert reader.bounds == pytest.approx(item["properties"].get("proj:bbox", item["bbox"])), item["id"]
             image = reader.preview(assets=["data"], max_size=64)
         with rasterio.open(path_of(item)) as dataset:
             assert image.count == sum(interpretation.name != "alpha" for interpretation in dataset.colorinterp)
