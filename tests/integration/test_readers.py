@@ -234,6 +234,9 @@ def test_odc_stac_knows_every_item_without_opening_its_file(items: list[Item]) -
 def test_titilers_reader_reads_every_item(items: list[Item]) -> None:
     for item in items:
         with no_warnings(), STACReader(None, item=pystac.Item.from_dict(item)) as reader:
+            if not all("minimum" in band.get("statistics", {}) for band in item["assets"]["data"]["bands"]):
+                # rio-tiler says so of every item whose bands have no statistics, as those of empty bands
+                warnings.filterwarnings("ignore", message="Some statistics data in STAC are invalid")
             assert reader.bounds == pytest.approx(item["properties"].get("proj:bbox", item["bbox"])), item["id"]
             image = reader.preview(assets=["data"], max_size=64)
         with rasterio.open(path_of(item)) as dataset:
