@@ -26,6 +26,7 @@ from psycopg import sql
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.errors import NodataShadowWarning
 from rasterio.transform import Affine, from_origin
+from rio_tiler.errors import NoOverviewWarning
 from rio_tiler.io import STACReader
 from stac_validator.validate import StacValidate
 
@@ -96,13 +97,14 @@ def write_synthetic(folder: Path) -> None:
 def no_warnings() -> Iterator[None]:
     """A warning is an error in here, but for what one library tells another's authors (of affine 3, of shapely 2.2).
 
-    And for one about the pixels of a file, which has nodata and an alpha band, not about its item.
+    And for two about a file, not its item: it has nodata and an alpha band, or no overviews.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         warnings.simplefilter("ignore", NodataShadowWarning)
+        warnings.simplefilter("ignore", NoOverviewWarning)
         yield
 
 
