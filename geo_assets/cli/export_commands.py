@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from geo_assets.cli.console import clear_errors, console
 from geo_assets.resources.catalogue_reading import CatalogueReading, read_catalogue
@@ -58,7 +58,7 @@ def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _progress(reading: CatalogueReading) -> Iterator[tuple[Progress, int]]:
+def _progress(reading: CatalogueReading) -> Iterator[tuple[Progress, TaskID]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         yield bar, bar.add_task("wrote", total=reading.items)

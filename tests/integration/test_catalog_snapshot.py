@@ -123,7 +123,7 @@ def test_the_ui_shows_what_a_snapshot_holds(pipeline: Pipeline, folder: Path, si
     result = pipeline.run("snapshot")
     [event] = result.asset_materializations_for_node("catalog_snapshot")
     path = silver / "snapshots" / f"{SOURCE}.parquet"
-    metadata = {key: entry.value for key, entry in event.metadata.items()}
+    metadata: dict[str, Any] = {key: entry.value for key, entry in event.metadata.items()}
     assert metadata["items"] == 3
     assert metadata["bytes"] == path.stat().st_size
     assert metadata["href"] == path.as_uri()
@@ -213,7 +213,8 @@ def test_a_static_catalogue_says_what_pgstac_says(varied: Pipeline, tmp_path: Pa
         written = json.loads(Path(item.self_href).read_text())
         assert {**written, "links": None} == {**wanted[item_id], "links": None}
         assert item.get_root() is catalog
-        assert item.get_collection().id == SOURCE
+        assert item.collection_id == SOURCE
+        assert item.get_collection() is collection
         assert not any("://" in link["href"] for link in written["links"])
 
 

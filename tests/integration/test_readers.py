@@ -26,6 +26,7 @@ from psycopg import sql
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.errors import NodataShadowWarning
 from rasterio.transform import Affine, from_origin
+from rio_tiler.errors import NoOverviewWarning
 from rio_tiler.io import STACReader
 from stac_validator.validate import StacValidate
 
@@ -96,13 +97,14 @@ def write_synthetic(folder: Path) -> None:
 def no_warnings() -> Iterator[None]:
     """A warning is an error in here, but for what one library tells another's authors (of affine 3, of shapely 2.2).
 
-    And for one about the pixels of a file, which has nodata and an alpha band, not about its item.
+    And for two about a file, not its item: it has nodata and an alpha band, or no overviews.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         warnings.simplefilter("ignore", NodataShadowWarning)
+        warnings.simplefilter("ignore", NoOverviewWarning)
         yield
 
 
@@ -234,9 +236,10 @@ def test_odc_stac_knows_every_item_without_opening_its_file(items: list[Item]) -
 def test_titilers_reader_reads_every_item(items: list[Item]) -> None:
     for item in items:
         with no_warnings(), STACReader(None, item=pystac.Item.from_dict(item)) as reader:
-            properties = item["properties"]
-            expected = properties["proj:bbox"] if properties["proj:code"] else item["bbox"]
-            assert reader.bounds == pytest.approx(expected), item["id"]
+            if not all("minimum" in band.get("statistics", {}) for band in item["assets"]["data"]["bands"]):
+                # rio-tiler says so of every item whose bands have no statistics, as those of empty bands
+                warnings.filterwarnings("ignore", message="Some statistics data in STAC are invalid")
+            assert reader.bounds == pytest.approx(item["properties"].get("proj:bbox", item["bbox"])), item["id"]
             image = reader.preview(assets=["data"], max_size=64)
         with rasterio.open(path_of(item)) as dataset:
             assert image.count == sum(interpretation.name != "alpha" for interpretation in dataset.colorinterp)
