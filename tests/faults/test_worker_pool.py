@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 import pytest
 
@@ -92,6 +93,14 @@ def test_several_culprits_in_one_chunk_are_each_found(pool: WorkerPool) -> None:
 def test_an_error_that_is_nobodys_fault_ends_the_work(pool: WorkerPool) -> None:
     with pytest.raises(StorageUnavailable, match="down"):
         run(pool, [*GOOD[:5], "store"])
+
+
+def test_work_under_way_ends_with_who_wanted_it() -> None:
+    pool = WorkerPool(processes=1, limits=Limits(wall_seconds=10_000))
+    with closing(pool.map(perform, ["good", "hang", "hang"], chunk_size=1, lost=lambda task, _: task)) as results:
+        assert next(results) == "GOOD"
+    assert sorted(run(pool, GOOD[:5])) == sorted(GOOD[:5])
+    pool.close()
 
 
 def die_before_the_first_task(tasks: Sequence[str], start: Callable[[int], None]) -> list[str]:
