@@ -103,6 +103,19 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True)
+class GroundControl:
+    """Ground control points: each (column, row, x, y), where column and row count from the raster's first corner.
+
+    x and y are in the units of ``crs_wkt2``, longitude or easting first; None where the points have no CRS.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _SPELLED
+
+    crs_wkt2: str | None
+    points: tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a raster has no footprint: the code and message of the error its item will be refused with."""
 
@@ -119,7 +132,8 @@ class RasterMetadata:
     ``crs_code`` is e.g. "EPSG:32618", None where the CRS has no code; ``crs_wkt2`` is None only where
     there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
     ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
-    nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet.
+    nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet;
+    ``ground_control`` is there until it was.
     ``bytes_read`` counts the bytes fetched to learn this.
     """
 
@@ -139,6 +153,7 @@ class RasterMetadata:
     interleaving: str | None = None
     gcp_count: int = 0
     has_rpcs: bool = False
+    ground_control: GroundControl | None = None
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     statistics_source: str | None = None
     footprint: Footprint | Refusal | None = None

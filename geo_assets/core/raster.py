@@ -29,7 +29,7 @@ from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
 from geo_assets.core.tiff_layout import check_data_is_there, is_cog
 from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
-from geo_assets.models import BandMetadata, Nodata, RasterMetadata
+from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
 
 GDAL_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -213,9 +213,15 @@ def _metadata(dataset: Any, structure: TiffStructure, bytes_read: Callable[[], i
         interleaving=image.get("INTERLEAVE"),
         gcp_count=len(dataset.gcps[0]),
         has_rpcs="RPC" in tags,
+        ground_control=_ground_control(*dataset.gcps),
         tags=tags,
         bytes_read=bytes_read(),
     )
+
+
+def _ground_control(points: list[Any], crs: Any) -> GroundControl | None:
+    wkt2 = crs.to_wkt(version="WKT2_2019") if crs else None
+    return GroundControl(wkt2, tuple((each.col, each.row, each.x, each.y) for each in points)) if points else None
 
 
 def _transform(dataset: Any) -> tuple[float, float, float, float, float, float] | None:
