@@ -130,14 +130,24 @@ class CollectionRule(_Rule):
     license: str = Field(default="other", min_length=1)
 
 
+class FootprintRule(_Rule):
+    """What an item's footprint is: the raster's edges, or with ``valid_data`` the outline of its valid pixels.
+
+    That outline is simplified within ``tolerance_pixels`` of the pixels it was taken from.
+    """
+
+    valid_data: bool = False
+    tolerance_pixels: float = Field(default=1.0, ge=0, le=100)
+
+
 class Source(_Rule):
     """One source: where its blobs lie, which of them count, and how they become items.
 
     ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
-    folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` has pixels read, at most about
-    ``read_budget`` bytes of each blob. ``shards`` are what the names below the prefix start with: each is
-    listed by itself, and together they hold every blob of the source.
+    folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` and ``footprint.valid_data`` have
+    pixels read, at most about ``read_budget`` bytes of each blob. ``shards`` are what the names below the prefix
+    start with: each is listed by itself, and together they hold every blob of the source.
     """
 
     name: str
@@ -149,6 +159,7 @@ class Source(_Rule):
     collection: CollectionRule
     item_id: str = "{slug}"
     statistics: bool = False
+    footprint: FootprintRule = FootprintRule()
     read_budget: int = Field(default=4_000_000, ge=65_536)
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
 
@@ -198,7 +209,10 @@ class Source(_Rule):
     @property
     def reading_digest(self) -> str:
         """Digest of all that decides what is read of a blob: when it changes, blobs are read anew."""
-        return f"statistics within {self.read_budget}" if self.statistics else "headers"
+        wanted = ["statistics"] if self.statistics else []
+        if self.footprint.valid_data:
+            wanted.append(f"valid data by {self.footprint.tolerance_pixels:g} pixels")
+        return f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
 
     @property
     def rule_digest(self) -> str:

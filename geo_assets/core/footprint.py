@@ -1,90 +1,75 @@
 """Where on the globe a raster lies: its outline in WGS 84, as GeoJSON wants it.
 
-Here: the outline of the whole raster (RFC 7946 geometry and bbox). Not here: the outline of its valid pixels,
-and the choice of the CRS's transformer (`horizontal_crs`).
+Here: the outline of the whole raster (RFC 7946 geometry and bbox). Not here: how columns and rows become
+longitudes and latitudes (`grid`), and outlines of valid pixels (`valid_data`, `valid_footprint`).
 
 The antimeridian package is not used to split: it makes the bbox of a raster from 0 to 360 degrees collapse to
 0..0, and by default cuts flat edges along great circles. Here the outline is unwrapped first: splitting is a cut.
 """
 
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from geo_assets.core.horizontal_crs import Array, HorizontalCrs, horizontal_crs
+from geo_assets.core.grid import Grid, grid_of
+from geo_assets.core.horizontal_crs import Array
 from geo_assets.core.unwrap import Bbox, fold, forward_differences, outline_polygons
+from geo_assets.core.valid_data import ValidArea
+from geo_assets.core.valid_footprint import place_within
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import Footprint, RasterMetadata, Refusal
 
 FEWEST_POINTS, MOST_POINTS = 8, 1024
 CHORD_TOLERANCE = 1e-4
+SLIVER_TOLERANCE = 0.02
 _NOISE_DEGREES = 1e-8  # a millimetre: PROJ's iterated inverses are no smoother
-_INTERIOR_SAMPLES = 7
+_SAMPLE_FRACTIONS = (np.arange(7) + 0.5) / 7
+_SAMPLES_ACROSS, _SAMPLES_DOWN = (each.ravel() for each in np.meshgrid(_SAMPLE_FRACTIONS, _SAMPLE_FRACTIONS))
 _REFUSALS = {error.code: error for error in (MissingCrs, MissingTransform, NoFootprint)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """A raster on its CRS: takes (column, row) to longitude and latitude."""
-
-    shape: tuple[int, int]
-    transform: tuple[float, float, float, float, float, float]
-    crs: HorizontalCrs
-
-    def to_crs(self, columns: Array, rows: Array) -> tuple[Array, Array]:
-        a, b, c, d, e, f = self.transform
-        return a * columns + b * rows + c, d * columns + e * rows + f
-
-    def to_wgs84(self, columns: Array, rows: Array) -> tuple[Array, Array]:
-        x, y = self.to_crs(columns, rows)
-        limit = self.crs.latitude_limit
-        return self.crs.to_wgs84(x, y if limit is None else np.clip(y, -limit, limit))
-
-
-def footprint_wgs84(metadata: RasterMetadata) -> Footprint:
+def footprint_wgs84(metadata: RasterMetadata, valid_area: ValidArea | None = None) -> Footprint:
     """The outline of the raster's edges in WGS 84 (OGC:CRS84), split at the antimeridian, closed over a pole.
 
     Edges are straight in the raster's CRS, so each gets points until the chords between them miss the true edge
-    by less than 1/10,000 of the outline's length or 1 mm (at most 1,024 points an edge). The geometry is valid, wound
-    counter-clockwise, rounded to 7 decimals (1 cm), and was checked to contain a grid of the raster's own pixels.
-    A global grid that reaches half a pixel past a pole (pixel-is-point) is cut there.
+    by less than 1/10,000 of the outline's length and 1/50 of its width, or 1 mm (at most 1,024 points an edge).
+    The geometry is valid, wound counter-clockwise, rounded to 7 decimals (1 cm), and was checked to contain a grid
+    of the raster's own pixels. A global grid that reaches half a pixel past a pole (pixel-is-point) is cut there.
+    A raster without geotransform is placed by its ground control points or RPCs; ``source`` calls that approximate.
 
+    With ``valid_area`` the outline of that, within the raster's edges; where that cannot be, ``source`` says why.
     Raises MissingCrs, MissingTransform, or NoFootprint where the outline has no place on the Earth.
     """
-    if metadata.crs_wkt2 is None:
-        raise MissingCrs(_no_crs_message(metadata))
-    if metadata.transform is None:
-        raise MissingTransform(f"The raster has a CRS but no geotransform{_other_placement(metadata)}.")
-    grid = _Grid(metadata.shape, metadata.transform, horizontal_crs(metadata.crs_wkt2))
-    _check_grid(grid)
+    grid = grid_of(metadata)
     longitude, latitude, points = _outline(grid)
     geometry, bbox = _placed(grid, longitude, latitude)
+    note = ""
+    if valid_area is not None:
+        note = f"; {valid_area.note}"
+        if valid_area.polygons is not None:
+            try:
+                geometry, bbox = place_within(geometry, valid_area.polygons, grid=grid, points=points)
+            except NoFootprint as error:
+                note = f"; valid pixels are not outlined ({error.message})"
     return Footprint(
         geometry=_geojson(geometry),
         bbox=bbox,
-        source=f"raster edges, {points} points per edge, reprojected from {grid.crs.name}",
+        source=grid.provenance(f"raster edges, {points} points per edge") + note,
     )
 
 
-def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
-    """A Polygon or MultiPolygon as GeoJSON: through text, shapely takes five times as long."""
-    polygons = [
-        [shapely.get_coordinates(ring).tolist() for ring in (polygon.exterior, *polygon.interiors)]
-        for polygon in shapely.get_parts(geometry)
-    ]
-    return {"type": geometry.geom_type, "coordinates": polygons[0] if geometry.geom_type == "Polygon" else polygons}
-
-
-def with_footprint(metadata: RasterMetadata) -> RasterMetadata:
-    """The same metadata with its footprint, or with the reason why it has none."""
+def with_footprint(metadata: RasterMetadata, valid_area: ValidArea | None = None) -> RasterMetadata:
+    """The same metadata with its footprint, or with the reason why it has none; without its ground control points."""
+    footprint: Footprint | Refusal
     try:
-        return replace(metadata, footprint=footprint_wgs84(metadata))
+        footprint = footprint_wgs84(metadata, valid_area)
     except (MissingCrs, MissingTransform, NoFootprint) as error:
-        return replace(metadata, footprint=Refusal(error.code, error.message))
+        footprint = Refusal(error.code, error.message)
+    return replace(metadata, footprint=footprint, ground_control=None)
 
 
 def known_footprint(metadata: RasterMetadata) -> Footprint:
@@ -98,83 +83,40 @@ def known_footprint(metadata: RasterMetadata) -> Footprint:
             return footprint
 
 
-def _other_placement(metadata: RasterMetadata) -> str:
-    found = [f"{metadata.gcp_count} ground control points"] if metadata.gcp_count else []
-    found += ["rational polynomial coefficients (RPC)"] if metadata.has_rpcs else []
-    return f"; it has only {' and '.join(found)}, which give no exact outline" if found else ""
-
-
-def _no_crs_message(metadata: RasterMetadata) -> str:
-    return f"The raster has no coordinate reference system{_other_placement(metadata)}."
-
-
-def _check_grid(grid: _Grid) -> None:
-    a, b, _, d, e, _ = grid.transform
-    determinant = a * e - b * d
-    if not np.all(np.isfinite(grid.transform)) or determinant == 0:
-        raise NoFootprint(f"The geotransform {grid.transform} gives the raster no area.")
-    if grid.crs.latitude_limit is not None:
-        _check_degrees(grid, grid.crs.latitude_limit)
-
-
-def _check_degrees(grid: _Grid, limit: float) -> None:
-    """Geographic coordinates past a pole, or round the globe twice, are no coordinates of anything."""
-    rows, columns = grid.shape
-    x, y = grid.to_crs(np.array([0.0, columns, columns, 0.0]), np.array([0.0, 0.0, rows, rows]))
-    half_pixel = (abs(grid.transform[3]) + abs(grid.transform[4])) / 2
-    if np.max(np.abs(y)) > limit + half_pixel * 1.001:
-        raise NoFootprint(f"Its latitudes run from {np.min(y):g} to {np.max(y):g}, past the pole at {limit:g}.")
-    if np.ptp(x) > 8 * limit or np.max(np.abs(x)) > 16 * limit:
-        raise NoFootprint(f"Its longitudes run from {np.min(x):g} to {np.max(x):g}, more than twice round the globe.")
-
-
-def _ring(grid: _Grid, points: int) -> tuple[Array, Array]:
-    """(column, row) round the raster, ``points`` an edge, the corners included, not closed."""
-    rows, columns = grid.shape
-    along, down = _unit_ring(points)
-    return along * columns, down * rows
-
-
-@cache
+@lru_cache(maxsize=16)
 def _unit_ring(points: int) -> tuple[Array, Array]:
+    """(column, row) round a raster of one pixel, ``points`` an edge, the corners included, not closed."""
     forth = np.linspace(0.0, 1.0, points, endpoint=False)
     back, zero, one = 1.0 - forth, np.zeros(points), np.ones(points)
     return np.concatenate([zero, forth, one, back]), np.concatenate([forth, one, back, zero])
 
 
-def _outline(grid: _Grid) -> tuple[Array, Array, int]:
+def _outline(grid: Grid) -> tuple[Array, Array, int]:
     """Longitudes and latitudes round the raster, and how many points an edge got."""
     points = FEWEST_POINTS
     while True:
         points *= 2
-        columns, rows = _ring(grid, points)
+        across, down = _unit_ring(points)
+        columns, rows = across * grid.shape[1], down * grid.shape[0]
         longitude, latitude = grid.to_wgs84(columns, rows)
-        if not (np.all(np.isfinite(longitude)) and np.all(np.isfinite(latitude))):
-            raise NoFootprint(f"An edge of the raster has no longitude and latitude in {grid.crs.name}.")
+        if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
+            raise NoFootprint(f"An edge of the raster has no longitude and latitude in {grid.name}.")
         if points >= MOST_POINTS or _chords_are_close(longitude, latitude):
             break
-    _check_inversion(grid, columns, rows)
+    grid.check_edges(columns, rows, (longitude, latitude))
     return longitude, latitude, points
-
-
-def _check_inversion(grid: _Grid, columns: Array, rows: Array) -> None:
-    pixel = float(np.max(np.abs(np.array(grid.transform)[[0, 1, 3, 4]])))
-    error = grid.crs.round_trip_error(*grid.to_crs(columns, rows)) if grid.crs.latitude_limit is None else 0.0
-    if not error <= pixel:
-        raise NoFootprint(
-            f"An edge of the raster lies outside the area of {grid.crs.name}: "
-            "the way to longitude and latitude and back ends elsewhere."
-        )
 
 
 def _chords_are_close(longitude: Array, latitude: Array) -> bool:
     """Whether every second point lies near the middle of the chord between its neighbours (then all do)."""
     squeeze = np.cos(np.radians(latitude))
     east, north = _steps(longitude) * squeeze, forward_differences(latitude)
-    length = float(np.sum(np.hypot(east, north)))
+    left, bottom, right, top = np.hypot(east, north).reshape(4, -1).sum(axis=1).tolist()
+    narrow = min(left + right, bottom + top) / 2
+    allowed = min(CHORD_TOLERANCE * (left + bottom + right + top), SLIVER_TOLERANCE * narrow)
     before, after = slice(0, None, 2), slice(1, None, 2)
     miss = np.hypot(east[after] - east[before], north[after] - north[before]) / 2
-    return float(np.max(miss)) <= max(CHORD_TOLERANCE * length, _NOISE_DEGREES)
+    return bool(miss.max() <= max(allowed, _NOISE_DEGREES))
 
 
 def _steps(longitude: Array) -> Array:
@@ -182,27 +124,29 @@ def _steps(longitude: Array) -> Array:
     return 180.0 - (180.0 - forward_differences(longitude)) % 360.0
 
 
-def _placed(grid: _Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometry, Bbox]:
+def _placed(grid: Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometry, Bbox]:
     """The first reading of the outline that contains the raster's own pixels: over which pole, if any, is open."""
     samples = _interior(grid)
     for polygon in outline_polygons(longitude, latitude):
         folded, bbox = fold(polygon)
         if not folded.is_empty and np.all(shapely.intersects_xy(folded, *samples)):
             return folded, bbox
-    raise NoFootprint(f"Reprojected from {grid.crs.name}, the raster's outline does not enclose its own pixels.")
+    raise NoFootprint(f"Reprojected from {grid.name}, the raster's outline does not enclose its own pixels.")
 
 
-def _interior(grid: _Grid) -> tuple[Array, Array]:
+def _interior(grid: Grid) -> tuple[Array, Array]:
     """Longitudes and latitudes of a grid of the raster's own pixels."""
-    rows, columns = grid.shape
-    along, down = _unit_samples()
-    longitude, latitude = grid.to_wgs84(along * columns, down * rows)
+    longitude, latitude = grid.to_wgs84(_SAMPLES_ACROSS * grid.shape[1], _SAMPLES_DOWN * grid.shape[0])
     known = np.isfinite(longitude) & np.isfinite(latitude)
     return (longitude[known] + 180.0) % 360.0 - 180.0, latitude[known]
 
 
-@cache
-def _unit_samples() -> tuple[Array, Array]:
-    fractions = (np.arange(_INTERIOR_SAMPLES) + 0.5) / _INTERIOR_SAMPLES
-    along, down = np.meshgrid(fractions, fractions)
-    return along.ravel(), down.ravel()
+def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
+    """A polygon or several as GeoJSON; shapely's own way leads through text."""
+    polygons = [
+        [shapely.get_coordinates(ring).tolist() for ring in (each.exterior, *each.interiors)]
+        for each in shapely.get_parts(geometry)
+    ]
+    if geometry.geom_type == "Polygon":
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}

@@ -93,15 +93,40 @@ def fold(geometry: BaseGeometry) -> tuple[BaseGeometry, Bbox]:
     if geometry.is_empty:
         return Polygon(), (math.nan,) * 4
     pieces, turns = _pieces(geometry)
-    area = pieces[0].area if len(pieces) == 1 else shapely.union_all(pieces).area
     for decimals in DECIMALS:
-        # Joined on the grid of the rounding: two pieces that meet at a meridian then meet exactly.
-        joined = shapely.union_all(pieces, grid_size=10.0**-decimals)
-        rounded = shapely.transform(joined, lambda xy, decimals=decimals: np.round(xy, decimals))
-        if rounded.is_valid and rounded.area > 0.999 * area > 0:
+        if (joined := _rounded(pieces, decimals)) is not None:
             west, south, east, north = (round(value, decimals) for value in _bbox(geometry.bounds, turns))
-            return shapely.orient_polygons(rounded), (west, south, east, north)
+            return joined, (west, south, east, north)
     return Polygon(), (math.nan,) * 4
+
+
+def rounded(pieces: list[Polygon]) -> BaseGeometry:
+    """Polygons between -180 and 180 joined and rounded as `fold` does; empty where no rounding keeps them."""
+    attempts = (_rounded(pieces, decimals) for decimals in DECIMALS)
+    return next((joined for joined in attempts if joined is not None), Polygon())
+
+
+def _rounded(pieces: list[Polygon], decimals: int) -> BaseGeometry | None:
+    # Joined on the grid of the rounding: two pieces that meet at a meridian then meet exactly.
+    joined = shapely.union_all(pieces, grid_size=10.0**-decimals)
+    rounded = shapely.transform(joined, lambda xy: np.round(xy, decimals))
+    area = pieces[0].area if len(pieces) == 1 else shapely.union_all(pieces).area
+    if rounded.is_valid and rounded.area > 0.999 * area > 0:
+        return shapely.orient_polygons(rounded)
+    return None
+
+
+def bbox_of_parts(geometry: BaseGeometry) -> Bbox:
+    """The RFC 7946 bbox of polygons between -180 and 180: it leaves out the widest gap between them."""
+    _, south, _, north = geometry.bounds
+    spans = sorted((part.bounds[0], part.bounds[2]) for part in polygon_parts(geometry))
+    reach = np.maximum.accumulate([east for _, east in spans])
+    starts = np.array([west for west, _ in spans])
+    gaps = np.append(starts[1:] - reach[:-1], starts[0] + 360.0 - reach[-1])
+    widest = int(np.argmax(gaps))
+    if gaps[widest] <= 0.0:
+        return -180.0, south, 180.0, north
+    return float(starts[(widest + 1) % len(starts)]), south, float(reach[widest]), north
 
 
 def _pieces(geometry: BaseGeometry) -> tuple[list[Polygon], list[int]]:
@@ -114,13 +139,14 @@ def _pieces(geometry: BaseGeometry) -> tuple[list[Polygon], list[int]]:
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
         middle = 360.0 * turn
         cut = shapely.intersection(geometry, shapely.box(middle - 180.0, -90.0, middle + 180.0, 90.0))
-        parts = [part for part in _parts(cut) if part.area > _SLIVER * geometry.area]
+        parts = [part for part in polygon_parts(cut) if part.area > _SLIVER * geometry.area]
         pieces += [shapely.transform(part, lambda xy, middle=middle: xy - (middle, 0.0)) for part in parts]
         turns += [turn] if parts else []
     return pieces, turns
 
 
-def _parts(geometry: BaseGeometry) -> list[Polygon]:
+def polygon_parts(geometry: BaseGeometry) -> list[Polygon]:
+    """The polygons of a geometry, without the points and lines a cut may leave."""
     return [part for part in shapely.get_parts(shapely.get_parts(geometry)) if part.geom_type == "Polygon"]
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from math import ceil
@@ -18,6 +18,7 @@ from geo_assets.core.footprint import with_footprint
 from geo_assets.core.range_file import RangeFile
 from geo_assets.core.raster import gdal_environment, read_raster_metadata, read_tiff_structure
 from geo_assets.core.tiff import TiffStructure
+from geo_assets.core.valid_data import read_valid_area
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
@@ -68,9 +69,8 @@ def read_chunk(
     headers = fetch_ahead(
         _store(source, settings), blobs, threads=_threads(settings.read_concurrency), pace=_pace(source, settings)
     )
-    budget = source.read_budget if source.statistics else None
     with gdal_environment():
-        return [_parse(blob, header, index, start, budget=budget) for index, (blob, header) in enumerate(headers)]
+        return [_parse(source, blob, header, partial(start, index)) for index, (blob, header) in enumerate(headers)]
 
 
 @dataclass(slots=True)
@@ -134,25 +134,36 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
         return _Fetched(error, time.perf_counter() - began)
 
 
-def _parse(
-    blob: BlobRef, header: _Header | GeoAssetsError, index: int, start: Callable[[int], None], *, budget: int | None
-) -> Reading:
+def _parse(source: Source, blob: BlobRef, header: _Header | GeoAssetsError, start: Callable[[], None]) -> Reading:
     if isinstance(header, GeoAssetsError):
         return Reading(blob, header)
-    start(index)
+    start()
     try:
         with header.file as file:
-            metadata = read_raster_metadata(
-                file,
-                structure=header.structure,
-                bytes_read=lambda: file.bytes_read,
-                statistics_budget_bytes=budget,
-            )
-        return Reading(blob, with_footprint(metadata))
+            return Reading(blob, _describe(source, file, header.structure))
     except GeoAssetsError as error:
         return Reading(blob, error)
     except MemoryError:
         return Reading(blob, TooLarge("Reading it needs more memory than is allowed."))
+
+
+def _describe(source: Source, file: RangeFile, structure: TiffStructure) -> RasterMetadata:
+    metadata = read_raster_metadata(
+        file,
+        structure=structure,
+        bytes_read=lambda: file.bytes_read,
+        statistics_budget_bytes=source.read_budget if source.statistics else None,
+    )
+    if not source.footprint.valid_data:
+        return with_footprint(metadata)
+    # Of the level that statistics are of, so that both together cost its bytes once.
+    area = read_valid_area(
+        file,
+        structure,
+        budget_bytes=source.read_budget,
+        tolerance_pixels=source.footprint.tolerance_pixels,
+    )
+    return replace(with_footprint(metadata, area), bytes_read=file.bytes_read)
 
 
 @cache

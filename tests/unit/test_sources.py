@@ -281,3 +281,26 @@ def test_what_makes_no_other_items_keeps_the_digest(path: Path, change: dict[str
 def test_the_order_of_datetime_rules_is_part_of_the_digest(path: Path) -> None:
     rules = ["last_modified", {"metadata": "A"}]
     assert load(path, document(datetime=rules)).rule_digest != load(path, document(datetime=rules[::-1])).rule_digest
+
+
+@pytest.mark.parametrize(
+    ("keys", "reading"),
+    [
+        ({}, "headers"),
+        ({"footprint": {"tolerance_pixels": 3}}, "headers"),
+        ({"statistics": True}, "statistics within 4000000"),
+        ({"footprint": {"valid_data": True}, "read_budget": 70000}, "valid data by 1 pixels within 70000"),
+        (
+            {"statistics": True, "footprint": {"valid_data": True, "tolerance_pixels": 0.5}},
+            "statistics and valid data by 0.5 pixels within 4000000",
+        ),
+    ],
+)
+def test_what_is_read_of_a_blob_has_a_digest(path: Path, keys: dict[str, Any], reading: str) -> None:
+    assert load(path, document(**keys)).reading_digest == reading
+
+
+def test_a_tolerance_that_would_add_area_is_refused(path: Path) -> None:
+    assert "sources.landsat.footprint.tolerance_pixels" in str(
+        error_of(path, document(footprint={"valid_data": True, "tolerance_pixels": -1}))
+    )

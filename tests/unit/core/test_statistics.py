@@ -1,6 +1,8 @@
 """Statistics of pixels within a budget, against numpy on the same pixels."""
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,13 @@ RANDOM = np.random.default_rng(7)
 
 
 def geotiff(
-    pixels: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", *, overviews: bool = False, **profile: object
+    pixels: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]",
+    *,
+    overviews: bool = False,
+    edit: Callable[[Any], None] | None = None,
+    **profile: object,
 ) -> bytes:
-    """A tiled GeoTIFF of (bands, rows, columns)."""
+    """A tiled GeoTIFF of (bands, rows, columns); ``edit`` gets the open dataset."""
     bands, rows, columns = pixels.shape
     options = {
         "driver": "GTiff", "count": bands, "height": rows, "width": columns, "dtype": str(pixels.dtype),
@@ -26,6 +32,8 @@ def geotiff(
     }  # fmt: skip
     with rasterio.MemoryFile() as memory:
         with memory.open(**options) as dataset:
+            if edit:
+                edit(dataset)
             dataset.write(pixels)
             if overviews:
                 dataset.build_overviews([2, 4, 8], Resampling.nearest)
