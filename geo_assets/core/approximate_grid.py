@@ -54,10 +54,10 @@ class ControlPointGrid:
         limit = self.crs.latitude_limit
         return self.crs.to_wgs84(x, y if limit is None else np.where(np.abs(y) > limit, np.inf, y))
 
-    def check_edges(self, columns: Array, rows: Array) -> None:
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:
         """Raise NoFootprint where an edge lies outside the area of the CRS."""
         if self.crs.latitude_limit is None:
-            self.crs.check_round_trip(*self._to_crs(columns, rows), allowed=self.pixel)
+            self.crs.check_round_trip(*self._to_crs(columns, rows), wgs84, allowed=self.pixel)
 
     def provenance(self, outline: str) -> str:
         """Says that it is approximate, and by which points."""
@@ -82,9 +82,9 @@ class RpcGrid:
         longitude, latitude = self._transformer.xy(rows, columns, zs=self._heights(rows), offset="ul")
         return longitude, latitude
 
-    def check_edges(self, columns: Array, rows: Array) -> None:
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:
         """Raise NoFootprint outside the area the RPCs are made for, or where they do not lead back."""
-        longitude, latitude = self.to_wgs84(columns, rows)
+        longitude, latitude = wgs84
         rpcs = self.rpcs
         east = (longitude - rpcs.long_off + 180.0) % 360.0 - 180.0
         normalised = (

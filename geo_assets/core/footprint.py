@@ -8,7 +8,7 @@ The antimeridian package is not used to split: it makes the bbox of a raster fro
 """
 
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,10 @@ from geo_assets.models import Footprint, RasterMetadata, Refusal
 
 FEWEST_POINTS, MOST_POINTS = 8, 1024
 CHORD_TOLERANCE = 1e-4
+SLIVER_TOLERANCE = 0.02
 _NOISE_DEGREES = 1e-8  # a millimetre: PROJ's iterated inverses are no smoother
-_INTERIOR_SAMPLES = 7
+_SAMPLE_FRACTIONS = (np.arange(7) + 0.5) / 7
+_SAMPLES_ACROSS, _SAMPLES_DOWN = (each.ravel() for each in np.meshgrid(_SAMPLE_FRACTIONS, _SAMPLE_FRACTIONS))
 _REFUSALS = {error.code: error for error in (MissingCrs, MissingTransform, NoFootprint)}
 
 
@@ -34,10 +36,10 @@ def footprint_wgs84(metadata: RasterMetadata, valid_area: ValidArea | None = Non
     """The outline of the raster's edges in WGS 84 (OGC:CRS84), split at the antimeridian, closed over a pole.
 
     Edges are straight in the raster's CRS, so each gets points until the chords between them miss the true edge
-    by less than 1/10,000 of the outline's length or 1 mm (at most 1,024 points an edge). The geometry is valid, wound
-    counter-clockwise, rounded to 7 decimals (1 cm), and was checked to contain a grid of the raster's own pixels.
-    A global grid that reaches half a pixel past a pole (pixel-is-point) is cut there. A raster without geotransform
-    is placed by its ground control points or RPCs, and ``source`` calls that approximate.
+    by less than 1/10,000 of the outline's length and 1/50 of its width, or 1 mm (at most 1,024 points an edge).
+    The geometry is valid, wound counter-clockwise, rounded to 7 decimals (1 cm), and was checked to contain a grid
+    of the raster's own pixels. A global grid that reaches half a pixel past a pole (pixel-is-point) is cut there.
+    A raster without geotransform is placed by its ground control points or RPCs; ``source`` calls that approximate.
 
     With ``valid_area`` the outline of that, within the raster's edges; where that cannot be, ``source`` says why.
     Raises MissingCrs, MissingTransform, or NoFootprint where the outline has no place on the Earth.
@@ -58,15 +60,6 @@ def footprint_wgs84(metadata: RasterMetadata, valid_area: ValidArea | None = Non
         bbox=bbox,
         source=grid.provenance(f"raster edges, {points} points per edge") + note,
     )
-
-
-def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
-    """A Polygon or MultiPolygon as GeoJSON: through text, shapely takes five times as long."""
-    polygons = [
-        [shapely.get_coordinates(ring).tolist() for ring in (polygon.exterior, *polygon.interiors)]
-        for polygon in shapely.get_parts(geometry)
-    ]
-    return {"type": geometry.geom_type, "coordinates": polygons[0] if geometry.geom_type == "Polygon" else polygons}
 
 
 def with_footprint(metadata: RasterMetadata, valid_area: ValidArea | None = None) -> RasterMetadata:
@@ -95,15 +88,9 @@ def known_footprint(metadata: RasterMetadata) -> Footprint:
             return footprint
 
 
-def _ring(grid: Grid, points: int) -> tuple[Array, Array]:
-    """(column, row) round the raster, ``points`` an edge, the corners included, not closed."""
-    rows, columns = grid.shape
-    along, down = _unit_ring(points)
-    return along * columns, down * rows
-
-
-@cache
+@lru_cache(maxsize=16)
 def _unit_ring(points: int) -> tuple[Array, Array]:
+    """(column, row) round a raster of one pixel, ``points`` an edge, the corners included, not closed."""
     forth = np.linspace(0.0, 1.0, points, endpoint=False)
     back, zero, one = 1.0 - forth, np.zeros(points), np.ones(points)
     return np.concatenate([zero, forth, one, back]), np.concatenate([forth, one, back, zero])
@@ -114,13 +101,14 @@ def _outline(grid: Grid) -> tuple[Array, Array, int]:
     points = FEWEST_POINTS
     while True:
         points *= 2
-        columns, rows = _ring(grid, points)
+        across, down = _unit_ring(points)
+        columns, rows = across * grid.shape[1], down * grid.shape[0]
         longitude, latitude = grid.to_wgs84(columns, rows)
-        if not (np.all(np.isfinite(longitude)) and np.all(np.isfinite(latitude))):
+        if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
             raise NoFootprint(f"An edge of the raster has no longitude and latitude in {grid.name}.")
         if points >= MOST_POINTS or _chords_are_close(longitude, latitude):
             break
-    grid.check_edges(columns, rows)
+    grid.check_edges(columns, rows, (longitude, latitude))
     return longitude, latitude, points
 
 
@@ -128,10 +116,12 @@ def _chords_are_close(longitude: Array, latitude: Array) -> bool:
     """Whether every second point lies near the middle of the chord between its neighbours (then all do)."""
     squeeze = np.cos(np.radians(latitude))
     east, north = _steps(longitude) * squeeze, forward_differences(latitude)
-    length = float(np.sum(np.hypot(east, north)))
+    left, bottom, right, top = np.hypot(east, north).reshape(4, -1).sum(axis=1).tolist()
+    narrow = min(left + right, bottom + top) / 2
+    allowed = min(CHORD_TOLERANCE * (left + bottom + right + top), SLIVER_TOLERANCE * narrow)
     before, after = slice(0, None, 2), slice(1, None, 2)
     miss = np.hypot(east[after] - east[before], north[after] - north[before]) / 2
-    return float(np.max(miss)) <= max(CHORD_TOLERANCE * length, _NOISE_DEGREES)
+    return bool(miss.max() <= max(allowed, _NOISE_DEGREES))
 
 
 def _steps(longitude: Array) -> Array:
@@ -151,15 +141,17 @@ def _placed(grid: Grid, longitude: Array, latitude: Array) -> tuple[BaseGeometry
 
 def _interior(grid: Grid) -> tuple[Array, Array]:
     """Longitudes and latitudes of a grid of the raster's own pixels."""
-    rows, columns = grid.shape
-    along, down = _unit_samples()
-    longitude, latitude = grid.to_wgs84(along * columns, down * rows)
+    longitude, latitude = grid.to_wgs84(_SAMPLES_ACROSS * grid.shape[1], _SAMPLES_DOWN * grid.shape[0])
     known = np.isfinite(longitude) & np.isfinite(latitude)
     return (longitude[known] + 180.0) % 360.0 - 180.0, latitude[known]
 
 
-@cache
-def _unit_samples() -> tuple[Array, Array]:
-    fractions = (np.arange(_INTERIOR_SAMPLES) + 0.5) / _INTERIOR_SAMPLES
-    along, down = np.meshgrid(fractions, fractions)
-    return along.ravel(), down.ravel()
+def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
+    """A polygon or several as GeoJSON; shapely's own way leads through text."""
+    polygons = [
+        [shapely.get_coordinates(ring).tolist() for ring in (each.exterior, *each.interiors)]
+        for each in shapely.get_parts(geometry)
+    ]
+    if geometry.geom_type == "Polygon":
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}

@@ -28,8 +28,8 @@ class Grid(Protocol):
         """Longitude and latitude in degrees of pixel corners; not finite where there is no such place."""
         ...
 
-    def check_edges(self, columns: Array, rows: Array) -> None:
-        """Raise NoFootprint where the places of these points of the raster's edges are false."""
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:
+        """Raise NoFootprint where ``wgs84``, the places `to_wgs84` gave for points of the edges, are false."""
         ...
 
     def provenance(self, outline: str) -> str:
@@ -80,11 +80,12 @@ class AffineGrid:
         limit = self.crs.latitude_limit
         return self.crs.to_wgs84(x, y if limit is None else np.clip(y, -limit, limit))
 
-    def check_edges(self, columns: Array, rows: Array) -> None:
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:
         """Raise NoFootprint where the way to longitude and latitude and back ends more than a pixel away."""
         if self.crs.latitude_limit is None:
             a, b, _, d, e, _ = self.transform
-            self.crs.check_round_trip(*self.to_crs(columns, rows), allowed=max(abs(a), abs(b), abs(d), abs(e)))
+            pixel = max(abs(a), abs(b), abs(d), abs(e))
+            self.crs.check_round_trip(*self.to_crs(columns, rows), wgs84, allowed=pixel)
 
     def provenance(self, outline: str) -> str:
         """Names the CRS."""

@@ -40,6 +40,7 @@ class HorizontalCrs:
     is_periodic: bool
     _to_wgs84: pyproj.Transformer
     _to_own_geographic: pyproj.Transformer
+    _is_on_wgs84: bool
 
     def to_wgs84(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Longitude and latitude in degrees, not finite where the CRS has no such place.
@@ -50,13 +51,14 @@ class HorizontalCrs:
         longitude, latitude = self._to_wgs84.transform(x, y)
         return np.asarray(longitude, dtype=np.float64), np.asarray(latitude, dtype=np.float64)
 
-    def check_round_trip(self, x: Array, y: Array, *, allowed: float) -> None:
+    def check_round_trip(self, x: Array, y: Array, wgs84: tuple[Array, Array], *, allowed: float) -> None:
         """Raise NoFootprint where a point comes back from longitude and latitude more than ``allowed`` CRS units off.
 
-        Outside the domain of a projection its inverse may give a plausible but false place; only this tells.
+        ``wgs84`` is what `to_wgs84` gave for the points. Outside the domain of a projection its inverse may give a
+        plausible but false place; only this tells.
         """
-        there = self._to_own_geographic.transform(x, y)
-        back_x, back_y = self._to_own_geographic.transform(*there, direction="INVERSE")
+        longitude, latitude = wgs84 if self._is_on_wgs84 else self._to_own_geographic.transform(x, y)
+        back_x, back_y = self._to_own_geographic.transform(longitude, latitude, direction="INVERSE")
         error_x = np.zeros_like(x) if self.is_periodic else np.abs(back_x - x)
         if not float(np.max(np.hypot(error_x, back_y - y))) <= allowed:
             raise NoFootprint(
@@ -76,12 +78,15 @@ def horizontal_crs(wkt2: str) -> HorizontalCrs:
         source = crs.source_crs or crs if crs.is_bound else crs
         _check_earth(source)
         geographic = source.geodetic_crs
+        to_wgs84 = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+        to_own = pyproj.Transformer.from_crs(source, geographic, always_xy=True)
         return HorizontalCrs(
             name=_label(crs),
             latitude_limit=_latitude_limit(source),
             is_periodic=_is_periodic(source),
-            _to_wgs84=pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True),
-            _to_own_geographic=pyproj.Transformer.from_crs(source, geographic, always_xy=True),
+            _to_wgs84=to_wgs84,
+            _to_own_geographic=to_own,
+            _is_on_wgs84=to_wgs84.definition == to_own.definition and to_own.definition.startswith("proj="),
         )
     except (CRSError, ProjError) as error:
         raise NoFootprint(f"PROJ cannot take this CRS to longitude and latitude: {error}.") from error

@@ -90,11 +90,12 @@ def test_the_outline_of_valid_pixels_comes_and_goes_with_its_key(pipeline: Pipel
 def test_valid_pixels_and_statistics_cost_the_bytes_of_one_level(pipeline: Pipeline, rasters: Path) -> None:
     (rasters / "half.tif").write_bytes(half_valid(overviews=True))
     read = {}
-    for name, keys in {
+    cases: dict[str, dict[str, Any]] = {
         "statistics": {"statistics": True, "read_budget": 300_000},
         "both": {"statistics": True, "footprint": {"valid_data": True}, "read_budget": 300_000},
         "less": {"statistics": True, "footprint": {"valid_data": True}, "read_budget": 70_000},
-    }.items():
+    }
+    for name, keys in cases.items():
         pipeline.declare(rasters.as_uri(), **keys)
         assert pipeline.run().success
         ((read[name],),) = pipeline.query("SELECT (metadata ->> 'bytes_read')::bigint FROM ledger.raster_metadata")

@@ -177,3 +177,12 @@ def test_a_raster_whose_control_points_have_no_crs_either_is_refused() -> None:
 def test_a_raster_without_geotransform_is_refused() -> None:
     with pytest.raises(MissingTransform):
         footprint_wgs84(metadata("EPSG:4326", None))
+
+
+@pytest.mark.parametrize("height", [5.0, 41.67, 500.0])
+def test_a_strip_that_bends_more_than_it_is_high_keeps_its_pixels(height: float) -> None:
+    footprint = over("EPSG:6932", (-37_500, 223_396, 37_500, 223_396 + height), (1, 18))
+    geometry = check_geojson(footprint)
+    back = pyproj.Transformer.from_crs("OGC:CRS84", "EPSG:6932", always_xy=True)
+    plane = shapely.transform(shapely.segmentize(geometry, 1e-4), lambda xy: np.column_stack(back.transform(*xy.T)))
+    assert iou(plane, shapely.box(-37_500, 223_396, 37_500, 223_396 + height)) > 0.99
