@@ -25,7 +25,7 @@ STORE_PARTS = "(in Zarr stores)"
 
 
 def build_matcher(source: Source) -> Callable[[str], bool]:
-    """A predicate on full blob names: below the prefix, matched by an include and no exclude glob, no sidecar or chunk."""
+    """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk."""
     prefix, start = source.prefix, len(source.prefix)
     included = _compile(source.include).fullmatch
     excluded = _compile(source.exclude).fullmatch if source.exclude else None
