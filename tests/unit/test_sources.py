@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.sources import (
+    CollectionRule,
     FixedDatetime,
     LastModifiedDatetime,
     MetadataDatetime,
@@ -281,3 +283,23 @@ def test_what_makes_no_other_items_keeps_the_digest(path: Path, change: dict[str
 def test_the_order_of_datetime_rules_is_part_of_the_digest(path: Path) -> None:
     rules = ["last_modified", {"metadata": "A"}]
     assert load(path, document(datetime=rules)).rule_digest != load(path, document(datetime=rules[::-1])).rule_digest
+
+
+def test_an_assumed_crs_is_one_that_proj_knows_and_makes_items_anew() -> None:
+    def source(**fields: Any) -> Source:
+        return Source(name="s", url="az://c", collection=CollectionRule(id="c", description="d"), **fields)
+
+    plain, assumed = source(), source(assume_crs="EPSG:25832")
+    assert plain.reading_digest != assumed.reading_digest
+    assert plain.rule_digest != assumed.rule_digest
+    assert plain.listing_digest == assumed.listing_digest
+    for unknown in ("EPSG:1", "/etc/passwd", ""):
+        with pytest.raises(ValidationError, match="no coordinate reference system"):
+            source(assume_crs=unknown)
+
+
+def test_a_rule_has_one_kind_and_a_range_both_ends() -> None:
+    two_kinds = {"start": "a", "end": "b", "fixed": "2020-01-01T00:00:00Z"}
+    for rule in ({"start": "a"}, two_kinds, {"time_dimension": False}):
+        with pytest.raises(ValidationError):
+            Source(name="s", url="az://c", collection=CollectionRule(id="c", description="d"), datetime=(rule,))
