@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from wcmatch import glob
 
 from geo_assets.core.formats.sidecars import is_sidecar, placing_sidecars, with_sidecars
+from geo_assets.core.formats.zarr_store import is_store_part
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
 
@@ -20,10 +21,11 @@ _GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.CASE | glob.FORCEUNIX
 MOST_EXTENSIONS = 100
 OTHER_EXTENSIONS = "(others)"
 SIDECARS = "(sidecars)"
+STORE_PARTS = "(in Zarr stores)"
 
 
 def build_matcher(source: Source) -> Callable[[str], bool]:
-    """A predicate on full blob names: below the prefix, matched by an include glob, by no exclude glob, no sidecar."""
+    """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk."""
     prefix, start = source.prefix, len(source.prefix)
     included = _compile(source.include).fullmatch
     excluded = _compile(source.exclude).fullmatch if source.exclude else None
@@ -32,7 +34,8 @@ def build_matcher(source: Source) -> Callable[[str], bool]:
         if not name.startswith(prefix):
             return False
         path = name[start:]
-        return included(path) is not None and (excluded is None or excluded(path) is None) and not is_sidecar(path)
+        chosen = included(path) is not None and (excluded is None or excluded(path) is None)
+        return chosen and not is_sidecar(path) and not is_store_part(path)
 
     return matches
 
@@ -89,8 +92,8 @@ class SourceListing:
         return self.ignored_by_extension[SIDECARS]
 
     def _ignore(self, blob: BlobRef) -> bool:
-        if is_sidecar(blob.name):
-            self.ignored_by_extension[SIDECARS] += 1
+        if is_sidecar(blob.name) or is_store_part(blob.name):
+            self.ignored_by_extension[STORE_PARTS if is_store_part(blob.name) else SIDECARS] += 1
             return False
         extension = PurePosixPath(blob.name).suffix.lower()[:12] or "(none)"
         if extension not in self.ignored_by_extension and len(self.ignored_by_extension) >= MOST_EXTENSIONS:

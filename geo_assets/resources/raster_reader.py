@@ -18,6 +18,7 @@ from geo_assets.core.footprint import with_footprint
 from geo_assets.core.formats.placement import place
 from geo_assets.core.formats.reading import read_metadata, read_structure
 from geo_assets.core.formats.sidecars import MAX_SIDECAR_BYTES, placing_names
+from geo_assets.core.formats.zarr_store import check_is_no_store
 from geo_assets.core.range_file import RangeFile
 from geo_assets.core.raster import gdal_environment
 from geo_assets.core.tiff import TiffStructure
@@ -144,6 +145,7 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     began = time.perf_counter()
     file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
+        check_is_no_store(blob.name)
         file.fetch_start()
         latency = time.perf_counter() - began
         return _Fetched(_Header(file, read_structure(file), _fetch_sidecars(store, blob)), latency)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.item_rules import BandRule
 from geo_assets.sources import (
+    CollectionRule,
     FixedDatetime,
     LastModifiedDatetime,
     MetadataDatetime,
@@ -330,3 +332,22 @@ def test_a_tolerance_that_would_add_area_is_refused(path: Path) -> None:
     assert "sources.landsat.footprint.tolerance_pixels" in str(
         error_of(path, document(footprint={"valid_data": True, "tolerance_pixels": -1}))
     )
+
+def test_an_assumed_crs_is_one_that_proj_knows_and_makes_items_anew() -> None:
+    def source(**fields: Any) -> Source:
+        return Source(name="s", url="az://c", collection=CollectionRule(id="c", description="d"), **fields)
+
+    plain, assumed = source(), source(assume_crs="EPSG:25832")
+    assert plain.reading_digest != assumed.reading_digest
+    assert plain.rule_digest != assumed.rule_digest
+    assert plain.listing_digest == assumed.listing_digest
+    for unknown in ("EPSG:1", "/etc/passwd", ""):
+        with pytest.raises(ValidationError, match="no coordinate reference system"):
+            source(assume_crs=unknown)
+
+
+def test_a_rule_has_one_kind_and_a_range_both_ends() -> None:
+    two_kinds = {"start": "a", "end": "b", "fixed": "2020-01-01T00:00:00Z"}
+    for rule in ({"start": "a"}, two_kinds, {"time_dimension": False}):
+        with pytest.raises(ValidationError):
+            Source(name="s", url="az://c", collection=CollectionRule(id="c", description="d"), datetime=(rule,))

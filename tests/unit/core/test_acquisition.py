@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from geo_assets.core.acquisition import AcquisitionTime, item_datetime
+from geo_assets.core.acquisition import AcquisitionTime, datetime_fields, item_datetime
 from geo_assets.errors import MissingDatetime
 from geo_assets.models import BlobRef
 from geo_assets.sources import CollectionRule, Source
@@ -34,6 +34,12 @@ def found(rules: list[Any], tags: dict[str, dict[str, str]] | None = None) -> Ac
         ("2020-01-02T03:04:05Z", datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2020-01-02T03:04:05.5+02:00", datetime(2020, 1, 2, 1, 4, 5, 500_000, tzinfo=UTC)),
         (" 2020:01:02 \x00".replace("\x00", ""), datetime(2020, 1, 2, tzinfo=UTC)),
+        ("2020/01/02 03:04:05", datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2020-01-02 03:04:05 UTC", datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2020-01-02T03:04:05.123456789Z", datetime(2020, 1, 2, 3, 4, 5, 123_456, tzinfo=UTC)),
+        ("20200102T030405", datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("02-JAN-2020 03:04:05.5", datetime(2020, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC)),
+        ("02-JAN-2020 03:04:05 GMT", datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2999:01:01 00:00:00", datetime(2999, 1, 1, tzinfo=UTC)),
     ],
 )
@@ -84,3 +90,48 @@ def test_a_format_without_a_year_gives_no_date_rather_than_1900() -> None:
 def test_without_rules_there_is_no_date() -> None:
     with pytest.raises(MissingDatetime, match="no datetime rule"):
         found([])
+
+
+SENTINEL = {"": {"PRODUCT_START_TIME": "2020-01-02T10:00:00.024Z", "PRODUCT_STOP_TIME": "2020-01-02T10:00:30.024Z"}}
+RANGE = {"start": "PRODUCT_START_TIME", "end": ["ABSENT", "PRODUCT_STOP_TIME"]}
+
+
+def test_two_tags_make_a_range_and_both_origins_are_said() -> None:
+    got = found([RANGE], SENTINEL)
+    assert datetime_fields(got) == {
+        "datetime": "2020-01-02T10:00:00.024000Z",
+        "start_datetime": "2020-01-02T10:00:00.024000Z",
+        "end_datetime": "2020-01-02T10:00:30.024000Z",
+    }
+    assert got.origin == "start by metadata PRODUCT_START_TIME; end by metadata PRODUCT_STOP_TIME"
+
+
+def test_a_range_takes_the_zone_of_its_rule() -> None:
+    tags = {"": {"a": "2020-07-01T12:00:00", "b": "2020-07-01T13:00:00"}}
+    got = found([{"start": "a", "end": "b", "timezone": "Europe/Berlin"}], tags)
+    assert (got.instant, got.end) == (datetime(2020, 7, 1, 10, tzinfo=UTC), datetime(2020, 7, 1, 11, tzinfo=UTC))
+
+
+def test_a_range_of_one_instant_is_that_instant() -> None:
+    assert datetime_fields(found([{"start": "a", "end": "a"}], {"": {"a": "2020-01-01"}})) == {
+        "datetime": "2020-01-01T00:00:00Z"
+    }
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"PRODUCT_START_TIME": "2020-01-02"}, "PRODUCT_STOP_TIME: not in the file"),
+        ({"PRODUCT_START_TIME": "2020-01-02", "PRODUCT_STOP_TIME": "soon"}, "'soon' is no date"),
+        ({"PRODUCT_START_TIME": "2020-01-02", "PRODUCT_STOP_TIME": "2020-01-01"}, "is after end"),
+    ],
+)
+def test_half_a_range_or_one_that_runs_backwards_is_none(tags: dict[str, str], words: str) -> None:
+    with pytest.raises(MissingDatetime, match=words):
+        found([RANGE], {"": tags})
+
+
+def test_a_time_dimension_that_is_not_there_passes_on_to_the_next_rule() -> None:
+    assert found(["time_dimension", "last_modified"]).instant == BLOB.last_modified
+    with pytest.raises(MissingDatetime, match="no time coordinate"):
+        found(["time_dimension"])

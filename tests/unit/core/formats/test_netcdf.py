@@ -104,7 +104,7 @@ def test_time_bounds_are_what_a_step_spans() -> None:
 
 
 @pytest.mark.parametrize("attributes", [{"calendar": "noleap"}, {"units": "hours since then"}, {"units": "days"}])
-def test_days_of_a_model_are_no_instants(attributes: dict[str, str]) -> None:
+def test_days_of_a_model_are_no_instants(attributes: dict[str, Any]) -> None:
     data = cf_bytes(time=[1.0, 2.0], **attributes)
     assert read(data).time_range is None
     with pytest.raises(MissingDatetime):
