@@ -22,8 +22,8 @@ from geo_assets.scene_rules import GroupRule, PropertyRule
 from geo_assets.sources import FixedDatetime, JsonDatetime, Source
 
 _OF_THE_GRID = ("proj:", "gsd")
-# Of one raster's own item: how it alone would be drawn says nothing of the scene.
-_OF_ONE_RASTER = "renders"
+_NOT_OF_A_SCENE = (*_OF_THE_GRID, "renders")
+"""What one raster's item says that is not as it is of a scene: its grid, and how to draw its one asset by that name."""
 
 Item = dict[str, Any]
 Href = Callable[[str], str]
@@ -49,7 +49,7 @@ def build_scene_item(*, source: Source, scene: Scene, href: Href) -> Item:
     stated, absent = _stated_properties(source.group, scene)
     version = scene.version
     properties = {
-        **{name: value for name, value in item["properties"].items() if name not in (*_grid(item), _OF_ONE_RASTER)},
+        **{name: value for name, value in item["properties"].items() if not name.startswith(_NOT_OF_A_SCENE)},
         **common,
         **stated,
         "geo_assets:blob": version.name,
