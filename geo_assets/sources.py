@@ -157,6 +157,10 @@ class CollectionRule(_Rule):
     renders: dict[str, dict[str, Any]] = {}
     protected: bool = False
 
+    def __hash__(self) -> int:
+        """A source is the key of a worker's connection to its store, also where its collection holds mappings."""
+        return hash(self.model_dump_json())
+
 
 class DeletionRule(_Rule):
     """How items go whose blobs are gone: after ``grace``, and how many at once without consent.

@@ -123,6 +123,10 @@ def test_an_item_is_shown_and_deleted_and_comes_back_with_the_next_run(declared:
 
 
 def test_properties_of_our_items_are_queryables(declared: Pipeline) -> None:
-    ((queryables,),) = declared.query("SELECT pgstac.get_queryables()")
-    assert queryables["properties"]["proj:code"]["type"] == "string"
-    assert queryables["properties"]["gsd"]["type"] == "number"
+    assert run("collections", "update", SOURCE).exit_code == 0
+    with declared.pgstac.connect() as connection:
+        row = connection.execute("SELECT get_queryables(%s::text) AS queryables", [SOURCE]).fetchone()
+    assert row is not None
+    properties = row["queryables"]["properties"]
+    types = {name: properties[name]["type"] for name in ("proj:code", "gsd", "geo_assets:blob")}
+    assert types == {"proj:code": "string", "gsd": "number", "geo_assets:blob": "string"}
