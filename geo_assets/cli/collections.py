@@ -1,5 +1,7 @@
 """geo-assets collections and items: what is in PgSTAC, and deleting it by hand."""
 
+from typing import Any
+
 import click
 from rich.markup import escape
 from rich.table import Column, Table
@@ -23,7 +25,7 @@ def list_command(*, as_json: bool) -> None:
     """List the collections with their items and the sources that declare them."""
     with clear_errors():
         stored, sources = Collections().all(), SourcesFile().all().values()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": collection.id,
             "title": collection.title,
