@@ -165,6 +165,7 @@ class CatalogueRefusal(PermanentError):
     """A collection or an item is not there, or is not deleted as somebody asked."""
 
     code = "catalogue_refusal"
+    remedy = "See what there is with `geo-assets collections list`."
 
 
 class BlobChanged(PermanentError):
