@@ -329,8 +329,8 @@ class Source(_Rule):
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-        # assume_crs as well: blobs refused for want of a CRS are then tried again. PgSTAC stores of an item's assets only
-        # what the collection's item_assets do not say already.
+        # assume_crs as well: blobs refused for want of a CRS are then tried again. item_assets, because PgSTAC stores
+        # of an item's assets only what they do not say already.
         collection = {"id", "item_assets"} if self.collection.item_assets else {"id"}
         keys = ("item_id", "datetime", "bands", "gsd", "region", "assume_crs", "group")
         deciding: Any = {"collection": collection, **dict.fromkeys(keys, True)}

@@ -315,7 +315,8 @@ def test_the_census_finds_a_scene_without_its_item_and_the_next_run_makes_it_aga
     scenes.write_scene("S2", "red", "nir")
     scenes.run()
     before = scenes.items()
-    scenes.pipeline.execute("DELETE FROM pgstac.items WHERE id = 'S1'")
+    (gone,) = scenes.pipeline.query("SELECT item_id FROM ledger.item WHERE name = 'S1'")[0]
+    scenes.pipeline.execute(f"DELETE FROM pgstac.items WHERE id = '{gone}'")
     census = scenes.pipeline.census
     source = get_source(scenes.pipeline.sources_path, "rasters")
     report = census.take("rasters")

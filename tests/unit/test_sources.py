@@ -332,6 +332,7 @@ def test_a_tolerance_that_would_add_area_is_refused(path: Path) -> None:
         error_of(path, document(footprint={"valid_data": True, "tolerance_pixels": -1}))
     )
 
+
 def test_an_assumed_crs_is_one_that_proj_knows_and_makes_items_anew() -> None:
     def source(**fields: Any) -> Source:
         return Source(name="s", url="az://c", collection=CollectionRule(id="c", description="d"), **fields)
