@@ -311,16 +311,16 @@ def test_a_materialization_shows_what_scenes_wait_for(scenes: Scenes) -> None:
 
 
 def test_the_census_finds_a_scene_without_its_item_and_the_next_run_makes_it_again(scenes: Scenes) -> None:
-    scenes.write_scene("S1", "red", "nir")
-    scenes.write_scene("S2", "red", "nir")
+    scenes.write_scene("s1", "red", "nir")
+    scenes.write_scene("s2", "red", "nir")
     scenes.run()
     before = scenes.items()
-    (gone,) = scenes.pipeline.query("SELECT item_id FROM ledger.item WHERE name = 'S1'")[0]
+    (gone,) = scenes.pipeline.query("SELECT item_id FROM ledger.item WHERE name = 's1'")[0]
     scenes.pipeline.execute(f"DELETE FROM pgstac.items WHERE id = '{gone}'")
     census = scenes.pipeline.census
     source = get_source(scenes.pipeline.sources_path, "rasters")
     report = census.take("rasters")
-    assert (report.counts["missing"], report.names("missing")) == (1, ["S1"])
+    assert (report.counts["missing"], report.names("missing")) == (1, ["s1"])
     census.mend(source, report)
     scenes.run()
     assert scenes.items().keys() == before.keys()
