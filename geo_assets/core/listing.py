@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 
 from wcmatch import glob
 
-from geo_assets.core.formats.sidecars import is_sidecar, placing_sidecars, with_sidecars
+from geo_assets.core.formats.sidecars import awaits_sidecars, is_sidecar, placing_sidecars, with_sidecars
 from geo_assets.core.formats.zarr_store import is_store_part
+from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
 
@@ -74,10 +75,19 @@ class SourceListing:
                 yield BlobPage(with_sidecars(matching[:room], before | here))
                 return
             room = None if room is None else room - len(matching)
-            # The sidecars of a page's first and last blobs may lie on the pages beside it.
-            following = next(pages, None)
+            following, failure = None, None
+            if looks_ahead := bool(here) or awaits_sidecars(page):
+                try:
+                    following = next(pages, None)
+                except GeoAssetsError as error:  # after this page, which was seen
+                    failure = error
             after = placing_sidecars(following)
             yield BlobPage(with_sidecars(matching, before | here | after), page.next_marker)
+            if failure is not None:
+                raise failure
+            if not looks_ahead:
+                following = next(pages, None)
+                after = placing_sidecars(following)
             page, before, here = following, here, after
         self.complete = True
 

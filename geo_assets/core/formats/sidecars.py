@@ -17,6 +17,7 @@ WORLD_FILES = (
 )  # fmt: skip
 PLACING = (*WORLD_FILES, ".prj")
 SIDECARS = (*PLACING, ".ovr", ".msk", ".aux.xml")
+_PICTURES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jpx")
 MAX_SIDECAR_BYTES = 64 * 1024
 """A world file is six lines; the longest honest .prj a few kilobytes."""
 
@@ -42,6 +43,11 @@ def placing_names(name: str) -> tuple[str, ...]:
 def placing_sidecars(page: BlobPage | None) -> dict[str, str]:
     """The etags of a page's world files and .prj by their names."""
     return {blob.name: blob.etag for blob in page or () if blob.name.lower().endswith(PLACING)}
+
+
+def awaits_sidecars(page: BlobPage) -> bool:
+    """Whether the last blob of a page is a picture, whose sidecars may lie on the next page."""
+    return bool(page.blobs) and page.blobs[-1].name.lower().endswith(_PICTURES)
 
 
 def with_sidecars(blobs: Sequence[BlobRef], sidecars: Mapping[str, str]) -> Sequence[BlobRef]:
