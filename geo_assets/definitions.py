@@ -5,6 +5,7 @@ from typing import Any
 
 from dagster import Definitions, ExecutorDefinition, in_process_executor
 
+from geo_assets.assets.census import census_checks, header_agreement
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.pgstac_schema import pgstac_schema
 from geo_assets.assets.raster_metadata import raster_metadata
@@ -12,6 +13,7 @@ from geo_assets.assets.stac_collections import stac_collections
 from geo_assets.assets.stac_items import stac_items
 from geo_assets.jobs import all_jobs
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.census import Census
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.pgstac import PgStac
@@ -35,6 +37,7 @@ def build_definitions(
         "blob_stores": BlobStores(),
         "ledger": Ledger(),
         "pgstac": PgStac(),
+        "census": Census(),
         "catalogue_schema": CatalogueSchema(),
         "ledger_history": LedgerHistory(),
         "event_log": EventLog(),
@@ -42,6 +45,7 @@ def build_definitions(
     }
     return Definitions(
         assets=[container_listing, raster_metadata, stac_collections, stac_items, pgstac_schema],
+        asset_checks=[census_checks, header_agreement],
         jobs=[*all_jobs, retention],
         schedules=[retention_schedule],
         sensors=[blob_sensor],

@@ -16,6 +16,7 @@ GeoAssetsError
 │   ├── DuplicateItem          another blob already owns this item id
 │   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the STAC specification
+│   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -158,6 +159,13 @@ class InvalidItem(PermanentError):
 
     code = "invalid_item"
     remedy = "Report this with the message: the item should have been right or refused earlier."
+
+
+class DeletionsHeld(PermanentError):
+    """More items of a source would be withdrawn at once than its rule lets go without consent."""
+
+    code = "deletions_held"
+    remedy = "Where the blobs were deleted on purpose, consent with `geo-assets deletions SOURCE --consent`."
 
 
 class BlobChanged(PermanentError):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from dagster import (
+    AssetCheckKey,
+    AssetKey,
     AssetSelection,
     Config,
     DynamicOut,
@@ -18,15 +20,28 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
+from geo_assets.assets.repair import REPAIR_TAG
+
 # After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
 # failed steps alone would collect only those and call the rest done (dagster#20925, dagster#30077).
 RETRY_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
 
+INGESTED = AssetSelection.assets("container_listing", "raster_metadata", "stac_collections", "stac_items")
+# Reading blobs again takes as long as reading them did; the other checks ask the database only.
+HEADER_AGREEMENT = AssetSelection.checks(AssetCheckKey(AssetKey("stac_items"), "header_agreement"))
+
 ingest_rasters = define_asset_job(
     "ingest_rasters",
-    selection=AssetSelection.assets("container_listing", "raster_metadata", "stac_collections", "stac_items"),
+    selection=INGESTED - HEADER_AGREEMENT,
     description="List a source, read its rasters' headers, and load their STAC items: the main job.",
     tags=RETRY_ALL_STEPS,
+)
+
+reconcile = define_asset_job(
+    "reconcile",
+    selection=INGESTED,
+    description="List a source, compare its blobs and items both ways, do anew what disagrees, and check again.",
+    tags={**RETRY_ALL_STEPS, REPAIR_TAG: "true"},
 )
 
 list_container = define_asset_job(
@@ -88,4 +103,10 @@ def hello_world() -> None:
     count_replies(plan_greetings().map(greet).map(reply).collect())
 
 
-all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [ingest_rasters, list_container, stac_setup, hello_world]
+all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingest_rasters,
+    reconcile,
+    list_container,
+    stac_setup,
+    hello_world,
+]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -147,6 +147,17 @@ class CollectionRule(_Rule):
     license: str = Field(default="other", min_length=1)
 
 
+class DeletionRule(_Rule):
+    """How items go whose blobs are gone: after ``grace``, and how many at once without consent.
+
+    Up to ``allow`` items go in any case; beyond it, at most the share ``most`` of the source's items (1: any number).
+    """
+
+    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(0)
+    most: float = Field(default=0.5, ge=0, le=1)
+    allow: int = Field(default=10, ge=0)
+
+
 class Source(_Rule):
     """One source: where its blobs lie, which of them count, and how they become items.
 
@@ -166,6 +177,7 @@ class Source(_Rule):
     collection: CollectionRule
     item_id: str = "{slug}"
     group: GroupRule | None = None
+    deletions: DeletionRule = DeletionRule()
     statistics: bool = False
     read_budget: int = Field(default=4_000_000, ge=65_536)
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()

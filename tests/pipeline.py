@@ -15,6 +15,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 
 from geo_assets.definitions import build_definitions
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.census import Census
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.pgstac import PgStac
@@ -44,6 +45,11 @@ class Pipeline:
         """The catalogue of this pipeline."""
         return PgStac(database_url=self.database_url)
 
+    @property
+    def census(self) -> Census:
+        """The census of this pipeline."""
+        return Census(database_url=self.database_url)
+
     def resources(self) -> dict[str, Any]:
         """The resources of the definitions, on this pipeline's parts."""
         return {
@@ -51,6 +57,7 @@ class Pipeline:
             "blob_stores": BlobStores(),
             "ledger": self.ledger,
             "pgstac": self.pgstac,
+            "census": self.census,
             "catalogue_schema": CatalogueSchema(database_url=self.database_url),
             "ledger_history": LedgerHistory(database_url=self.database_url),
             "event_log": EventLog(database_url=self.database_url),
@@ -93,6 +100,11 @@ class Pipeline:
         """The rows of a statement, for what no method shows."""
         with psycopg.connect(self.database_url) as connection:
             return connection.execute(statement).fetchall()
+
+    def execute(self, statement: str) -> None:
+        """Change what no method changes: the passing of time, and damage."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(statement)
 
     def check_promise(self, source: str = SOURCE) -> None:
         """Every live blob has exactly one item or one reason, and every item a live blob."""

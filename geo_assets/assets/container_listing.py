@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 
 from dagster import AssetExecutionContext, Config, MaterializeResult, asset
@@ -11,11 +12,13 @@ from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.assets.repair import REPAIR_TAG, repair_source
 from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.core.listing import SourceListing, build_matcher, outside_shards
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.census import Census
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.ledger_listing import ListingDiff
 from geo_assets.resources.read_ahead import reading_ahead
@@ -46,9 +49,11 @@ def container_listing(
     sources_file: SourcesFile,
     blob_stores: BlobStores,
     ledger: Ledger,
+    census: Census,
 ) -> Iterator[MaterializeResult[None]]:
     """List the source; a failed listing fails the step, never counts as an empty one, and is gone on with next time.
 
+    In a run of the job `reconcile` what disagrees with the catalogue goes back to the work that is left.
     A dry run materializes nothing, and so skips every step that waits for the listing.
     """
     with clear_failures(), Stopwatch() as watch:
@@ -60,13 +65,16 @@ def container_listing(
             return
         diff, ignored = list_source(context, source, blob_stores=blob_stores, ledger=ledger)
         ledger.group_blobs(source, run_id=context.run.run_id)
+        repaired = {}
+        if context.run.tags.get(REPAIR_TAG) == "true":
+            repaired = repair_source(source, blob_stores=blob_stores, census=census).mended
+            context.log.info("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items()))
         status = ledger.status(source.name)
         extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)
-    yield MaterializeResult(
-        metadata=listing_metadata(
-            diff, status=status, extensions=extensions, sizes=sizes, ignored=ignored, seconds=watch.seconds
-        )
+    metadata = listing_metadata(
+        diff, status=status, extensions=extensions, sizes=sizes, ignored=ignored, seconds=watch.seconds
     )
+    yield MaterializeResult(metadata=metadata | {f"repaired_{name}": number for name, number in repaired.items()})
 
 
 def list_source(
@@ -83,8 +91,10 @@ def list_source(
         if source.shards:
             diffs.append(_look_outside_shards(context, source, store=store, ledger=ledger))
     diff = reduce(ListingDiff.__add__, diffs)
+    diff = replace(diff, renamed=ledger.record_renames(source, run_id=context.run.run_id))
     context.log.info(
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
+        + (f", {diff.renamed} of the new are renamed" if diff.renamed else "")
         + ("" if diff.complete else f" (stopped at the limit of {source.limit}; deletions are not known)")
     )
     return diff, ignored

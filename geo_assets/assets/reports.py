@@ -58,6 +58,7 @@ def listing_metadata(
         "changed": diff.changed,
         "deleted": diff.deleted,
         "unchanged": diff.unchanged,
+        "renamed": diff.renamed,
         "complete": diff.complete,
         "seconds": round(seconds, 3),
         "blobs_per_second": round((diff.blobs - diff.resumed_after) / seconds, 1) if seconds else 0.0,

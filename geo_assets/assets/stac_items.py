@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dagster import AssetIn, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
+from dagster import AssetIn, Config, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
+from pydantic import Field
 
 from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total
 from geo_assets.assets.failing import clear_failures
@@ -13,6 +14,7 @@ from geo_assets.assets.reports import items_report
 from geo_assets.assets.scenes import catalogue_scenes
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.core.item import build_item
+from geo_assets.core.rename import state_former_names
 from geo_assets.errors import DuplicateItem, PermanentError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
@@ -26,20 +28,35 @@ from geo_assets.sources import Source
 LOAD_SIZE = 1000
 
 
+class WithdrawalOptions(Config):
+    """How to withdraw items."""
+
+    consent_to_deletions: bool = Field(
+        default=False, description="Withdraw the items of all blobs that are gone, also of more than the source allows."
+    )
+
+
 @op(
     ins={"raster_metadata": In(Nothing), "stac_collections": In(Nothing)},
     out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
     description="Withdraw the items of blobs that are gone or refused, and cut the rest of the work into batches.",
 )
 def plan_stac_items(
-    context: OpExecutionContext, sources_file: SourcesFile, ledger: Ledger, pgstac: PgStac
+    context: OpExecutionContext,
+    config: WithdrawalOptions,
+    sources_file: SourcesFile,
+    ledger: Ledger,
+    pgstac: PgStac,
 ) -> PlannedStage:
-    """The batches to catalogue, and the scope they make up."""
+    """The batches to catalogue, and the scope they make up; deletions that are held do not keep it from starting."""
     with clear_failures():
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)
         ledger.group_blobs(source, run_id=context.run_id)
+        ledger.judge_deletions(source)
+        if config.consent_to_deletions:
+            context.log.info(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
         withdrawn = pgstac.withdraw_dead(source)
         context.log.info(f"{source.name}: {withdrawn} items withdrawn")
         yield from plan_stage(
@@ -76,6 +93,7 @@ def catalogue_batch(
                 items, failures = build_items(source, described[start : start + LOAD_SIZE], store=store)
                 items, duplicates = claim_items(source, items, pgstac=pgstac)
                 failures += duplicates
+                items = state_former_names(items, ledger.former_names(source.name, [blob.name for blob, _ in items]))
                 pgstac.load(source, items)
                 ledger.record_catalogued(source, [blob for blob, _ in items], run_id=context.run_id)
                 ledger.record_failures(source, failures, stage="catalogue", run_id=context.run_id)
@@ -93,7 +111,7 @@ def finish_stac_items(
     ledger: Ledger,
     pgstac: PgStac,
 ) -> None:
-    """Fail where blobs of the scope still wait; otherwise bring the collection's extent up to date and report."""
+    """Bring the collection's extent up to date and report; fail where blobs still wait, or deletions are held."""
     with clear_failures():
         source = sources_file.get(scope.source)
         withdrawn = scope.withdrawn + pgstac.withdraw_dead(source)
@@ -103,6 +121,7 @@ def finish_stac_items(
             items_report(scope, total(reports), source=source, withdrawn=withdrawn, ledger=ledger, pgstac=pgstac)
         )
         check_complete(scope, stage="catalogue", ledger=ledger)
+        ledger.check_no_deletions_held(source)
 
 
 @graph_asset(

@@ -15,8 +15,8 @@ LONGEST_RETRY = timedelta(hours=1)
 class Observation:
     """What a listing shows against the ledger, and what the ledger says is still to do, in blobs.
 
-    ``deleted`` is None where the listing was not complete. ``digest`` names the blobs and versions concerned,
-    ``generation`` the last listing that went into the ledger.
+    ``deleted`` is None where the listing was not complete. ``held`` deletions await consent and are no work.
+    ``digest`` names the blobs and versions concerned, ``generation`` the last listing that went into the ledger.
     """
 
     new: int
@@ -26,6 +26,7 @@ class Observation:
     to_withdraw: int
     digest: str
     generation: int
+    held: int = 0
 
     @property
     def work(self) -> int:
@@ -34,7 +35,8 @@ class Observation:
 
     def __str__(self) -> str:
         deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
-        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending"
+        held = f", {self.held} deletions await consent" if self.held else ""
+        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{held}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def decide(
     1, 2, 4 ... minutes, at most an hour.
     """
     if observed.work == 0:
-        return Decision(f"{source}: nothing to do")
+        held = f"; {observed.held} deletions await consent (geo-assets deletions {source})" if observed.held else ""
+        return Decision(f"{source}: nothing to do{held}")
     if run_in_progress:
         return Decision(f"{source}: {observed}; a run is in progress")
     attempt = 1

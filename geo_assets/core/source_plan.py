@@ -8,8 +8,8 @@ from math import ceil
 
 from geo_assets.core.fanout import MAPPED_STAGES, batch_size
 
-FIXED_STEPS = 6
-"""Steps of ingest_rasters that are always there: listing, collection, and plan and finish of both stages."""
+FIXED_STEPS = 7
+"""Steps of ingest_rasters that are always there: listing, collection, census, and plan and finish of both stages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The ledger: one row a blob, what was seen of it, what was done and what failed.
 
-Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`). Not here: deciding anything;
+Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`) and deletions
+(`ledger_deletions`). Not here: deciding anything;
 the view `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.database import read_sql
+from geo_assets.resources.ledger_deletions import DeletionLedger
 from geo_assets.resources.scene_ledger import SceneLedger, write_failures
 from geo_assets.sources import Source
 
@@ -39,12 +41,13 @@ class Batch:
 class Outstanding:
     """What the ledger knows is left to do for a source, and a digest that names that work.
 
-    ``size_bytes`` is of the pending blobs.
+    ``size_bytes`` is of the pending blobs. Items that are ``held`` await consent and are no work.
     """
 
     live: int
     pending: int
     to_withdraw: int
+    held: int
     digest: str
     generation: int
     size_bytes: int
@@ -78,7 +81,7 @@ class StandingFailure:
     run_id: str | None
 
 
-class Ledger(SceneLedger):
+class Ledger(SceneLedger, DeletionLedger):
     """The ledger in the catalogue's database."""
 
     @contextmanager

@@ -24,12 +24,16 @@ RESUME_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class ListingDiff:
-    """What one listing found against the ledger, in blobs; ``resumed_after`` of them before this run."""
+    """What one listing found against the ledger, in blobs; ``resumed_after`` of them before this run.
+
+    ``renamed`` are among the deleted by their old name and among the new by their new one.
+    """
 
     new: int = 0
     changed: int = 0
     deleted: int = 0
     unchanged: int = 0
+    renamed: int = 0
     complete: bool = False
     resumed_after: int = 0
 
@@ -45,6 +49,7 @@ class ListingDiff:
             changed=self.changed + other.changed,
             deleted=self.deleted + other.deleted,
             unchanged=self.unchanged + other.unchanged,
+            renamed=self.renamed + other.renamed,
             complete=self.complete and other.complete,
             resumed_after=self.resumed_after + other.resumed_after,
         )
@@ -138,6 +143,7 @@ class ListingLedger(DatabaseResource):
                     "rule_digest": source.rule_digest,
                     "reading_digest": source.reading_digest,
                     "required_assets": list(source.group.required) if source.group else [],
+                    "deletion_grace": source.deletions.grace,
                 },
             )
 

@@ -80,7 +80,7 @@ class PgStac(DatabaseResource):
         if not loaded:
             return
         collection_id = source.collection.id
-        with self.connect() as connection, _collection_lock(connection, collection_id):
+        with self.connect() as connection, collection_lock(connection, collection_id):
             self._delsert([item for _, item in loaded])
             found = connection.execute(
                 read_sql("read_back_items"),
@@ -90,7 +90,7 @@ class PgStac(DatabaseResource):
 
     def withdraw_dead(self, source: Source) -> int:
         """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
-        with self.connect() as connection, _collection_lock(connection, source.collection.id), connection.transaction():
+        with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
             released = _release_scenes(connection, source) if source.group else _release_blobs(connection, source)
             _delete_items(connection, source.name, released)
         return len(released)
@@ -119,7 +119,8 @@ class PgStac(DatabaseResource):
 
 
 @contextmanager
-def _collection_lock(connection: Connection, collection_id: str) -> Iterator[None]:
+def collection_lock(connection: Connection, collection_id: str) -> Iterator[None]:
+    """Keep others from loading or withdrawing items of the collection until the block ends."""
     connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (f"load {collection_id}",))
     try:
         yield
@@ -139,10 +140,7 @@ def _release_scenes(connection: Connection, source: Source) -> list[dict[str, An
     """Take members that are gone or unreadable from their scenes, and let go of the claims of those that end by it."""
     bound = {"source": source.name}
     connection.execute(read_sql("leave_scenes"), bound)
-    released = connection.execute(read_sql("release_dead_scenes"), bound).fetchall()
-    scene_ids = [row["name"] for row in released]
-    connection.execute(read_sql("unmark_scenes"), {**bound, "scene_ids": scene_ids})
-    return released
+    return connection.execute(read_sql("release_dead_scenes"), bound).fetchall()
 
 
 def _delete_items(connection: Connection, source: str, released: list[dict[str, Any]]) -> None:

@@ -51,6 +51,7 @@ def observe(
         to_withdraw=left.to_withdraw,
         digest=change_digest(digest, deleted or 0, left.digest),
         generation=left.generation,
+        held=left.held,
     )
     return observation, None if new or changed else look.progress
 

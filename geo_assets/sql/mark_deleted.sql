@@ -9,6 +9,7 @@ WITH shown AS MATERIALIZED (
 gone AS (
     UPDATE ledger.blob AS b
     SET deleted_at = clock_timestamp(),
+        deletion_held = NULL,
         described_etag = NULL,
         run_id = %(run_id)s
     WHERE b.source = %(source)s
@@ -17,9 +18,6 @@ gone AS (
         AND b.deleted_at IS NULL
         AND b.etag_seen_at < %(started_at)s
         AND NOT (SELECT ids FROM shown) @> b.id
-    RETURNING b.source, b.name
-),
-forgotten AS (
-    DELETE FROM ledger.raster_metadata AS m USING gone AS g WHERE m.source = g.source AND m.name = g.name
+    RETURNING b.name
 )
 SELECT count(*) AS deleted FROM gone

@@ -3,9 +3,11 @@ SET attempts = CASE WHEN b.failed_etag = %(etag)s THEN b.attempts + 1 ELSE 1 END
     failed_etag = %(etag)s,
     failed_rule = %(rule_digest)s,
     failed_stage = %(stage)s,
+    failed_reading = s.reading_digest,
     failed_at = clock_timestamp(),
     error_code = %(code)s,
     error_message = %(message)s,
     permanent = %(permanent)s,
     run_id = %(run_id)s
-WHERE b.source = %(source)s AND b.name = %(name)s AND b.etag = %(etag)s
+FROM ledger.source AS s
+WHERE s.source = b.source AND b.source = %(source)s AND b.name = %(name)s AND b.etag = %(etag)s

@@ -1,28 +1,44 @@
--- Live rows, and the work the ledger already knows of, with a digest that names that work.
+-- Live rows, and the work the ledger already knows of, with a digest that names that work. What waits for a grace
+-- period or for consent is none.
 SELECT
-    count(*) FILTER (WHERE state <> 'deleted') AS live,
-    count(*) FILTER (WHERE is_pending) AS pending,
-    count(*) FILTER (WHERE to_withdraw) AS to_withdraw,
-    coalesce(
-        sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric)
-            FILTER (WHERE is_pending OR to_withdraw),
-        0
-    ) AS digest,
-    coalesce(sum(size_bytes) FILTER (WHERE is_pending), 0)::bigint AS size_bytes,
+    b.live,
+    b.pending,
+    b.size_bytes,
+    b.leaving + w.to_withdraw AS to_withdraw,
+    w.held,
+    b.digest + w.digest AS digest,
     (SELECT coalesce(max(generation), 0) FROM ledger.listing WHERE source = %(source)s) AS generation
 FROM (
     SELECT
-        name, etag, size_bytes, rule_digest, state,
-        state IN ('to_describe', 'to_catalogue') AS is_pending,
-        leaves_scene
-            OR (scene_id IS NOT NULL AND state = 'quarantined' AND catalogued_etag IS NOT NULL)
-            OR (item_id IS NOT NULL AND state IN ('deleted', 'quarantined')) AS to_withdraw
+        count(*) FILTER (WHERE state <> 'deleted') AS live,
+        count(*) FILTER (WHERE is_pending) AS pending,
+        count(*) FILTER (WHERE leaves_scene) AS leaving,
+        coalesce(sum(size_bytes) FILTER (WHERE is_pending), 0)::bigint AS size_bytes,
+        coalesce(
+            sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric)
+                FILTER (WHERE is_pending OR leaves_scene),
+            0
+        ) AS digest
     FROM (
-        -- OFFSET 0: the state of a row is worked out once, not once a count.
-        SELECT b.name, b.etag, b.size_bytes, b.rule_digest, b.state, b.leaves_scene, b.scene_id, b.catalogued_etag, i.item_id
-        FROM ledger.blob_state AS b
-        LEFT JOIN ledger.item AS i USING (source, name)
-        WHERE source = %(source)s
-        OFFSET 0
-    ) AS known
-) AS work
+        SELECT *, state IN ('to_describe', 'to_catalogue') AS is_pending
+        FROM (
+            -- OFFSET 0: the state of a row is worked out once, not once a count.
+            SELECT name, etag, size_bytes, rule_digest, state, leaves_scene
+            FROM ledger.blob_state
+            WHERE source = %(source)s
+            OFFSET 0
+        ) AS known
+    ) AS work
+) AS b
+CROSS JOIN (
+    SELECT
+        count(*) FILTER (WHERE reason NOT IN ('held', 'in_grace')) AS to_withdraw,
+        count(*) FILTER (WHERE reason = 'held') AS held,
+        coalesce(
+            sum(hashtextextended(name || E'\n' || etag || E'\n' || reason, 0)::numeric)
+                FILTER (WHERE reason NOT IN ('held', 'in_grace')),
+            0
+        ) AS digest
+    FROM ledger.withdrawal
+    WHERE source = %(source)s
+) AS w

@@ -1,5 +1,7 @@
--- Claims of blobs that are gone or quarantined: no item may speak for them.
+-- Claims of blobs that are quarantined or gone: no item may speak for them, but one that waits for its blob to come back
+-- or for consent.
 DELETE FROM ledger.item AS i
-USING ledger.blob_state AS b
-WHERE i.source = %(source)s AND b.source = i.source AND b.name = i.name AND b.state IN ('deleted', 'quarantined')
+USING ledger.withdrawal AS w
+WHERE w.source = %(source)s AND w.reason IN ('refused', 'renamed', 'gone')
+    AND i.collection_id = w.collection_id AND i.item_id = w.item_id
 RETURNING i.collection_id, i.item_id, i.name

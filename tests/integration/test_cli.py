@@ -19,10 +19,13 @@ from tests.services import PROJECT, own_environment
 
 COMMANDS = [
     [],
+    ["census"],
     ["db"],
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
+    ["deletions"],
     ["demo"],
     ["plan"],
+    ["repair"],
     ["sources"],
     ["status"],
     ["up"],

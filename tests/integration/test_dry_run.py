@@ -21,7 +21,7 @@ def test_the_plan_names_what_a_run_would_find(pipeline: Pipeline, folder: Path) 
     before = plan(pipeline)
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert (before.new, before.changed, before.deleted, before.pending) == (3, 0, 0, 0)
-    assert (before.size_bytes, before.batches, before.expected_steps) == (size, 3, 12)
+    assert (before.size_bytes, before.batches, before.expected_steps) == (size, 3, 13)
     assert pipeline.status().blobs == 0
     pipeline.run()
     (folder / "scene_0.tif").unlink()

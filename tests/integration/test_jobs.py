@@ -98,7 +98,13 @@ def test_the_assets_depend_on_each_other_as_designed() -> None:
 
 def test_every_job_runs_all_its_steps_again_after_a_crash_and_says_what_it_does() -> None:
     definitions = build_definitions()
-    assert {job.name for job in all_jobs} == {"ingest_rasters", "list_container", "stac_setup", "hello_world"}
+    assert {job.name for job in all_jobs} == {
+        "ingest_rasters",
+        "reconcile",
+        "list_container",
+        "stac_setup",
+        "hello_world",
+    }
     for job in all_jobs:
         resolved = definitions.resolve_job_def(job.name)
         assert resolved.tags["dagster/retry_strategy"] == "ALL_STEPS"

@@ -1,0 +1,87 @@
+"""geo-assets census and repair: whether blobs and items agree, and putting back to work what does not."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Column, Table
+
+from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
+from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.census import KINDS, Census, CensusReport
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sources import Source
+
+sample_option = click.option(
+    "--sample", default=SAMPLE, show_default=True, help="Open so many blobs of each source again, drawn at random."
+)
+
+
+@click.command("census")
+@click.argument("source", required=False)
+@sample_option
+@json_option
+def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
+    """Compare the blobs and items of SOURCE (or of each source) both ways, and say what disagrees (status 1).
+
+    What only waits is named as well: for the next run, for the end of a grace period, or for consent.
+    """
+    census, answers, green = Census(), [], True
+    with clear_errors():
+        for declared in _sources(source):
+            found = census.take(declared.name)
+            headers = compare_headers(declared, sample=sample, blob_stores=BlobStores(), census=census)
+            green = green and found.green and not headers.disagreements
+            answers.append(_answer(found, headers))
+    print_json(answers) if as_json else _print_answers(answers)
+    if not green:
+        raise SystemExit(1)
+
+
+@click.command("repair")
+@click.argument("source", required=False)
+@sample_option
+@click.option("--consent", is_flag=True, help="Withdraw items that nobody owns, however many they are.")
+@json_option
+def repair_command(source: str | None, *, sample: int, consent: bool, as_json: bool) -> None:
+    """Take the census of SOURCE (or of each source) and mend what it finds.
+
+    Blobs whose item is missing, stale, double or other than their header go back to the work that is left, which the
+    next ingest_rasters does; items that nobody owns are withdrawn. The job `reconcile` does all of it at once.
+    """
+    answers = []
+    with clear_errors():
+        for declared in _sources(source):
+            repair = repair_source(declared, blob_stores=BlobStores(), census=Census(), sample=sample, consent=consent)
+            answers.append({**_answer(repair.found, repair.headers), "mended": dict(repair.mended)})
+    print_json(answers) if as_json else _print_answers(answers)
+
+
+def _sources(name: str | None) -> list[Source]:
+    file = SourcesFile()
+    return [file.get(name)] if name else list(file.all().values())
+
+
+def _answer(found: CensusReport, headers: HeaderCensus) -> dict[str, Any]:
+    findings = [asdict(finding) for finding in found.findings[:100]]
+    return {"source": found.source, "counts": dict(found.counts), "findings": findings, "headers": asdict(headers)}
+
+
+def _print_answers(answers: list[dict[str, Any]]) -> None:
+    table = Table("source", *(Column(kind, justify="right") for kind in KINDS), "headers", "mended")
+    for answer in answers:
+        headers, mended = answer["headers"], answer.get("mended", {})
+        table.add_row(
+            answer["source"],
+            *(f"{answer['counts'][kind]:,}" for kind in KINDS),
+            f"{len(headers['disagreements'])} of {headers['compared']} disagree",
+            ", ".join(f"{number:,} {name}" for name, number in mended.items() if number) or "-",
+        )
+    console.print(table)
+    for answer in answers:
+        for finding in answer["findings"][:20]:
+            console.print(f"{answer['source']}: {finding['kind']} {escape(str(finding['name'] or finding['item_id']))}")
+        for name, said in answer["headers"]["disagreements"].items():
+            console.print(f"{answer['source']}: {escape(name)}: {escape('; '.join(said))}", highlight=False)

@@ -1,0 +1,110 @@
+"""The census: blobs and items of a source compared both ways, and mending what disagrees.
+
+Here: finding it in the database, and putting it right there: a blob back to the work that is left, an item nobody owns
+out of the catalogue. Not here: reading headers, and what Dagster shows of it (`geo_assets.assets.census`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from geo_assets.errors import DeletionsHeld
+from geo_assets.models import BlobRef
+from geo_assets.resources.database import DatabaseResource, read_sql
+from geo_assets.resources.pgstac import Item, collection_lock
+from geo_assets.sources import Source
+
+Kind = Literal["missing", "pending", "orphan", "held", "in_grace", "duplicate", "stale"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+WRONG: tuple[Kind, ...] = ("missing", "orphan", "duplicate", "stale")
+"""What no run mends by itself; the other kinds wait for the next run, for their time, or for consent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A blob and an item that disagree: ``name`` is the blob's, None where an item names none."""
+
+    kind: Kind
+    name: str | None
+    collection_id: str | None
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CensusReport:
+    """What a census found: ``counts`` of each kind, and the first findings of each.
+
+    missing: catalogued, but without an item. pending: awaits its turn. orphan: an item without a live blob.
+    held, in_grace: likewise, but it waits for consent or for its time. duplicate: one of several items of a blob or of
+    an id. stale: an item of another version, or of another blob, than its own.
+    """
+
+    source: str
+    counts: Mapping[Kind, int]
+    findings: Sequence[Finding] = field(repr=False)
+
+    @property
+    def green(self) -> bool:
+        """Whether every blob has its item, its reason or its turn, and every item its blob, or a reason to stay."""
+        return not any(self.counts[kind] for kind in WRONG)
+
+    def names(self, *kinds: Kind) -> list[str]:
+        """The blobs of the findings of these kinds."""
+        return sorted({found.name for found in self.findings if found.kind in kinds and found.name})
+
+
+class Census(DatabaseResource):
+    """Compares the ledger's blobs with PgSTAC's items."""
+
+    def take(self, source: str, *, most: int = 20) -> CensusReport:
+        """Compare blobs and items of ``source``; up to ``most`` findings of each kind."""
+        rows = self.rows("select_findings", source=source, most=most)
+        totals = {row["kind"]: row["total"] for row in rows}
+        return CensusReport(
+            source=source,
+            counts={kind: totals.get(kind, 0) for kind in KINDS},
+            findings=[Finding(row["kind"], row["name"], row["collection_id"], row["item_id"]) for row in rows],
+        )
+
+    def sample(self, source: str, *, most: int) -> list[tuple[BlobRef, Item]]:
+        """Up to ``most`` catalogued blobs of ``source`` at random, with their items."""
+        rows = self.rows("sample_items", source=source, most=most)
+        return [(BlobRef(**row), item) for row in rows for item in [row.pop("item")]]
+
+    def mend(
+        self, source: Source, report: CensusReport, *, misread: Iterable[str] = (), consent: bool = False
+    ) -> dict[str, int]:
+        """Put right what ``report`` names; how many blobs will be catalogued or read anew, and items were withdrawn.
+
+        ``misread`` are blobs whose header says other than their item. Items of blobs that the ledger knows to be gone
+        are the next run's. Raises DeletionsHeld where more items nobody owns would go than the source's rule lets go
+        without ``consent``.
+        """
+        again = report.names("missing", "stale", "duplicate")
+        unowned = [found for found in report.findings if found.kind in ("orphan", "duplicate") and found.item_id]
+        if not consent:
+            self._check_few(source, report, items=self.row("count_deletions", source=source.name)["items"])
+        misread = sorted(set(misread))
+        with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
+            connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": again})
+            connection.execute(read_sql("unmark_described"), {"source": source.name, "names": misread})
+            connection.execute(read_sql("release_lost_claims"), {"source": source.name})
+            withdrawn = connection.execute(read_sql("delete_unclaimed_items"), _ids(unowned)).rowcount
+        return {"to_catalogue": len(again), "to_describe": len(misread), "withdrawn": withdrawn}
+
+    @staticmethod
+    def _check_few(source: Source, report: CensusReport, *, items: int) -> None:
+        orphans, rule = report.counts["orphan"], source.deletions
+        if orphans <= rule.allow or orphans <= rule.most * items:
+            return
+        raise DeletionsHeld(
+            f"{orphans:,} items of {source.name} have no live blob in the ledger, which knows of {items:,} items.",
+            remedy="List the source first, so that the ledger knows its blobs; then repair with --consent.",
+        )
+
+
+def _ids(findings: Sequence[Finding]) -> dict[str, list[str | None]]:
+    return {
+        "collection_ids": [found.collection_id for found in findings],
+        "item_ids": [found.item_id for found in findings],
+    }

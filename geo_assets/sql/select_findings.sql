@@ -1,0 +1,101 @@
+-- Blobs and items of a source against each other, both ways: each that disagrees or waits, up to %(most)s of a kind, with
+-- how many there are of it. An item is the source's where the ledger says so or, with no owner there, the item itself.
+WITH items AS MATERIALIZED (
+    SELECT
+        i.collection AS collection_id,
+        i.id AS item_id,
+        c.name AS owner,
+        i.content -> 'properties' ->> 'geo_assets:blob' AS blob,
+        i.content -> 'properties' ->> 'geo_assets:etag' AS etag,
+        count(*) OVER (PARTITION BY i.collection, i.id) AS copies
+    FROM pgstac.items AS i
+    LEFT JOIN ledger.item AS c ON c.collection_id = i.collection AND c.item_id = i.id
+    WHERE i.collection IN (
+        SELECT collection_id FROM ledger.source WHERE source = %(source)s
+        UNION
+        SELECT collection_id FROM ledger.item WHERE source = %(source)s
+    )
+        AND (
+            c.source = %(source)s
+            OR (c.source IS NULL AND i.content -> 'properties' ->> 'geo_assets:source' = %(source)s)
+        )
+),
+blobs AS MATERIALIZED (
+    SELECT name, etag, state FROM ledger.blob_state WHERE source = %(source)s AND scene_id IS NULL
+    UNION ALL
+    -- A scene counts as one blob, whose etag is the digest of what is catalogued of it (see core.scene_members).
+    SELECT
+        scene_id AS name,
+        left(
+            encode(
+                sha256(
+                    convert_to(
+                        string_agg(
+                            concat_ws(E'\t', asset_key, name, etag), E'\n' ORDER BY asset_key COLLATE "C"
+                        ) FILTER (WHERE catalogued_etag = etag AND state IN ('catalogued', 'deleted')),
+                        'UTF8'
+                    )
+                ),
+                'hex'
+            ),
+            32
+        ) AS etag,
+        CASE
+            WHEN bool_or(state IN ('to_describe', 'to_catalogue')) THEN 'to_catalogue'
+            WHEN bool_or(state = 'catalogued') THEN 'catalogued'
+            WHEN bool_or(state = 'waiting') THEN 'waiting'
+            WHEN bool_or(state = 'quarantined') THEN 'quarantined'
+            ELSE 'deleted'
+        END AS state
+    FROM ledger.blob_state
+    WHERE source = %(source)s AND scene_id IS NOT NULL
+    GROUP BY scene_id
+),
+findings AS (
+    SELECT
+        CASE WHEN b.state = 'catalogued' THEN 'missing' ELSE 'pending' END AS kind,
+        b.name,
+        NULL AS collection_id,
+        NULL AS item_id
+    FROM blobs AS b
+    WHERE b.state IN ('catalogued', 'to_describe', 'to_catalogue')
+        AND NOT EXISTS (SELECT FROM items AS i WHERE i.owner = b.name)
+    UNION ALL
+    SELECT
+        CASE
+            WHEN i.owner IS NULL AND EXISTS (SELECT FROM items AS o WHERE o.owner = i.blob) THEN 'duplicate'
+            WHEN i.owner IS NULL OR b.name IS NULL THEN 'orphan'
+            WHEN w.reason IN ('held', 'in_grace') THEN w.reason
+            WHEN w.reason IS NOT NULL THEN 'orphan'
+            WHEN i.copies > 1 THEN 'duplicate'
+            WHEN b.state = 'catalogued' AND (i.etag IS DISTINCT FROM b.etag OR i.blob IS DISTINCT FROM b.name) THEN 'stale'
+        END AS kind,
+        coalesce(i.owner, i.blob) AS name,
+        i.collection_id,
+        i.item_id
+    FROM items AS i
+    LEFT JOIN blobs AS b ON b.name = i.owner
+    LEFT JOIN (
+        SELECT DISTINCT ON (owner) owner, reason FROM ledger.withdrawal WHERE source = %(source)s
+        ORDER BY owner, reason NOT IN ('held', 'in_grace')
+    ) AS w ON w.owner = i.owner
+    UNION ALL
+    -- The ledger's claim on an item of a blob that the ledger does not know.
+    SELECT 'orphan', c.name, c.collection_id, c.item_id
+    FROM ledger.item AS c
+    WHERE c.source = %(source)s
+        AND NOT EXISTS (SELECT FROM blobs AS b WHERE b.name = c.name)
+        AND NOT EXISTS (SELECT FROM items AS i WHERE i.collection_id = c.collection_id AND i.item_id = c.item_id)
+),
+ranked AS (
+    SELECT
+        kind, name, collection_id, item_id,
+        count(*) OVER (PARTITION BY kind) AS total,
+        row_number() OVER (PARTITION BY kind ORDER BY name, item_id) AS nth
+    FROM findings
+    WHERE kind IS NOT NULL
+)
+SELECT kind, name, collection_id, item_id, total
+FROM ranked
+WHERE nth <= %(most)s
+ORDER BY kind, nth

@@ -1,0 +1,162 @@
+"""The census: what it says of a sound catalogue and of damaged ones, and what mends them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from dagster import AssetCheckEvaluation, ExecuteInProcessResult
+
+from geo_assets.cli.main import main
+from tests.pipeline import SOURCE, Pipeline
+from tests.rasters import write_raster
+
+# What breaks the catalogue, what the census calls it, and how often.
+DAMAGE: dict[str, tuple[str, dict[str, int]]] = {
+    "an item is gone": ("DELETE FROM pgstac.items WHERE id = 'scene_1'", {"missing": 1}),
+    "an item is of another version": (
+        "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,geo_assets:etag}', '\"old\"') "
+        "WHERE id = 'scene_1'",
+        {"stale": 1},
+    ),
+    "an item is of another blob": (
+        "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,geo_assets:blob}', '\"scene_2.tif\"') "
+        "WHERE id = 'scene_1'",
+        {"stale": 1},
+    ),
+    "an item is there under another id too": (
+        "INSERT INTO pgstac.items SELECT 'twin', geometry, collection, datetime, end_datetime, content, private "
+        "FROM pgstac.items WHERE id = 'scene_1'",
+        {"duplicate": 1},
+    ),
+    "an item is of no blob": (
+        "INSERT INTO pgstac.items SELECT 'ghost', geometry, collection, datetime, end_datetime, "
+        "jsonb_set(content, '{properties,geo_assets:blob}', '\"ghost.tif\"'), private "
+        "FROM pgstac.items WHERE id = 'scene_1'",
+        {"orphan": 1},
+    ),
+    "the ledger lost a blob": ("DELETE FROM ledger.blob WHERE name = 'scene_1.tif'", {"orphan": 1}),
+    "the ledger lost an owner": ("DELETE FROM ledger.item WHERE name = 'scene_1.tif'", {"missing": 1, "orphan": 1}),
+}
+HEADER_DAMAGE = {
+    "CRS": "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,proj:code}', '\"EPSG:4326\"')",
+    "shape": "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,proj:shape}', '[1, 2]')",
+    "transform": "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,proj:transform,2}', '7')",
+    "footprint": "UPDATE pgstac.items SET geometry = ST_Translate(geometry, 0.0001, 0)",
+}
+
+
+@pytest.fixture
+def catalogued(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Three rasters with their items; the environment names the catalogue."""
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    monkeypatch.setenv("GEO_ASSETS_WORKERS", "1")
+    assert pipeline.run().success
+    return pipeline
+
+
+def wrong(pipeline: Pipeline) -> dict[str, int]:
+    """The kinds of findings there are, but what only waits."""
+    return {str(kind): count for kind, count in pipeline.census.take(SOURCE).counts.items() if count}
+
+
+def checks(result: ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def test_each_run_takes_the_census_and_reads_no_header_again(pipeline: Pipeline, folder: Path) -> None:
+    (folder / "bad.tif").write_text("no raster")
+    evaluations = checks(pipeline.run())
+    assert {name: check.passed for name, check in evaluations.items()} == dict.fromkeys(
+        ("blobs_have_items", "items_have_blobs", "items_are_current", "items_are_unique"), True
+    )
+    assert {check.partition for check in evaluations.values()} == {SOURCE}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found_and_mended_by_reconcile(catalogued: Pipeline, damage: str) -> None:
+    before = catalogued.items()
+    statement, found = DAMAGE[damage]
+    catalogued.execute(statement)
+    assert wrong(catalogued) == found
+    result = catalogued.run("reconcile")
+    assert result.success
+    assert {name: check.passed for name, check in checks(result).items()} == dict.fromkeys(
+        ("blobs_have_items", "items_have_blobs", "items_are_current", "items_are_unique", "header_agreement"), True
+    )
+    assert catalogued.items() == before
+    catalogued.check_promise()
+
+
+def test_a_run_alone_does_not_mend_but_its_checks_say_what_is_wrong(catalogued: Pipeline) -> None:
+    catalogued.execute(DAMAGE["an item is gone"][0])
+    check = checks(catalogued.run())["blobs_have_items"]
+    assert (check.passed, check.metadata["missing"].value) == (False, 1)
+    assert check.metadata["for_example"].value == ["scene_1.tif"]
+
+
+@pytest.mark.parametrize("fact", HEADER_DAMAGE)
+def test_an_item_that_says_other_than_the_header_is_found_and_made_anew(catalogued: Pipeline, fact: str) -> None:
+    before = catalogued.items()
+    catalogued.execute(f"{HEADER_DAMAGE[fact]} WHERE id = 'scene_1'")
+    assert wrong(catalogued) == {}
+    found = run("census", SOURCE, "--json")
+    assert found.exit_code == 1
+    ((name, (said,)),) = json.loads(found.stdout)[0]["headers"]["disagreements"].items()
+    assert name == "scene_1.tif"
+    assert {"CRS": "proj:code", "footprint": "geometry"}.get(fact, fact) in said
+    assert catalogued.run("reconcile").success
+    assert catalogued.items() == before
+
+
+def test_repair_by_the_command_leaves_the_rest_to_the_next_run(catalogued: Pipeline) -> None:
+    for damage in ("an item is gone", "an item is of no blob"):
+        catalogued.execute(DAMAGE[damage][0].replace("WHERE id = 'scene_1'", "WHERE id = 'scene_2'"))
+    # The second statement copied nothing, for its item was gone: an orphan needs another one.
+    catalogued.execute(DAMAGE["an item is of no blob"][0])
+    assert wrong(catalogued) == {"missing": 1, "orphan": 1}
+    assert run("census").exit_code == 1
+    repaired: list[dict[str, Any]] = json.loads(run("repair", SOURCE, "--json").stdout)
+    assert repaired[0]["mended"] == {"to_catalogue": 1, "to_describe": 0, "withdrawn": 1}
+    assert wrong(catalogued) == {"pending": 1}
+    assert catalogued.run().success
+    assert wrong(catalogued) == {}
+    assert run("census").exit_code == 0
+
+
+def test_a_ledger_that_lost_everything_does_not_cost_the_catalogue(catalogued: Pipeline, folder: Path) -> None:
+    catalogued.declare(folder.as_uri(), deletions={"allow": 0})
+    catalogued.execute("DELETE FROM ledger.item")
+    catalogued.execute("DELETE FROM ledger.raster_metadata")
+    catalogued.execute("DELETE FROM ledger.blob")
+    refused = run("repair", SOURCE)
+    assert refused.exit_code == 1
+    assert "deletions_held" in refused.stderr
+    assert len(catalogued.query("SELECT id FROM pgstac.items")) == 3
+    assert catalogued.run().success
+    catalogued.check_promise()
+    assert wrong(catalogued) == {}
+
+
+def test_items_of_others_in_a_shared_collection_are_let_be(catalogued: Pipeline) -> None:
+    catalogued.execute(
+        "INSERT INTO pgstac.items SELECT 'foreign', geometry, collection, datetime, end_datetime, "
+        "content #- '{properties,geo_assets:source}', private FROM pgstac.items WHERE id = 'scene_1'"
+    )
+    assert wrong(catalogued) == {}
+    assert catalogued.run("reconcile").success
+    assert catalogued.query("SELECT count(*) FROM pgstac.items WHERE id = 'foreign'") == [(1,)]
+
+
+def test_blobs_that_await_their_turn_are_a_warning(catalogued: Pipeline, folder: Path) -> None:
+    write_raster(folder / "later.tif", value=9)
+    assert catalogued.run("list_container").success
+    report = catalogued.census.take(SOURCE)
+    assert (report.green, report.counts["pending"]) == (True, 1)
+    assert run("census", SOURCE, "--sample", "0").exit_code == 0
