@@ -25,6 +25,8 @@ VIEW_EXTENSION = "https://stac-extensions.github.io/view/v1.0.0/schema.json"
 
 _EXTENSIONS = {"eo:": EO_EXTENSION, "view:": VIEW_EXTENSION}
 _OF_THE_GRID = ("proj:", "gsd")
+_NOT_OF_A_SCENE = (*_OF_THE_GRID, "renders")
+"""What one raster's item says that is not as it is of a scene: its grid, and how to draw its one asset by that name."""
 
 Item = dict[str, Any]
 Href = Callable[[str], str]
@@ -50,7 +52,7 @@ def build_scene_item(*, source: Source, scene: Scene, href: Href) -> Item:
     stated, absent = _stated_properties(source.group, scene)
     version = scene.version
     properties = {
-        **{name: value for name, value in item["properties"].items() if name not in _grid(item)},
+        **{name: value for name, value in item["properties"].items() if not name.startswith(_NOT_OF_A_SCENE)},
         **common,
         **stated,
         "geo_assets:blob": version.name,
