@@ -14,6 +14,7 @@ from geo_assets.assets.stac_items import stac_items
 from geo_assets.jobs import all_jobs
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census
+from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.pgstac import PgStac
@@ -38,6 +39,7 @@ def build_definitions(
         "ledger": Ledger(),
         "pgstac": PgStac(),
         "census": Census(),
+        "collections": Collections(),
         "catalogue_schema": CatalogueSchema(),
         "ledger_history": LedgerHistory(),
         "event_log": EventLog(),

@@ -17,6 +17,7 @@ GeoAssetsError
 │   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the STAC specification
 │   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
+│   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -166,6 +167,12 @@ class DeletionsHeld(PermanentError):
 
     code = "deletions_held"
     remedy = "Where the blobs were deleted on purpose, consent with `geo-assets deletions SOURCE --consent`."
+
+
+class CatalogueRefusal(PermanentError):
+    """A collection or an item is not there, or is not deleted as somebody asked."""
+
+    code = "catalogue_refusal"
 
 
 class BlobChanged(PermanentError):

@@ -138,13 +138,45 @@ def _datetime_rule(value: object) -> object:
     return _DATETIME_RULES[keys[0]].model_validate(value)
 
 
+class ProviderRule(_Rule):
+    """An organization that made, processed, licenses or hosts the data."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    roles: tuple[Literal["licensor", "producer", "processor", "host"], ...] = ()
+    url: str | None = None
+
+
+class LinkRule(_Rule):
+    """A link of the collection, such as to its licence or documentation."""
+
+    rel: str = Field(min_length=1)
+    href: str = Field(min_length=1)
+    type: str | None = None
+    title: str | None = None
+
+
 class CollectionRule(_Rule):
-    """What the source's owner states about the STAC collection its items belong to."""
+    """What the source's owner states about the STAC collection its items belong to.
+
+    ``item_assets`` and ``renders`` go into the collection as they are (STAC 1.1, render extension). A ``protected``
+    collection and its items are not deleted by hand.
+    """
 
     id: str = Field(pattern=r"^[A-Za-z0-9._~-]{1,200}$")
     title: str | None = None
     description: str = Field(min_length=1)
     license: str = Field(default="other", min_length=1)
+    keywords: tuple[str, ...] = ()
+    providers: tuple[ProviderRule, ...] = ()
+    links: tuple[LinkRule, ...] = ()
+    item_assets: dict[str, dict[str, Any]] = {}
+    renders: dict[str, dict[str, Any]] = {}
+    protected: bool = False
+
+    def __hash__(self) -> int:
+        """A source is the key of a worker's connection to its store, also where its collection holds mappings."""
+        return hash(self.model_dump_json())
 
 
 class DeletionRule(_Rule):
@@ -238,7 +270,9 @@ class Source(_Rule):
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-        rule = self.model_dump(mode="json", include={"collection": {"id"}, "item_id": True, "datetime": True})
+        # PgSTAC stores of an item's assets only what the collection's item_assets do not say already.
+        collection = {"id", "item_assets"} if self.collection.item_assets else {"id"}
+        rule = self.model_dump(mode="json", include={"collection": collection, "item_id": True, "datetime": True})
         return _digest(rule if self.group is None else rule | {"group": self.group.model_dump(mode="json")})
 
     @property

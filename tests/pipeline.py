@@ -16,6 +16,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from geo_assets.definitions import build_definitions
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census
+from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.pgstac import PgStac
@@ -58,6 +59,7 @@ class Pipeline:
             "ledger": self.ledger,
             "pgstac": self.pgstac,
             "census": self.census,
+            "collections": Collections(database_url=self.database_url),
             "catalogue_schema": CatalogueSchema(database_url=self.database_url),
             "ledger_history": LedgerHistory(database_url=self.database_url),
             "event_log": EventLog(database_url=self.database_url),

@@ -29,7 +29,7 @@ CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
     "blobs_have_items": ("missing", ("pending",), "Every blob has its item, a recorded reason, or its turn."),
     "items_have_blobs": (
         "orphan",
-        ("held", "in_grace"),
+        ("going", "held", "in_grace"),
         "Every item has its blob, but those that await consent or the end of their grace.",
     ),
     "items_are_current": ("stale", (), "Every item is of the version of its blob that was catalogued."),
@@ -61,8 +61,8 @@ def census_checks(
 
 
 def _result(report: CensusReport, check: str, wrong: Kind, shown: tuple[Kind, ...]) -> AssetCheckResult:
-    counts = {kind: report.counts[kind] for kind in (wrong, *shown)}
-    waiting = counts.get("pending", 0)
+    counts = {str(kind): report.counts[kind] for kind in (wrong, *shown)}
+    waiting = counts.get("pending", 0) + counts.get("going", 0)
     blobs = report.names(wrong, *shown)
     return AssetCheckResult(
         asset_key="stac_items",

@@ -1,7 +1,7 @@
 """container_listing: what lies in a source, page by page into the ledger."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 
@@ -65,7 +65,7 @@ def container_listing(
             return
         diff, ignored = list_source(context, source, blob_stores=blob_stores, ledger=ledger)
         ledger.group_blobs(source, run_id=context.run.run_id)
-        repaired = {}
+        repaired: Mapping[str, int] = {}
         if context.run.tags.get(REPAIR_TAG) == "true":
             repaired = repair_source(source, blob_stores=blob_stores, census=census).mended
             context.log.info("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items()))

@@ -6,6 +6,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.core.collection import build_collection
+from geo_assets.resources.collections import Collections
 from geo_assets.resources.pgstac import CollectionExtent, PgStac
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources import Source
@@ -21,13 +22,13 @@ from geo_assets.sources import Source
     owners=OWNERS,
 )
 def stac_collections(
-    context: AssetExecutionContext, sources_file: SourcesFile, pgstac: PgStac
+    context: AssetExecutionContext, sources_file: SourcesFile, pgstac: PgStac, collections: Collections
 ) -> MaterializeResult[None]:
     """Create the collection, or bring its statement and extent up to date."""
     with clear_failures():
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
-        extent = refresh_collection(source, pgstac=pgstac)
+        extent = refresh_collection(source, pgstac=pgstac, collections=collections)
     return MaterializeResult(
         metadata={
             "collection": source.collection.id,
@@ -38,8 +39,16 @@ def stac_collections(
     )
 
 
-def refresh_collection(source: Source, *, pgstac: PgStac) -> CollectionExtent:
-    """Store the collection as declared with the extent of the items it has now; that extent."""
-    extent = pgstac.collection_extent(source.collection.id)
-    pgstac.upsert_collection(build_collection(source, extent.bbox, extent.interval))
+def refresh_collection(
+    source: Source, *, pgstac: PgStac, collections: Collections, summarize: bool = False
+) -> CollectionExtent:
+    """Store the collection as declared with the extent of the items it has now; that extent.
+
+    Its summaries are those of its items now where asked to ``summarize``, for that reads all of them; else they stay.
+    """
+    collection_id = source.collection.id
+    extent = pgstac.collection_extent(collection_id)
+    stored = collections.get(collection_id) or {}
+    summaries = collections.summaries(collection_id) if summarize else stored.get("summaries")
+    pgstac.upsert_collection(build_collection(source, extent.bbox, extent.interval, summaries=summaries))
     return extent

@@ -19,6 +19,7 @@ from geo_assets.errors import DuplicateItem, PermanentError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.collections import Collections
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.pgstac import Item, PgStac
 from geo_assets.resources.sources_file import SourcesFile
@@ -110,13 +111,14 @@ def finish_stac_items(
     sources_file: SourcesFile,
     ledger: Ledger,
     pgstac: PgStac,
+    collections: Collections,
 ) -> None:
     """Bring the collection's extent up to date and report; fail where blobs still wait, or deletions are held."""
     with clear_failures():
         source = sources_file.get(scope.source)
         withdrawn = scope.withdrawn + pgstac.withdraw_dead(source)
         if scope.blobs or withdrawn:
-            refresh_collection(source, pgstac=pgstac)
+            refresh_collection(source, pgstac=pgstac, collections=collections, summarize=True)
         context.add_output_metadata(
             items_report(scope, total(reports), source=source, withdrawn=withdrawn, ledger=ledger, pgstac=pgstac)
         )

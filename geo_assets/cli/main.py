@@ -7,10 +7,13 @@ import click
 # Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
 SUBCOMMANDS = {
     "census": "geo_assets.cli.census:census_command",
+    "collections": "geo_assets.cli.collections:collections_group",
     "db": "geo_assets.cli.database_commands:database_group",
     "deletions": "geo_assets.cli.deletions:deletions_command",
     "demo": "geo_assets.cli.demo:demo_command",
+    "items": "geo_assets.cli.collections:items_group",
     "plan": "geo_assets.cli.plan:plan_command",
+    "quarantine": "geo_assets.cli.quarantine:quarantine_group",
     "repair": "geo_assets.cli.census:repair_command",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",

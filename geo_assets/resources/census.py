@@ -14,7 +14,7 @@ from geo_assets.resources.database import DatabaseResource, read_sql
 from geo_assets.resources.pgstac import Item, collection_lock
 from geo_assets.sources import Source
 
-Kind = Literal["missing", "pending", "orphan", "held", "in_grace", "duplicate", "stale"]
+Kind = Literal["missing", "pending", "orphan", "going", "held", "in_grace", "duplicate", "stale"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WRONG: tuple[Kind, ...] = ("missing", "orphan", "duplicate", "stale")
 """What no run mends by itself; the other kinds wait for the next run, for their time, or for consent."""
@@ -34,9 +34,10 @@ class Finding:
 class CensusReport:
     """What a census found: ``counts`` of each kind, and the first findings of each.
 
-    missing: catalogued, but without an item. pending: awaits its turn. orphan: an item without a live blob.
-    held, in_grace: likewise, but it waits for consent or for its time. duplicate: one of several items of a blob or of
-    an id. stale: an item of another version, or of another blob, than its own.
+    missing: catalogued, but without an item. pending: awaits its turn. orphan: an item that nobody owns. going: an item
+    that the next run withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits for consent or
+    for its time. duplicate: one of several items of a blob or of an id. stale: an item of another version, or of
+    another blob, than its own.
     """
 
     source: str
@@ -74,7 +75,7 @@ class Census(DatabaseResource):
     def mend(
         self, source: Source, report: CensusReport, *, misread: Iterable[str] = (), consent: bool = False
     ) -> dict[str, int]:
-        """Put right what ``report`` names; how many blobs will be catalogued or read anew, and items were withdrawn.
+        """Put right what ``report`` names; how many blobs await their turn again, and how many items went.
 
         ``misread`` are blobs whose header says other than their item. Items of blobs that the ledger knows to be gone
         are the next run's. Raises DeletionsHeld where more items nobody owns would go than the source's rule lets go
@@ -98,7 +99,7 @@ class Census(DatabaseResource):
         if orphans <= rule.allow or orphans <= rule.most * items:
             return
         raise DeletionsHeld(
-            f"{orphans:,} items of {source.name} have no live blob in the ledger, which knows of {items:,} items.",
+            f"{orphans:,} items of {source.name} are of no blob that the ledger knows; it knows of {items:,} items.",
             remedy="List the source first, so that the ledger knows its blobs; then repair with --consent.",
         )
 

@@ -31,7 +31,9 @@ class CatalogueSchema(DatabaseResource):
             lock.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
             with database_errors():
                 lock.execute("CREATE SCHEMA IF NOT EXISTS ledger")
-                return {"pgstac": self._install_pgstac(), "ledger": self._install_ledger()}
+                versions = {"pgstac": self._install_pgstac(), "ledger": self._install_ledger()}
+                lock.execute(read_sql("install_queryables"))
+                return versions
 
     def grant_roles(self) -> list[str]:
         """Create the loader (writes items and ledger) and the reader (reads both); neither can log in by itself."""

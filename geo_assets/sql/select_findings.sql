@@ -66,7 +66,7 @@ findings AS (
             WHEN i.owner IS NULL AND EXISTS (SELECT FROM items AS o WHERE o.owner = i.blob) THEN 'duplicate'
             WHEN i.owner IS NULL OR b.name IS NULL THEN 'orphan'
             WHEN w.reason IN ('held', 'in_grace') THEN w.reason
-            WHEN w.reason IS NOT NULL THEN 'orphan'
+            WHEN w.reason IS NOT NULL THEN 'going'
             WHEN i.copies > 1 THEN 'duplicate'
             WHEN b.state = 'catalogued' AND (i.etag IS DISTINCT FROM b.etag OR i.blob IS DISTINCT FROM b.name) THEN 'stale'
         END AS kind,

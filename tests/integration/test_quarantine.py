@@ -1,0 +1,114 @@
+"""The quarantine by the command line, and what brings a blob out of it: a replay, a new version, a new rule."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from geo_assets.cli.main import main
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.quarantine import Quarantine, QuarantineFilter
+from tests.ledgers import SOURCE as LANDSAT
+from tests.ledgers import blob, counts, fail, listed
+from tests.pipeline import SOURCE, Pipeline
+from tests.rasters import write_raster
+
+
+@pytest.fixture
+def quarantined(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Three items, and a quarantine of two files that are no rasters and one without a CRS."""
+    for name in ("a/text.tif", "b/text.tif"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("no raster")
+    write_raster(folder / "b" / "nowhere.tif", crs=None)
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    assert pipeline.run().success
+    return pipeline
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["quarantine", *arguments], catch_exceptions=False)
+
+
+def printed(*arguments: str) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_list_has_each_blob_its_reason_and_the_counts(quarantined: Pipeline) -> None:
+    listed_blobs = printed("list")
+    assert [blob["name"] for blob in listed_blobs["blobs"]] == ["a/text.tif", "b/nowhere.tif", "b/text.tif"]
+    assert {(row["code"], row["blobs"]) for row in listed_blobs["counts"]} == {("not_a_raster", 2), ("missing_crs", 1)}
+    assert "missing_crs" in run("list", SOURCE).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (("--code", "not_a_raster"), {"a/text.tif", "b/text.tif"}),
+        (("--prefix", "b/"), {"b/text.tif", "b/nowhere.tif"}),
+        ((SOURCE, "--prefix", "b/", "--code", "not_a_raster"), {"b/text.tif"}),
+        (("--code", "corrupt"), set()),
+    ],
+)
+def test_list_and_replay_take_the_same_filters(
+    quarantined: Pipeline, options: tuple[str, ...], names: set[str]
+) -> None:
+    assert {blob["name"] for blob in printed("list", *options)["blobs"]} == names
+    assert printed("replay", *options) == {"replayed": len(names)}
+    assert set(quarantined.failures()) == {"a/text.tif", "b/text.tif", "b/nowhere.tif"} - names
+    assert quarantined.status().pending == len(names)
+
+
+def test_a_replayed_blob_is_tried_once_more_and_its_history_stays(quarantined: Pipeline) -> None:
+    assert printed("replay", "--all") == {"replayed": 3}
+    assert quarantined.run().success
+    quarantined.check_promise()
+    explained = printed("explain", SOURCE, "b/nowhere.tif")
+    assert (explained["state"], explained["code"]) == ("quarantined", "missing_crs")
+    assert [(attempt["stage"], attempt["permanent"]) for attempt in explained["attempts"]] == [("catalogue", True)] * 2
+    assert "CRS" in explained["remedy"]
+
+
+def test_explain_says_what_the_code_means_and_what_to_do(quarantined: Pipeline) -> None:
+    text = run("explain", SOURCE, "a/text.tif").stdout
+    for words in (
+        "a/text.tif: quarantined",
+        "code: not_a_raster",
+        "meaning: The bytes are no raster",
+        "remedy: Exclude",
+    ):
+        assert words in text
+
+
+def test_explain_of_a_blob_nobody_knows_says_so(quarantined: Pipeline) -> None:
+    result = run("explain", SOURCE, "nosuch.tif")
+    assert result.exit_code == 1
+    assert "knows no blob 'nosuch.tif'" in " ".join(result.stderr.split())
+
+
+def test_replay_of_nothing_in_particular_is_refused(quarantined: Pipeline) -> None:
+    assert run("replay").exit_code == 2
+    assert quarantined.status().quarantined == 3
+
+
+def test_a_rule_that_could_solve_it_replays_what_it_could_solve_and_no_more(catalogue: str) -> None:
+    ledger = Ledger(database_url=catalogue)
+    dateless, garbage = blob("dateless.tif"), blob("garbage.tif")
+    listed(ledger, [dateless, garbage])
+    fail(ledger, dateless, stage="catalogue", code="missing_datetime")
+    fail(ledger, garbage, stage="describe", code="not_a_raster")
+    assert counts(ledger) == {"blobs": 2, "quarantined": 2}
+    ledger.register_source(LANDSAT.model_copy(update={"item_id": "v2-{slug}"}))
+    assert in_quarantine(ledger) == {"garbage.tif"}
+    ledger.register_source(LANDSAT.model_copy(update={"statistics": True}))
+    assert in_quarantine(ledger) == {"dateless.tif"}
+
+
+def in_quarantine(ledger: Ledger) -> set[str]:
+    which = QuarantineFilter(source=LANDSAT.name)
+    return {found.name for found in Quarantine(database_url=ledger.database_url).blobs(which, most=10)}
