@@ -140,10 +140,7 @@ def _release_scenes(connection: Connection, source: Source) -> list[dict[str, An
     """Take members that are gone or unreadable from their scenes, and let go of the claims of those that end by it."""
     bound = {"source": source.name}
     connection.execute(read_sql("leave_scenes"), bound)
-    released = connection.execute(read_sql("release_dead_scenes"), bound).fetchall()
-    scene_ids = [row["name"] for row in released]
-    connection.execute(read_sql("unmark_scenes"), {**bound, "scene_ids": scene_ids})
-    return released
+    return connection.execute(read_sql("release_dead_scenes"), bound).fetchall()
 
 
 def _delete_items(connection: Connection, source: str, released: list[dict[str, Any]]) -> None:

@@ -1,7 +1,12 @@
--- Members that are gone or cannot be read any more leave their scene, whose other members are then pending again,
--- those included that were refused because of the scene as it was.
+-- Members that are gone, and no longer wait to come back or for consent, or that cannot be read any more leave their
+-- scene, whose other members are then pending again, those included that were refused because of the scene as it was.
 WITH leaving AS MATERIALIZED (
     SELECT name, scene_id FROM ledger.blob_state WHERE source = %(source)s AND leaves_scene
+    UNION
+    SELECT b.name, b.scene_id
+    FROM ledger.withdrawal AS w
+    JOIN ledger.blob AS b USING (source, name)
+    WHERE w.source = %(source)s AND w.reason IN ('renamed', 'gone') AND b.scene_id IS NOT NULL
 ),
 left_alone AS (
     UPDATE ledger.blob AS b

@@ -12,22 +12,18 @@ FROM (
     SELECT
         count(*) FILTER (WHERE state <> 'deleted') AS live,
         count(*) FILTER (WHERE is_pending) AS pending,
-        count(*) FILTER (WHERE is_leaving) AS leaving,
+        count(*) FILTER (WHERE leaves_scene) AS leaving,
         coalesce(sum(size_bytes) FILTER (WHERE is_pending), 0)::bigint AS size_bytes,
         coalesce(
             sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric)
-                FILTER (WHERE is_pending OR is_leaving),
+                FILTER (WHERE is_pending OR leaves_scene),
             0
         ) AS digest
     FROM (
-        SELECT
-            name, etag, size_bytes, rule_digest, state,
-            state IN ('to_describe', 'to_catalogue') AS is_pending,
-            leaves_scene OR (scene_id IS NOT NULL AND state = 'quarantined' AND catalogued_etag IS NOT NULL)
-                AS is_leaving
+        SELECT *, state IN ('to_describe', 'to_catalogue') AS is_pending
         FROM (
             -- OFFSET 0: the state of a row is worked out once, not once a count.
-            SELECT name, etag, size_bytes, rule_digest, state, leaves_scene, scene_id, catalogued_etag
+            SELECT name, etag, size_bytes, rule_digest, state, leaves_scene
             FROM ledger.blob_state
             WHERE source = %(source)s
             OFFSET 0

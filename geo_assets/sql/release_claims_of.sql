@@ -7,4 +7,4 @@ WITH released AS (
 UPDATE ledger.blob AS b
 SET catalogued_etag = NULL, catalogued_rule = NULL, catalogued_at = NULL
 FROM released AS r
-WHERE b.source = r.source AND b.name = r.name
+WHERE b.source = r.source AND coalesce(b.scene_id, b.name) = r.name

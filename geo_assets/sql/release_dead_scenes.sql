@@ -4,7 +4,7 @@ WHERE i.source = %(source)s
     AND (
         NOT EXISTS (
             SELECT FROM ledger.blob_state AS m
-            WHERE m.source = i.source AND m.scene_id = i.name AND m.state NOT IN ('deleted', 'quarantined')
+            WHERE m.source = i.source AND m.scene_id = i.name AND m.alive AND m.state <> 'quarantined'
         )
         OR EXISTS (
             SELECT FROM ledger.source AS s CROSS JOIN unnest(s.required_assets) AS r (asset_key)

@@ -1,5 +1,5 @@
 -- Blobs and items of a source against each other, both ways: each that disagrees or waits, up to %(most)s of a kind, with
--- how many there are of it. For the members of a scene the scene stands as one blob.
+-- how many there are of it. An item is the source's where the ledger says so or, with no owner there, the item itself.
 WITH items AS MATERIALIZED (
     SELECT
         i.collection AS collection_id,
@@ -21,20 +21,32 @@ WITH items AS MATERIALIZED (
         )
 ),
 blobs AS MATERIALIZED (
-    SELECT name, etag, state, false AS is_scene
-    FROM ledger.blob_state
-    WHERE source = %(source)s AND scene_id IS NULL
+    SELECT name, etag, state FROM ledger.blob_state WHERE source = %(source)s AND scene_id IS NULL
     UNION ALL
-    -- A scene is catalogued as soon as a member is: its item speaks for all of them.
+    -- A scene counts as one blob, whose etag is the digest of what is catalogued of it (see core.scene_members).
     SELECT
-        scene_id,
-        NULL,
+        scene_id AS name,
+        left(
+            encode(
+                sha256(
+                    convert_to(
+                        string_agg(
+                            concat_ws(E'\t', asset_key, name, etag), E'\n' ORDER BY asset_key COLLATE "C"
+                        ) FILTER (WHERE catalogued_etag = etag AND state IN ('catalogued', 'deleted')),
+                        'UTF8'
+                    )
+                ),
+                'hex'
+            ),
+            32
+        ) AS etag,
         CASE
-            WHEN bool_or(state = 'catalogued') THEN 'catalogued'
             WHEN bool_or(state IN ('to_describe', 'to_catalogue')) THEN 'to_catalogue'
-            ELSE min(state)
-        END,
-        true
+            WHEN bool_or(state = 'catalogued') THEN 'catalogued'
+            WHEN bool_or(state = 'waiting') THEN 'waiting'
+            WHEN bool_or(state = 'quarantined') THEN 'quarantined'
+            ELSE 'deleted'
+        END AS state
     FROM ledger.blob_state
     WHERE source = %(source)s AND scene_id IS NOT NULL
     GROUP BY scene_id
@@ -54,17 +66,19 @@ findings AS (
             WHEN i.owner IS NULL AND EXISTS (SELECT FROM items AS o WHERE o.owner = i.blob) THEN 'duplicate'
             WHEN i.owner IS NULL OR b.name IS NULL THEN 'orphan'
             WHEN w.reason IN ('held', 'in_grace') THEN w.reason
-            WHEN w.reason IS NOT NULL OR (b.is_scene AND b.state NOT IN ('catalogued', 'to_catalogue')) THEN 'going'
+            WHEN w.reason IS NOT NULL THEN 'going'
             WHEN i.copies > 1 THEN 'duplicate'
-            WHEN b.state = 'catalogued'
-                AND (i.blob IS DISTINCT FROM b.name OR (i.etag IS DISTINCT FROM b.etag AND NOT b.is_scene)) THEN 'stale'
+            WHEN b.state = 'catalogued' AND (i.etag IS DISTINCT FROM b.etag OR i.blob IS DISTINCT FROM b.name) THEN 'stale'
         END AS kind,
         coalesce(i.owner, i.blob) AS name,
         i.collection_id,
         i.item_id
     FROM items AS i
     LEFT JOIN blobs AS b ON b.name = i.owner
-    LEFT JOIN (SELECT name, reason FROM ledger.withdrawal WHERE source = %(source)s) AS w ON w.name = i.owner
+    LEFT JOIN (
+        SELECT DISTINCT ON (owner) owner, reason FROM ledger.withdrawal WHERE source = %(source)s
+        ORDER BY owner, reason NOT IN ('held', 'in_grace')
+    ) AS w ON w.owner = i.owner
     UNION ALL
     -- The ledger's claim on an item of a blob that the ledger does not know.
     SELECT 'orphan', c.name, c.collection_id, c.item_id

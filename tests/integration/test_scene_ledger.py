@@ -35,6 +35,13 @@ def scenes(ledger: Ledger) -> list[Scene]:
     return ledger.scenes_to_catalogue(SCENES.name, first="", last="~", as_of=ledger.now())
 
 
+def catalogue(ledger: Ledger) -> None:
+    """Claim an item for each scene to catalogue, and mark its members."""
+    found = scenes(ledger)
+    PgStac(database_url=ledger.database_url).claim(SCENES, [(scene.version, {"id": scene.id}) for scene in found])
+    ledger.record_scenes_catalogued(SCENES, found, run_id="run")
+
+
 def assets(found: Sequence[Scene]) -> list[list[str]]:
     return [[member.asset for member in scene.members] for scene in found]
 
@@ -95,8 +102,9 @@ def test_a_member_that_became_unreadable_meanwhile_is_not_marked(ledger: Ledger)
 
 def test_a_member_that_is_gone_stays_in_the_ledger_until_its_item_knows(ledger: Ledger) -> None:
     see(ledger, RED, NIR, BLUE)
-    ledger.record_scenes_catalogued(SCENES, scenes(ledger), run_id="run")
+    catalogue(ledger)
     listed(ledger, [RED, NIR], source=SCENES)
+    ledger.judge_deletions(SCENES)
     assert ledger.outstanding(SCENES.name).to_withdraw == 1
     assert ledger.row("delete_tombstones", before=ledger.now())["rows"] == 0
     PgStac(database_url=ledger.database_url).withdraw_dead(SCENES)
@@ -107,9 +115,10 @@ def test_a_member_that_is_gone_stays_in_the_ledger_until_its_item_knows(ledger: 
 
 def test_a_blob_that_comes_back_joins_its_scene_again(ledger: Ledger) -> None:
     see(ledger, RED, NIR, BLUE)
-    ledger.record_scenes_catalogued(SCENES, scenes(ledger), run_id="run")
+    catalogue(ledger)
     listed(ledger, [RED, NIR], source=SCENES)
+    ledger.judge_deletions(SCENES)
     PgStac(database_url=ledger.database_url).withdraw_dead(SCENES)
-    ledger.record_scenes_catalogued(SCENES, scenes(ledger), run_id="run")
+    catalogue(ledger)
     see(ledger, RED, NIR, BLUE)
     assert assets(scenes(ledger)) == [["blue", "nir", "red"]]

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.sources import get_source
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes
 
@@ -58,8 +58,8 @@ class Scenes:
         current = dict(self.pipeline.query("SELECT name, etag FROM ledger.blob WHERE deleted_at IS NULL"))
         assert {asset["geo_assets:blob"]: asset["geo_assets:etag"] for asset in assets}.items() <= current.items()
         assert self.pipeline.ledger.outstanding("rasters").to_withdraw == 0
-        found = self.pipeline.census.take("rasters").counts
-        assert not any(found.values()), found
+        report = self.pipeline.census.take("rasters")
+        assert not any(report.counts.values()), report.findings
         claims = self.pipeline.query("SELECT item_id FROM ledger.item ORDER BY 1")
         assert claims == self.pipeline.query("SELECT id FROM pgstac.items ORDER BY 1")
 
@@ -310,17 +310,53 @@ def test_a_materialization_shows_what_scenes_wait_for(scenes: Scenes) -> None:
     assert shown["waiting_scenes"].value.records[0].data["waiting for"] == "nir"  # type: ignore[union-attr]
 
 
-def test_the_census_finds_a_scene_without_its_item_and_the_next_run_makes_it_again(scenes: Scenes) -> None:
+CONSENT = {"ops": {"stac_items": {"ops": {"plan_stac_items": {"config": {"consent_to_deletions": True}}}}}}
+
+
+def test_a_member_that_is_gone_stays_an_asset_for_its_grace_period(scenes: Scenes) -> None:
+    scenes.declare(deletions={"grace": "7 days"})
+    scenes.write_scene("s1", "red", "nir", "blue")
+    scenes.run()
+    scenes.remove("s1_blue.tif")
+    scenes.remove("s1_nir.tif")
+    assert scenes.pipeline.run().success
+    assert scenes.assets() == {"s1": {"red", "nir", "blue"}}
+    report = scenes.pipeline.census.take("rasters")
+    assert (report.green, report.counts["in_grace"]) == (True, 1)
+    assert scenes.pipeline.ledger.outstanding("rasters").to_withdraw == 0
+    scenes.write_scene("s1", "nir")
+    scenes.declare()
+    scenes.run()
+    assert scenes.assets() == {"s1": {"red", "nir"}}
+
+
+def test_many_scenes_that_would_end_at_once_wait_for_consent(scenes: Scenes) -> None:
+    scenes.declare(deletions={"allow": 1})
+    for number in range(4):
+        scenes.write_scene(f"s{number}", "red", "nir", "blue")
+    scenes.run()
+    for number in range(3):
+        scenes.remove(f"s{number}_red.tif")
+    assert not scenes.pipeline.run().success
+    assert len(scenes.items()) == 4
+    deletions = scenes.pipeline.ledger.deletions("rasters")
+    assert (deletions.items, deletions.held, deletions.due) == (4, 3, 0)
+    assert scenes.pipeline.census.take("rasters").green
+    assert scenes.pipeline.run(run_config=CONSENT).success
+    assert set(scenes.items()) == {"s3"}
+    assert set(scenes.waiting()) == {"s0", "s1", "s2"}
+    scenes.run()
+
+
+def test_a_repair_brings_back_the_item_of_a_scene_and_keeps_those_there_are(scenes: Scenes) -> None:
     scenes.write_scene("s1", "red", "nir")
     scenes.write_scene("s2", "red", "nir")
     scenes.run()
-    before = scenes.items()
-    (gone,) = scenes.pipeline.query("SELECT item_id FROM ledger.item WHERE name = 's1'")[0]
-    scenes.pipeline.execute(f"DELETE FROM pgstac.items WHERE id = '{gone}'")
-    census = scenes.pipeline.census
-    source = get_source(scenes.pipeline.sources_path, "rasters")
+    with psycopg.connect(scenes.pipeline.database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM pgstac.items WHERE id = 's1'")
+    census, source = scenes.pipeline.census, scenes.pipeline.resources()["sources_file"].get("rasters")
     report = census.take("rasters")
-    assert (report.counts["missing"], report.names("missing")) == (1, ["s1"])
-    census.mend(source, report)
+    assert report.names("missing") == ["s1"]
+    assert census.mend(source, report)["withdrawn"] == 0
     scenes.run()
-    assert scenes.items().keys() == before.keys()
+    assert scenes.assets() == {"s1": {"red", "nir"}, "s2": {"red", "nir"}}

@@ -2,8 +2,7 @@
 
 from alembic import op
 
-from geo_assets.migrations.versions.v0004_deletions import BLOB_STATE as BLOB_STATE_BEFORE
-from geo_assets.migrations.versions.v0004_deletions import WITHDRAWAL
+from geo_assets.migrations.versions import v0004_deletions
 
 revision = "0005"
 down_revision = "0004"
@@ -53,7 +52,8 @@ def _ready(blob: str) -> str:
 
 
 # The one place that says what a row's etags mean. Only a row that would be catalogued next looks at its scene.
-# alive: it can be, or become, part of its scene's item; leaves_scene: the others have not heard yet that it cannot.
+# alive: it can be, become, or still is part of its scene's item; leaves_scene: it is no part of it any more, and the
+# others have not heard yet. One that is gone from under an item leaves when ledger.withdrawal says so.
 BLOB_STATE = f"""
 CREATE VIEW ledger.blob_state AS
 SELECT
@@ -81,17 +81,48 @@ SELECT
         ELSE 'to_catalogue'
     END AS state,
     {_ready("b")} AS ready,
-    b.deleted_at IS NULL AND {UNREADABLE.format(b="b")} IS NOT TRUE AS alive,
-    b.scene_id IS NOT NULL AND (
-        b.deleted_at IS NOT NULL OR ({UNREADABLE.format(b="b")} IS TRUE AND b.catalogued_etag IS NOT NULL)
-    ) AS leaves_scene
+    (b.deleted_at IS NULL OR b.catalogued_etag IS NOT NULL) AND {UNREADABLE.format(b="b")} IS NOT TRUE AS alive,
+    b.scene_id IS NOT NULL AND CASE
+        WHEN b.deleted_at IS NOT NULL THEN b.catalogued_etag IS NULL
+        ELSE {UNREADABLE.format(b="b")} IS TRUE AND b.catalogued_etag IS NOT NULL
+    END AS leaves_scene
 FROM ledger.blob AS b
 JOIN ledger.source AS s USING (source)
 """
 
+# The one place that says which items go or shrink, and which of them wait and for what; a scene's claim is that of its
+# members.
+WITHDRAWAL = """
+CREATE VIEW ledger.withdrawal AS
+SELECT
+    i.collection_id,
+    i.item_id,
+    i.name AS owner,
+    b.source,
+    b.name,
+    b.etag,
+    b.deleted_at,
+    CASE
+        WHEN b.state = 'quarantined' THEN 'refused'
+        WHEN EXISTS (
+            SELECT FROM ledger.rename AS r
+            WHERE r.source = b.source AND r.old_name = b.name AND r.recorded_at >= b.deleted_at
+        ) THEN 'renamed'
+        WHEN b.deletion_held THEN 'held'
+        WHEN b.deleted_at > clock_timestamp() - s.deletion_grace THEN 'in_grace'
+        WHEN b.deletion_held IS NULL THEN 'unjudged'
+        ELSE 'gone'
+    END AS reason
+FROM ledger.blob_state AS b
+JOIN ledger.source AS s USING (source)
+JOIN ledger.item AS i ON i.source = b.source AND i.name = coalesce(b.scene_id, b.name)
+WHERE (b.deleted_at IS NOT NULL OR b.permanent) AND b.state IN ('deleted', 'quarantined')
+    AND (b.scene_id IS NULL OR b.catalogued_etag IS NOT NULL)
+"""
+
 
 def upgrade() -> None:
-    """Add the columns and the table of scenes, and make the view anew."""
+    """Add the columns and the table of scenes, and make the views anew."""
     op.execute("DROP VIEW ledger.withdrawal")
     op.execute("DROP VIEW ledger.blob_state")
     for statement in (SOURCE, BLOB, BLOB_SCENE, SCENE_DOCUMENT, BLOB_STATE, WITHDRAWAL):
@@ -99,7 +130,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them again."""
+    """Drop them again; the views are again as 0004 made them."""
     op.execute("DROP VIEW ledger.withdrawal")
     op.execute("DROP VIEW ledger.blob_state")
     op.execute("DROP TABLE ledger.scene_document")
@@ -107,5 +138,5 @@ def downgrade() -> None:
     for column in ("scene_id", "asset_key", "member_kind", "grouped_by"):
         op.execute(f"ALTER TABLE ledger.blob DROP COLUMN {column}")
     op.execute("ALTER TABLE ledger.source DROP COLUMN required_assets, DROP COLUMN has_had_scenes")
-    op.execute(BLOB_STATE_BEFORE)
-    op.execute(WITHDRAWAL)
+    op.execute(v0004_deletions.BLOB_STATE)
+    op.execute(v0004_deletions.WITHDRAWAL)
