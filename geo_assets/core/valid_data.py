@@ -74,10 +74,10 @@ def valid_mask(dataset: Any) -> Mask:
     """Which pixels of an open dataset are valid in at least one band, shape (rows, columns)."""
     mask: Mask = dataset.dataset_mask() != 0
     if all(np.issubdtype(dtype, np.inexact) for dtype in dataset.dtypes if dtype != "complex_int16"):
-        finite = np.zeros_like(mask)
+        valid = np.zeros_like(mask)
         for number in dataset.indexes:
-            finite |= np.isfinite(dataset.read(number))
-        mask &= finite
+            valid |= np.isfinite(dataset.read(number)) & (dataset.read_masks(number) != 0)
+        mask &= valid
     return mask
 
 

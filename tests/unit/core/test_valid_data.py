@@ -45,6 +45,14 @@ def test_nan_is_outside_where_the_file_has_no_nodata() -> None:
     assert area.polygons.equals(shapely.box(0, 32, 64, 64))
 
 
+def test_nan_in_one_band_and_nodata_in_the_other_is_outside() -> None:
+    pixels = RANDOM.random((2, 64, 64)).astype("float32")
+    pixels[0, :16], pixels[1, :16] = np.nan, -9999
+    area = area_of(geotiff(pixels, nodata=-9999))
+    assert area.polygons is not None
+    assert area.polygons.equals(shapely.box(0, 16, 64, 64))
+
+
 def test_what_is_transparent_is_outside() -> None:
     pixels = np.full((2, 64, 64), 255, "uint8")
     pixels[1, :, :16] = 0
