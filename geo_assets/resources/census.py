@@ -88,7 +88,6 @@ class Census(DatabaseResource):
         misread = sorted(set(misread))
         with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
             connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": again})
-            connection.execute(read_sql("unmark_scenes"), {"source": source.name, "scene_ids": again})
             connection.execute(read_sql("unmark_described"), {"source": source.name, "names": misread})
             connection.execute(read_sql("release_lost_claims"), {"source": source.name})
             withdrawn = connection.execute(read_sql("delete_unclaimed_items"), _ids(unowned)).rowcount
