@@ -329,19 +329,12 @@ class Source(_Rule):
     @property
     def rule_digest(self) -> str:
         """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
-<<<<<<< HEAD
         # assume_crs as well: blobs refused for want of a CRS are then tried again. item_assets, because PgSTAC stores
         # of an item's assets only what they do not say already.
         collection = {"id", "item_assets"} if self.collection.item_assets else {"id"}
         keys = ("item_id", "datetime", "bands", "gsd", "region", "assume_crs", "group")
         deciding: Any = {"collection": collection, **dict.fromkeys(keys, True)}
         return _digest(self.model_dump(mode="json", include=deciding))
-=======
-        # PgSTAC stores of an item's assets only what the collection's item_assets do not say already.
-        collection = {"id", "item_assets"} if self.collection.item_assets else {"id"}
-        rule = self.model_dump(mode="json", include={"collection": collection, "item_id": True, "datetime": True})
-        return _digest(rule if self.group is None else rule | {"group": self.group.model_dump(mode="json")})
->>>>>>> scenes-on-deletions
 
     @property
     def documents(self) -> dict[str, list[str]]:
