@@ -26,6 +26,8 @@ COMMANDS = [
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
     ["deletions"],
     ["demo"],
+    ["export"],
+    *(["export", name] for name in ("geoparquet", "stac")),
     ["items"],
     *(["items", name] for name in ("delete", "show")),
     ["plan"],
@@ -153,6 +155,8 @@ def test_status_as_json_has_the_true_counts_and_reasons(catalogued: Pipeline) ->
         "described": 3,
         "catalogued": 2,
         "pending": 1,
+        "waiting": 0,
+        "waiting_scenes": [],
         "quarantined": 2,
         "deleted": 1,
     }
@@ -172,7 +176,7 @@ def test_status_of_every_source_as_json_is_a_list(declared: Pipeline) -> None:
 def test_status_as_text_shows_counts_and_reasons_as_they_are(catalogued: Pipeline) -> None:
     result = run("status", SOURCE)
     assert result.exit_code == 0
-    assert [word for word in result.stdout.split() if word.isdigit()][:6] == ["5", "3", "2", "1", "2", "1"]
+    assert [word for word in result.stdout.split() if word.isdigit()][:7] == ["5", "3", "2", "1", "0", "2", "1"]
     for word in ("[bold]bad.tif", "not_a_raster", "nowhere.tif", "missing_crs"):
         assert word in result.stdout
 

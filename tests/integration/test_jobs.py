@@ -16,7 +16,7 @@ from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.services import PROJECT
 
-ASSETS = ["container_listing", "pgstac_schema", "raster_metadata", "stac_collections", "stac_items"]
+ASSETS = ["catalog_snapshot", "container_listing", "pgstac_schema", "raster_metadata", "stac_collections", "stac_items"]
 LOAD = """
 from dagster import Definitions
 from geo_assets.definitions import defs
@@ -102,6 +102,7 @@ def test_every_job_runs_all_its_steps_again_after_a_crash_and_says_what_it_does(
         "ingest_rasters",
         "reconcile",
         "list_container",
+        "snapshot",
         "stac_setup",
         "hello_world",
     }
