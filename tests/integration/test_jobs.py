@@ -88,6 +88,7 @@ def test_the_assets_depend_on_each_other_as_designed() -> None:
     graph = build_definitions().resolve_asset_graph()
     parents = {name: sorted(key.to_user_string() for key in graph.get(AssetKey(name)).parent_keys) for name in ASSETS}
     assert parents == {
+        "catalog_snapshot": ["stac_items"],
         "container_listing": [],
         "pgstac_schema": [],
         "raster_metadata": ["container_listing"],

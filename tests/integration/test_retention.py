@@ -180,7 +180,7 @@ def test_a_tombstone_whose_item_is_not_withdrawn_stays(durable: Pipeline) -> Non
 
 
 def test_retention_is_scheduled_every_day_and_on_by_default() -> None:
-    (schedule,) = [each for each in defs.schedules or [] if each.name == "retention_schedule"]
+    (schedule,) = [each for each in defs.schedules or [] if each.name == "daily_retention"]
     assert isinstance(schedule, ScheduleDefinition)
     assert schedule.cron_schedule == "17 3 * * *"
     assert schedule.default_status is DefaultScheduleStatus.RUNNING
