@@ -26,7 +26,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census, CensusReport, Kind
 from geo_assets.resources.sources_file import SourcesFile
 
-# Checks by partition are a preview in the version of Dagster that is pinned; its word about it is for us, not for users.
+# Checks by partition are a preview in the pinned version of Dagster; its word about that is not for users.
 warnings.filterwarnings("ignore", category=PreviewWarning, message="Specifying a partitions_def")
 
 # check: (what fails it, what is shown beside it, description)
