@@ -18,6 +18,7 @@ from dagster import DagsterInstance, materialize
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.census import Census
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 
@@ -33,7 +34,7 @@ class Listed:
 
 def list_into_ledger(source: str) -> int:
     """Materialize container_listing; how many blobs the ledger has then."""
-    resources = {"sources_file": SourcesFile(), "blob_stores": BlobStores(), "ledger": Ledger()}
+    resources = {"sources_file": SourcesFile(), "blob_stores": BlobStores(), "ledger": Ledger(), "census": Census()}
     with DagsterInstance.ephemeral() as instance:
         register_partitions(instance, [source])
         materialize([container_listing], partition_key=source, resources=resources, instance=instance)
