@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from geo_assets.core.rfc3339 import rfc3339
 from geo_assets.errors import MissingDatetime
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources import (
@@ -55,11 +56,10 @@ def datetime_fields(acquired: AcquisitionTime) -> dict[str, Any]:
 
     STAC takes null there too, but PgSTAC drops what is null, and an item without datetime is none.
     """
-    start = acquired.instant.isoformat().replace("+00:00", "Z")
+    start = rfc3339(acquired.instant)
     if acquired.end is None or acquired.end == acquired.instant:
         return {"datetime": start}
-    end = acquired.end.isoformat().replace("+00:00", "Z")
-    return {"datetime": start, "start_datetime": start, "end_datetime": end}
+    return {"datetime": start, "start_datetime": start, "end_datetime": rfc3339(acquired.end)}
 
 
 class _NoDateError(Exception):
@@ -117,10 +117,7 @@ def _from_metadata(rule: MetadataDatetime, metadata: RasterMetadata) -> Acquisit
             findings.append(f"{tag}: not in the file")
             continue
         try:
-            moment = _parse(value, rule.format)
-            stated = moment.tzinfo is not None
-            note = "" if stated else f", no zone stated, read as {rule.timezone}"
-            return AcquisitionTime(_in_utc(moment, rule.timezone), f"metadata {tag}{note}")
+            return _acquired(_parse(value, rule.format), rule.timezone, f"metadata {tag}")
         except _NoDateError as reason:
             findings.append(f"{tag}: {reason}")
     raise _NoDateError("; ".join(findings))
@@ -162,11 +159,15 @@ def _from_document(rule: JsonDatetime, values: Mapping[str, Any]) -> Acquisition
         raise _NoDateError(f"{rule.document}: {', '.join(absent)} not in the document")
     try:
         moment = _parse("T".join(str(values[path]).strip() for path in rule.path), rule.format)
-        note = "" if moment.tzinfo else f", no zone stated, read as {rule.timezone}"
-        origin = f"{rule.document} {' and '.join(rule.path)}{note}"
-        return AcquisitionTime(_in_utc(moment, rule.timezone), origin)
+        return _acquired(moment, rule.timezone, f"{rule.document} {' and '.join(rule.path)}")
     except _NoDateError as reason:
         raise _NoDateError(f"{rule.document}: {reason}") from None
+
+
+def _acquired(moment: datetime, zone: str, origin: str) -> AcquisitionTime:
+    """The instant, in ``zone`` where it states none itself, which its origin then says."""
+    note = "" if moment.tzinfo else f", no zone stated, read as {zone}"
+    return AcquisitionTime(_in_utc(moment, zone), f"{origin}{note}")
 
 
 def _parse(text: str, form: str | None) -> datetime:

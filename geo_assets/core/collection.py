@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from geo_assets.core.item import STAC_VERSION, rfc3339
+from geo_assets.core.item import STAC_VERSION
+from geo_assets.core.rfc3339 import rfc3339
 from geo_assets.sources import Source
 
 Bbox = tuple[float, float, float, float]

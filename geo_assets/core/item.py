@@ -5,7 +5,7 @@ with rules of their own (`bands`, `projection`, `render`, `resolution`, `storage
 created or platform is made up, and there is no version, since the ledger does not keep what a blob was before.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from geo_assets.core.acquisition import datetime_fields, item_datetime
@@ -18,6 +18,7 @@ from geo_assets.core.item_id import item_id
 from geo_assets.core.projection import build_projection_fields
 from geo_assets.core.render import build_renders
 from geo_assets.core.resolution import spatial_resolution_metres
+from geo_assets.core.rfc3339 import rfc3339
 from geo_assets.core.storage import SCHEME, build_storage_schemes
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources import Source
@@ -71,11 +72,6 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
 def _collection_link(collection_id: str) -> dict[str, str]:
     """STAC demands this link of an item with a collection; relative to where every STAC API serves its items."""
     return {"rel": "collection", "href": f"../../{collection_id}", "type": "application/json"}
-
-
-def rfc3339(instant: datetime) -> str:
-    """A UTC instant as STAC writes it, with Z."""
-    return instant.isoformat().replace("+00:00", "Z")
 
 
 def _build_asset(source: Source, blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from geo_assets.core.sniff import check_is_tiff
 from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
-from geo_assets.core.tiff_layout import check_data_is_there, is_cog, with_layout
+from geo_assets.core.tiff_layout import check_data_is_there, with_layout
 from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
 
@@ -213,7 +213,6 @@ def describe_dataset(dataset: Any, structure: TiffStructure | None, bytes_read: 
         transform=_transform(dataset),
         block_shape=dataset.block_shapes[0],
         overview_factors=tuple(round(dataset.width / overview.width) for overview in overviews),
-        is_cog=structure is not None and is_cog(structure),
         area_or_point="Point" if tags.get("", {}).get("AREA_OR_POINT") == "Point" else "Area",
         compression=image.get("COMPRESSION"),
         interleaving=image.get("INTERLEAVE"),

@@ -10,6 +10,7 @@ import numpy as np
 from geo_assets.core.formats.cf_grid import Grid
 from geo_assets.core.formats.cf_time import is_time, time_range
 from geo_assets.core.formats.cf_variables import CfFile, Variable
+from geo_assets.core.rfc3339 import rfc3339
 from geo_assets.core.tags import clean_text
 from geo_assets.errors import TooLarge
 
@@ -35,7 +36,7 @@ def _dimension(file: CfFile, grid: Grid, name: str, *, reference_system: int | s
         return {"type": "other", "extent": [None, None], "description": "A dimension without coordinates."}
     if is_time(coordinate):
         spanned = time_range(file, coordinate)
-        texts = [instant.isoformat().replace("+00:00", "Z") for instant in spanned] if spanned else [None, None]
+        texts = [rfc3339(instant) for instant in spanned] if spanned else [None, None]
         return {"type": "temporal", "extent": texts}
     is_vertical = coordinate.text("axis") == "Z" or coordinate.text("positive").lower() in ("up", "down")
     unit = {"unit": clean_text(coordinate.text("units"))} if coordinate.text("units") else {}

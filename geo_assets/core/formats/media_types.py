@@ -7,15 +7,12 @@ from geo_assets.models import RasterMetadata
 
 GEOTIFF = "image/tiff; application=geotiff"
 COG = f"{GEOTIFF}; profile=cloud-optimized"
-NETCDF = "application/x-netcdf"
-ZARR = "application/vnd+zarr"
 
 _OF_DRIVER = {
     "JP2OpenJPEG": "image/jp2",
     "PNG": "image/png",
     "JPEG": "image/jpeg",
-    "netCDF": NETCDF,
-    "Zarr": ZARR,
+    "netCDF": "application/x-netcdf",
 }
 
 
