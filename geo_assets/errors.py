@@ -18,12 +18,14 @@ GeoAssetsError
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
 │   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
+│   ├── MalformedMessage       a message in a queue of events is none
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
     ├── Unauthorized           the store refuses our credential
     ├── StorageUnavailable     the store does not answer, or answers 5xx
     ├── MarkerRefused          the store does not go on where a listing was left
+    ├── QueueUnavailable       a queue of events does not answer
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── LoadIncomplete         items were loaded but could not be read back
@@ -177,6 +179,13 @@ class CatalogueRefusal(PermanentError):
     remedy = "See what there is with `geo-assets collections list`."
 
 
+class MalformedMessage(PermanentError):
+    """A message in a queue of events that says nothing about any blob."""
+
+    code = "malformed_message"
+    remedy = "See it with `geo-assets deadletters show`; replay it when its sender or the reader is mended, or drop it."
+
+
 class BlobChanged(PermanentError):
     """The blob was overwritten after it was listed; the next listing brings its new version."""
 
@@ -210,6 +219,13 @@ class MarkerRefused(TransientError):
 
     code = "marker_refused"
     remedy = "Nothing to do: the next listing starts from the beginning."
+
+
+class QueueUnavailable(TransientError):
+    """A queue of events does not answer, or does not exist."""
+
+    code = "queue_unavailable"
+    remedy = "Check that the queue exists and can be reached; messages wait there, and listings find what they tell."
 
 
 class DatabaseUnavailable(TransientError):

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     azure_key: SecretStr | None = Field(default=None, alias="AZURE_STORAGE_KEY")
     azure_sas_token: SecretStr | None = Field(default=None, alias="AZURE_STORAGE_SAS_TOKEN")
     azure_anonymous: bool = Field(default=False, alias="AZURE_STORAGE_ANONYMOUS")
+    azure_queue_url: str | None = Field(default=None, alias="AZURE_STORAGE_QUEUE_URL")
+    service_bus_connection_string: SecretStr | None = Field(default=None, alias="AZURE_SERVICEBUS_CONNECTION_STRING")
+    service_bus_namespace: str | None = Field(default=None, alias="AZURE_SERVICEBUS_NAMESPACE")
 
     @field_validator("state_folder", "sources_file", "schemas_folder", mode="after")
     @classmethod

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.item_rules import BandRules
+from geo_assets.queue_rules import QueueRule
 from geo_assets.scene_rules import GroupRule, Pointer
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -357,6 +358,43 @@ def load_sources(path: Path) -> dict[str, Source]:
 
     Raises InvalidConfiguration naming the file, the line or key, and the remedy.
     """
+    entries = _load_document(path).get("sources")
+    if not isinstance(entries, dict):
+        raise InvalidConfiguration(
+            f"{path}: no mapping `sources`.", remedy="Start the file with `sources:` and one key a source below it."
+        )
+    return {str(name): _source(path, str(name), entry) for name, entry in entries.items()}
+
+
+def load_queues(path: Path) -> dict[str, QueueRule]:
+    """Read and check the queues of the file at ``path``, by name; none where it has no `queues`.
+
+    Raises InvalidConfiguration as `load_sources` does, also where a queue names a source that is not declared.
+    """
+    entries = _load_document(path).get("queues") or {}
+    if not isinstance(entries, dict):
+        raise InvalidConfiguration(f"{path}: `queues` is no mapping.", remedy="Write one key a queue below it.")
+    sources = load_sources(path)
+    queues: dict[str, QueueRule] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise InvalidConfiguration(
+                f"{path}: queues.{name} is not a mapping.", remedy="Give it storage_queue or service_bus."
+            )
+        try:
+            queue = QueueRule.model_validate({**entry, "name": str(name)})
+        except ValidationError as error:
+            raise _invalid(path, f"queues.{name}", error) from error
+        if unknown := [source for source in queue.sources if source not in sources]:
+            raise InvalidConfiguration(
+                f"{path}: queues.{name}.sources: there is no source {', '.join(unknown)}.",
+                remedy=f"Use names of sources: {', '.join(sources)}.",
+            )
+        queues[queue.name] = queue
+    return queues
+
+
+def _load_document(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -370,12 +408,7 @@ def load_sources(path: Path) -> dict[str, Source]:
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
         raise InvalidConfiguration(f"{where}: {problem}.", remedy="Mend the YAML there.") from error
-    entries = document.get("sources") if isinstance(document, dict) else None
-    if not isinstance(entries, dict):
-        raise InvalidConfiguration(
-            f"{path}: no mapping `sources`.", remedy="Start the file with `sources:` and one key a source below it."
-        )
-    return {str(name): _source(path, str(name), entry) for name, entry in entries.items()}
+    return document if isinstance(document, dict) else {}
 
 
 def get_source(path: Path, name: str) -> Source:
@@ -403,8 +436,12 @@ def _source(path: Path, name: str, entry: object) -> Source:
     try:
         return Source.model_validate(fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"sources.{name}{''.join(f'.{part}' for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        )
-        raise InvalidConfiguration(f"{path}: {problems}.", remedy="Mend these keys (README.md shows each).") from error
+        raise _invalid(path, f"sources.{name}", error) from error
+
+
+def _invalid(path: Path, where: str, error: ValidationError) -> InvalidConfiguration:
+    problems = "; ".join(
+        f"{where}{''.join(f'.{part}' for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    )
+    return InvalidConfiguration(f"{path}: {problems}.", remedy="Mend these keys (README.md shows each).")

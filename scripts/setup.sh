@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 
 VENV=.venv
 EXTRAS=dev # of pyproject.toml
-EXTRAS_TEST=dev,readers
-EXTRAS_BENCH=dev,readers,bench
+EXTRAS_TEST=dev,peers,readers
+EXTRAS_BENCH=dev,peers,readers,bench
 LOG=.geo_assets/logs/setup.log
 mkdir -p "$(dirname "$LOG")"
 : > "$LOG"

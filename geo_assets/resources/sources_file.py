@@ -5,8 +5,9 @@ from pathlib import Path
 from dagster import ConfigurableResource
 from pydantic import Field
 
+from geo_assets.queue_rules import QueueRule
 from geo_assets.settings import Settings
-from geo_assets.sources import Source, get_source, load_sources
+from geo_assets.sources import Source, get_source, load_queues, load_sources
 
 
 class SourcesFile(ConfigurableResource):  # type: ignore[type-arg]
@@ -21,6 +22,10 @@ class SourcesFile(ConfigurableResource):  # type: ignore[type-arg]
     def get(self, name: str) -> Source:
         """The source called ``name``. Raises InvalidConfiguration where there is none."""
         return get_source(self._path(), name)
+
+    def queues(self) -> dict[str, QueueRule]:
+        """Every queue of events by name. Raises InvalidConfiguration."""
+        return load_queues(self._path())
 
     def _path(self) -> Path:
         return Path(self.path) if self.path else Settings().sources_file

@@ -1,0 +1,76 @@
+"""Who saw a blob's version first and when it became searchable, what the queues brought, and messages set aside."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+# Of the version that `etag` names: which path saw it first, when it came to be (the event's time, or the blob's
+# Last-Modified where a listing saw it), under which correlation id, and when its item could first be found.
+# `sequencer` is the newest of all the blob's events, of its deletion too.
+BLOB = """
+ALTER TABLE ledger.blob
+    ADD COLUMN observed_by text NOT NULL DEFAULT 'listing'
+        CHECK (observed_by IN ('listing', 'storage_queue', 'service_bus')),
+    ADD COLUMN event_time timestamptz,
+    ADD COLUMN correlation_id text,
+    ADD COLUMN sequencer text,
+    ADD COLUMN searchable_at timestamptz
+"""
+
+# One row a batch of messages that was received and settled: what the paths are compared by.
+RECEIVED_BATCH = """
+CREATE TABLE ledger.received_batch (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    path text NOT NULL CHECK (path IN ('storage_queue', 'service_bus')),
+    queue text NOT NULL,
+    received_at timestamptz NOT NULL,
+    settled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    messages integer NOT NULL,
+    events integer NOT NULL,
+    new integer NOT NULL,
+    changed integer NOT NULL,
+    deleted integer NOT NULL,
+    unchanged integer NOT NULL,
+    dropped jsonb NOT NULL DEFAULT '{}',
+    redelivered integer NOT NULL,
+    abandoned integer NOT NULL,
+    poisoned integer NOT NULL
+)
+"""
+RECEIVED_BATCH_BY_TIME = "CREATE INDEX received_batch_received_at ON ledger.received_batch (received_at)"
+
+# One row a message that was given up: where it went and why. The whole message lies in the dead-letter queue.
+MESSAGE = """
+CREATE TABLE ledger.message (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    path text NOT NULL CHECK (path IN ('storage_queue', 'service_bus')),
+    queue text NOT NULL,
+    message_id text NOT NULL,
+    correlation_id text,
+    delivery_count integer NOT NULL,
+    enqueued_at timestamptz,
+    error_code text NOT NULL,
+    error_message text NOT NULL,
+    body_start text NOT NULL,
+    state text NOT NULL DEFAULT 'to_dead_letter'
+        CHECK (state IN ('to_dead_letter', 'dead_letter', 'replayed', 'dropped')),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (path, queue, message_id)
+)
+"""
+
+
+def upgrade() -> None:
+    """Add what events leave in the ledger."""
+    for statement in (BLOB, RECEIVED_BATCH, RECEIVED_BATCH_BY_TIME, MESSAGE):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    """Drop it again; a listing finds what events told."""
+    for table in ("message", "received_batch"):
+        op.execute(f"DROP TABLE ledger.{table}")
+    for column in ("observed_by", "event_time", "correlation_id", "sequencer", "searchable_at"):
+        op.execute(f"ALTER TABLE ledger.blob DROP COLUMN {column}")

@@ -1,0 +1,50 @@
+"""The part of sources.yaml that says which queues bring events of blobs, and how much is taken from them at once.
+
+Here: the schema of the file's `queues` key. Not here: the queues (`geo_assets.resources`), the sources (`sources`).
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class QueueRule(BaseModel):
+    """One queue of blob events: exactly one of ``storage_queue`` and ``service_bus``.
+
+    ``storage_queue`` is the name of a queue in the storage account; its dead letters go to NAME-poison.
+    ``service_bus`` is the name of a queue, or of a subscription as ``topic/subscription``. Events of blobs outside
+    ``sources`` are dropped; without it the queue serves every az:// source. At most ``batch`` messages are received at
+    once and ``most_a_tick`` in one tick of the sensor, none while more than ``most_outstanding`` blobs of its sources
+    wait for their items. A message that failed ``tries`` times for a passing reason becomes a dead letter.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    storage_queue: str | None = Field(default=None, pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")
+    service_bus: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
+    sources: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    batch: int = Field(default=100, ge=1, le=1000)
+    most_a_tick: int = Field(default=5000, ge=1)
+    most_outstanding: int = Field(default=20_000, ge=1)
+    tries: int = Field(default=5, ge=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.storage_queue is None) == (self.service_bus is None):
+            raise ValueError("a queue has exactly one of storage_queue and service_bus")
+        return self
+
+    @property
+    def path(self) -> Literal["storage_queue", "service_bus"]:
+        """Which kind of queue it is."""
+        return "storage_queue" if self.storage_queue is not None else "service_bus"
+
+    @property
+    def queue(self) -> str:
+        """The queue's name in its service."""
+        return self.storage_queue or self.service_bus or ""
