@@ -21,7 +21,7 @@ up: setup ## PostgreSQL, Dagster's web UI and its sensors, until Ctrl-C
 
 test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks some)
 	@bash scripts/setup.sh --with-azurite
-	@$(VENV)/bin/pytest $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 soak: ## The tests that take minutes: runs and Celery workers killed amid thousands of blobs (as root)
 	@bash scripts/setup.sh --with-azurite

@@ -5,8 +5,10 @@ a network of its own. Not here: the services they share (`tests.services`), the 
 """
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +41,7 @@ class CeleryHosts:
     cli: DagsterCli
     networks: list[str] = field(default_factory=list)
     workers: "dict[str, subprocess.Popen[str]]" = field(default_factory=dict)
+    temporary: list[str] = field(default_factory=list)
 
     def home(self, name: str) -> Path:
         """The DAGSTER_HOME of a worker."""
@@ -47,12 +50,14 @@ class CeleryHosts:
     def start_worker(self, name: str) -> None:
         """Start a worker on a host of its own."""
         home = self.home(name)
-        temporary = home.parent / "tmp"
-        temporary.mkdir(parents=True)
+        home.parent.mkdir(parents=True)
+        # Not below the test's folder: sockets lie in it, and their paths may have 107 bytes.
+        temporary = tempfile.mkdtemp(prefix="host")
+        self.temporary.append(temporary)
         self.cli.home.mkdir(exist_ok=True)
         network = self.networks[len(self.workers)] if self.networks else ""
         prefix = inside(network, without_folder=str(self.cli.home)) if network else ()
-        host = replace(self.cli, home=home, variables={**self.cli.variables, "TMPDIR": str(temporary)}, prefix=prefix)
+        host = replace(self.cli, home=home, variables={**self.cli.variables, "TMPDIR": temporary}, prefix=prefix)
         with (home.parent / "worker.log").open("w") as log:
             options = ("-A", "geo_assets.celery_app", "worker", "--hostname", f"{name}@%h", "--loglevel", "INFO")
             self.workers[name] = host.popen(*options, program="celery", stdout=log)
@@ -94,3 +99,5 @@ class CeleryHosts:
             finally:
                 if worker.poll() is None:
                     os.killpg(worker.pid, signal.SIGKILL)
+        for folder in self.temporary:
+            shutil.rmtree(folder, ignore_errors=True)
