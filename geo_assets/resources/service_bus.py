@@ -40,6 +40,7 @@ from geo_assets.resources.message_queue import DeadLetter, Message, Path
 
 _MOST_RECEIVERS = 4
 _SHARE = 50  # a batch is shared by so many receivers that each has at least this
+_LEAST_WAIT = 0.5  # seconds: the broker is asked, and answers
 _MORE_WITHIN = 1.0  # seconds that further receivers wait, when the first had its full share
 _LONGEST_WORK = timedelta(minutes=5)  # locks are renewed that long
 _PATIENCE = timedelta(seconds=15)  # for the answer to one settlement: the SDK's own is a minute
@@ -77,9 +78,10 @@ class ServiceBusQueue:
         self.name = name
 
     @classmethod
-    def from_connection_string(cls, connection_string: str, name: str) -> Self:
+    def from_connection_string(cls, connection_string: str, name: str, *, patience: timedelta = _PATIENCE) -> Self:
         """The queue in the namespace of the connection string. Raises ValueError where that is malformed."""
-        return cls(ServiceBusClient.from_connection_string(connection_string, **_client_options(_PATIENCE)), name)
+        client = ServiceBusClient.from_connection_string(connection_string, **_client_options(patience))
+        return cls(client, name, patience=patience)
 
     @classmethod
     def from_namespace(cls, namespace: str, name: str) -> Self:
@@ -95,9 +97,12 @@ class ServiceBusQueue:
         self._client.close()
 
     def receive(self, most: int, *, wait: timedelta) -> list[Message]:
-        """Up to ``most`` messages, under locks that are renewed; [] where none came within ``wait``."""
+        """Up to ``most`` messages, under locks that are renewed; [] where none came within ``wait``.
+
+        ``wait`` counts as half a second at least; to connect may take longer.
+        """
         share, rest = self._shares(most)
-        seconds = max(wait.total_seconds(), 0.01)
+        seconds = max(wait.total_seconds(), _LEAST_WAIT)
         messages = self._receive(self._receivers[0], share, seconds)
         if rest and len(messages) == share:
             messages += self._receive_more(rest)
@@ -106,9 +111,14 @@ class ServiceBusQueue:
     def complete(self, messages: Sequence[Message]) -> list[Message]:
         """Complete each message; those of which the broker did not say that they are off. Raises Unauthorized."""
         away = Event()  # once the service does not serve, the rest is not asked for
-        lanes = self._pool.map(lambda receiver: self._complete(receiver, messages, away), self._receivers)
-        unknown = {id(message) for lane in lanes for message in lane}
-        return [message for message in messages if id(message) in unknown]
+        lanes: dict[int, list[Message]] = {}
+        for message in messages:
+            lanes.setdefault(id(message.receipt.receiver), []).append(message)
+        return [
+            message
+            for lane in self._pool.map(lambda lane: self._complete(lane, away), lanes.values())
+            for message in lane
+        ]
 
     def abandon(self, message: Message) -> None:
         """Give the message back at once; where our lock is lost it is given back already."""
@@ -165,6 +175,7 @@ class ServiceBusQueue:
 
     def _receive(self, receiver: ServiceBusReceiver, most: int, seconds: float) -> list[Message]:
         with _bus_errors(self.name):
+            receiver.__enter__()  # opens what is not open: to receive would, but within ``seconds`` only
             found = receiver.receive_messages(max_message_count=most, max_wait_time=seconds)
             return [_message(receiver, each, deliveries=(each.delivery_count or 0) + 1) for each in found]
 
@@ -181,14 +192,9 @@ class ServiceBusQueue:
             except GeoAssetsError:  # the first receiver's messages are ours already: the next receive meets the trouble
                 continue
 
-    def _complete(self, receiver: ServiceBusReceiver, messages: Sequence[Message], away: Event) -> list[Message]:
-        """Complete those that came by ``receiver``, in the one thread that may use it; the unknown."""
-        unknown = []
-        for message in messages:
-            receipt: _Receipt = message.receipt
-            if receipt.receiver is receiver and not self._completed(receipt, away):
-                unknown.append(message)
-        return unknown
+    def _complete(self, lane: list[Message], away: Event) -> list[Message]:
+        """Complete the messages of one receiver, in the one thread that may use it; the unknown."""
+        return [message for message in lane if not self._completed(message.receipt, away)]
 
     def _completed(self, receipt: _Receipt, away: Event) -> bool:
         if away.is_set():
