@@ -314,6 +314,7 @@ class _Server(Handler):  # type: ignore[misc]
             for connection in self._connections:
                 connection.condition = Condition("amqp:connection:forced", "a fault", {symbol("fault"): True})
                 connection.close()
+                self._forget(connection)
         self._deliver()
         self._after(_TICK, self._tick)
 
