@@ -47,6 +47,11 @@ class RenewingReceiver:
                 self._renewal.start()
             return found
 
+    def peek(self, most: int, *, first: int) -> list[ServiceBusReceivedMessage]:
+        """Up to ``most`` messages from that sequence number on, neither taken nor locked. Raises AzureError."""
+        with self._in_use:
+            return self._receiver.peek_messages(most, sequence_number=first)
+
     def settle(self, message: ServiceBusReceivedMessage, how: Callable[[ServiceBusReceiver], None]) -> None:
         """End the delivery by ``how``; the lock is renewed no more. Raises AzureError, MessageAlreadySettled."""
         with self._in_use:
