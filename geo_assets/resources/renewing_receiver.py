@@ -59,10 +59,12 @@ class RenewingReceiver:
             how(self._receiver)
 
     def close(self) -> None:
-        """Let go of what is not settled; the connection ends with the client."""
+        """Let go of what is not settled, and of the connection."""
         self._closed.set()
         if self._renewal is not None:
             self._renewal.join()
+        with self._in_use:
+            self._receiver.close()
 
     def _renew_until_closed(self) -> None:
         while not self._closed.wait(_LOOK_EVERY):

@@ -97,9 +97,8 @@ class ServiceBusQueue:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for receiver in (*self._receivers, self._dead_letters):
-            receiver.close()
-        self._pool.shutdown()
+        with self._pool:  # at once: each gives back what the broker has sent meanwhile, which takes half a second
+            self._pool.map(RenewingReceiver.close, (*self._receivers, self._dead_letters))
         self._client.close()
 
     def receive(self, most: int, *, wait: timedelta) -> list[Message]:
