@@ -100,6 +100,7 @@ class Entity:
                 self._bury(stored, reason, description)
             case "deferred":
                 stored.deferred = True
+                stored.failed_deliveries += 1  # the SDK says so of what it defers
             case "released":
                 self._give_back(stored)
             case "abandoned":
