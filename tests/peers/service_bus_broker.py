@@ -173,6 +173,12 @@ class Broker:
         self._entities |= {address: entity, address + DEAD_LETTERS: graves}
         self._topics.setdefault(topic.lower() or address, []).append(entity)
 
+    def clear(self) -> None:
+        """Forget all entities, whose locks would go on to run out, and what was counted."""
+        self._entities.clear()
+        self._topics.clear()
+        self.counts.clear()
+
     def entity(self, address: str) -> Entity | None:
         """What is received from at the address."""
         return self._entities.get(_path(address))
