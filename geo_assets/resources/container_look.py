@@ -8,7 +8,7 @@ tells more than a HEAD, and one of a folder tells of many blobs at once. Not her
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from geo_assets.core.formats.sidecars import places_rasters, placing_names, placing_sidecars, with_sidecars
+from geo_assets.core.formats.sidecars import is_sidecar, places_rasters, placing_names, placing_sidecars, with_sidecars
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.resources.blob_store import BlobStore
 
@@ -59,7 +59,7 @@ def _sights(names: Sequence[str], page: BlobPage) -> Sights:
     blobs = {blob.name: blob for blob in with_sidecars(page.blobs, placing_sidecars(page))}
     placed: dict[str, list[tuple[str, BlobRef | None]]] = {name: [] for name in names if places_rasters(name)}
     if placed:
-        for blob in blobs.values():
+        for blob in (blob for blob in blobs.values() if not is_sidecar(blob.name)):
             for sidecar in placed.keys() & set(placing_names(blob.name)):
                 placed[sidecar].append((blob.name, blob))
     return {name: placed[name] if name in placed else [(name, blobs.get(name))] for name in names}

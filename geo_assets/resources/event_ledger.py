@@ -105,7 +105,7 @@ class EventLedger(SceneLedger):
         raise AssertionError("unreachable: stamina raises or returns")
 
     def settle_batch(self, batch: EventBatch, number: int, *, dead_letters: Mapping[str, str]) -> None:
-        """Note that every message of the batch was settled; ``dead_letters`` are those given up, by id: the id there."""
+        """Note that every message of the batch was settled; ``dead_letters``: the ids of those given up, and there."""
         with self.borrow() as connection:
             connection.execute(
                 read_sql("settle_batch"),

@@ -207,7 +207,7 @@ class EventObserver:
     def _settle(
         self, letters: Sequence[_Letter], abandoned: Sequence[_Letter], poisoned: Sequence[_Letter]
     ) -> dict[str, str]:
-        """Settle those that are done first: whatever fails afterwards, they are off the queue. The ids of dead letters."""
+        """Settle all, those that are done first: whatever fails afterwards, they are off. Dead letters by their ids."""
         done = [letter.message for letter in letters if letter.error is None]
         if done and (unsure := self._queue.complete(done)):
             _LOG.info(
