@@ -27,6 +27,8 @@ written AS (
         content_type = EXCLUDED.content_type,
         md5 = EXCLUDED.md5,
         etag_seen_at = clock_timestamp(),
+        versions_seen = blob.versions_seen + (blob.etag <> EXCLUDED.etag)::integer,
+        previous_etag = CASE WHEN blob.etag <> EXCLUDED.etag THEN blob.etag ELSE blob.previous_etag END,
         deleted_at = NULL,
         run_id = EXCLUDED.run_id
 ),
