@@ -16,6 +16,7 @@ GeoAssetsError
 │   ├── DuplicateItem          another blob already owns this item id
 │   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
+│   ├── InvalidPatch           a patch of an item that cannot be applied, or may not
 │   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
 │   ├── MalformedMessage       a message in a queue of events is none
@@ -163,6 +164,13 @@ class InvalidItem(PermanentError):
 
     code = "invalid_item"
     remedy = "Mend what the message names, in the file or in the source's rule; if neither states it, report it."
+
+
+class InvalidPatch(PermanentError):
+    """A patch of an item cannot be read, names no item, or would state what is not for it to state."""
+
+    code = "invalid_patch"
+    remedy = "Mend the file; nothing of it was kept."
 
 
 class DeletionsHeld(PermanentError):

@@ -68,6 +68,18 @@ def _disjoint(shards: tuple[str, ...]) -> tuple[str, ...]:
     return shards
 
 
+MOST_READ_BUDGET = 24 * 1024 * 1024
+
+
+def _affordable(budget: int) -> int:
+    if budget > MOST_READ_BUDGET:
+        raise ValueError(
+            f"at most {MOST_READ_BUDGET:,} bytes: no more than 32 MiB of a blob are fetched, header and all; "
+            "a coarser overview is read where the pixels take more"
+        )
+    return budget
+
+
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
@@ -264,7 +276,7 @@ class Source(_Rule):
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
-    read_budget: int = Field(default=4_000_000, ge=65_536)
+    read_budget: Annotated[int, AfterValidator(_affordable)] = Field(default=4_000_000, ge=65_536)
     bands: BandRules = ()
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     region: str | None = Field(default=None, min_length=1)

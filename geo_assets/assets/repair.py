@@ -46,18 +46,20 @@ def compare_headers(source: Source, *, sample: int, blob_stores: BlobStores, cen
 
     A blob that changed, went, or could not be fetched meanwhile says nothing about its item.
     """
-    drawn = {blob.name: (blob, item) for blob, item in census.sample(source.name, most=sample)}
+    drawn = {each.blob.name: each for each in census.sample(source.name, most=sample)}
     compared, found = 0, {}
     header_only = source.model_copy(update={"statistics": False})
     with blob_stores.open(source) as store:
-        for reading in read_headers(header_only, [blob for blob, _ in drawn.values()], settings=Settings()):
+        for reading in read_headers(header_only, [each.blob for each in drawn.values()], settings=Settings()):
             name, result = reading.blob.name, reading.result
             if isinstance(result, BlobChanged | BlobMissing | TransientError):
                 continue
             compared += 1
             if isinstance(result, GeoAssetsError):
                 found[name] = [f"the header cannot be read: {result}"]
-            elif said := header_disagreements(drawn[name][1], result, href=store.href(name)):
+            elif said := header_disagreements(
+                drawn[name].item, result, href=store.href(name), member=drawn[name].member
+            ):
                 found[name] = said
     return HeaderCensus(compared=compared, not_compared=len(drawn) - compared, disagreements=found)
 

@@ -4,12 +4,13 @@ Here: the scenes' part of `raster_metadata` and `stac_items`. Not here: the stag
 (`core.scene`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from geo_assets.assets.batches import BatchReport
 from geo_assets.core.item_schemas import ItemValidator
+from geo_assets.core.remarks import Remarks, check_item, scene_with_remarks
 from geo_assets.core.scene import build_scene_item
 from geo_assets.core.scene_document import check_document_size, read_document
 from geo_assets.core.scene_members import Scene, membership
@@ -82,11 +83,13 @@ def catalogue_scenes(
     report = BatchReport(done=0, failed=0)
     scenes = ledger.scenes_to_catalogue(source.name, first=batch.first, last=batch.last, as_of=batch.as_of)
     for start in range(0, len(scenes), LOAD_SIZE):
-        built, failures = _build(source, scenes[start : start + LOAD_SIZE], href=store.href, validator=validator)
+        portion = scenes[start : start + LOAD_SIZE]
+        remarks = ledger.remarks(source.name, [member.blob.name for scene in portion for member in scene.members])
+        built, failures = _build(source, portion, href=store.href, validator=validator, remarks=remarks)
         own, duplicates = _claim(source, built, pgstac=pgstac)
         failures += duplicates
         pgstac.load(source, [(scene.version, item) for scene, item in own])
-        ledger.record_scenes_catalogued(source, [scene for scene, _ in own], run_id=run_id)
+        ledger.record_scenes_catalogued(source, [scene for scene, _ in own], run_id=run_id, remarks=remarks)
         ledger.record_failures(source, failures, stage="catalogue", run_id=run_id)
         surplus = ledger.record_surplus(source, [scene for scene, _ in own], run_id=run_id)
         done = sum(len(scene.members) for scene, _ in own)
@@ -106,7 +109,12 @@ def _read(source: Source, blob: BlobRef, store: BlobStore) -> Document | Permane
 
 
 def _build(
-    source: Source, scenes: Sequence[Scene], *, href: Callable[[str], str], validator: ItemValidator
+    source: Source,
+    scenes: Sequence[Scene],
+    *,
+    href: Callable[[str], str],
+    validator: ItemValidator,
+    remarks: Mapping[str, Remarks],
 ) -> tuple[list[tuple[Scene, Item]], list[Failure]]:
     """The item of each scene, and the failures of the members of those that cannot have one."""
     built: list[tuple[Scene, Item]] = []
@@ -114,7 +122,9 @@ def _build(
     for scene in scenes:
         try:
             item = build_scene_item(source=source, scene=scene, href=href)
-            validator.check(item)
+            said = {m.blob.name: remarks[m.blob.name] for m in scene.members if m.blob.name in remarks}
+            item = scene_with_remarks(item, said)
+            check_item(item, validator)
             built.append((scene, item))
         except PermanentError as error:
             failures += _failures(scene, error)

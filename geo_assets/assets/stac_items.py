@@ -1,6 +1,6 @@
 """stac_items: one STAC item for each described raster, in PgSTAC, or the reason why not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster import AssetIn, Config, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
@@ -16,7 +16,7 @@ from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.core.item import build_item
 from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
-from geo_assets.core.rename import state_former_names
+from geo_assets.core.remarks import NOTHING, Remarks, check_item, with_remarks
 from geo_assets.errors import DuplicateItem, PermanentError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
@@ -103,14 +103,13 @@ def catalogue_batch(
                 )
             described = ledger.blobs_to_catalogue(batch)
             for start in range(0, len(described), LOAD_SIZE):
-                items, failures = build_items(
-                    source, described[start : start + LOAD_SIZE], store=store, validator=validator
-                )
+                portion = described[start : start + LOAD_SIZE]
+                remarks = ledger.remarks(source.name, [blob.name for blob, _ in portion])
+                items, failures = build_items(source, portion, store=store, validator=validator, remarks=remarks)
                 items, duplicates = claim_items(source, items, pgstac=pgstac)
                 failures += duplicates
-                items = state_former_names(items, ledger.former_names(source.name, [blob.name for blob, _ in items]))
                 pgstac.load(source, items)
-                ledger.record_catalogued(source, [blob for blob, _ in items], run_id=context.run_id)
+                ledger.record_catalogued(source, [blob for blob, _ in items], run_id=context.run_id, remarks=remarks)
                 ledger.record_failures(source, failures, stage="catalogue", run_id=context.run_id)
                 report += BatchReport(done=len(items), failed=len(failures))
     context.log.info(f"{batch.first} .. {batch.last}: {report}")
@@ -166,14 +165,19 @@ def build_items(
     *,
     store: BlobStore,
     validator: ItemValidator,
+    remarks: Mapping[str, Remarks],
 ) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
-    """The item of each described blob, checked by ``validator``, and a failure for each that cannot have one."""
+    """The item of each described blob, checked by ``validator``, and a failure for each that cannot have one.
+
+    ``remarks`` are by blob name.
+    """
     items: list[tuple[BlobRef, Item]] = []
     failures: list[Failure] = []
     for blob, metadata in described:
         try:
             item = build_item(source=source, blob=blob, metadata=metadata, href=store.href(blob.name))
-            validator.check(item)
+            item = with_remarks(item, remarks.get(blob.name, NOTHING))
+            check_item(item, validator)
             items.append((blob, item))
         except PermanentError as error:
             failures.append(Failure.of(blob, error))

@@ -1,4 +1,4 @@
-"""geo-assets collections and items: what is in PgSTAC, and deleting it by hand."""
+"""geo-assets collections: those that are in PgSTAC, and handling them by hand."""
 
 from typing import Any
 
@@ -75,30 +75,3 @@ def delete_command(collection: str, *, with_items: bool) -> None:
     with clear_errors():
         items = Collections().delete(collection, sources=SourcesFile().all(), with_items=with_items)
     console.print(f"Collection {collection} and its {items:,} items are deleted.")
-
-
-@click.group("items")
-def items_group() -> None:
-    """Show and delete single items."""
-
-
-@items_group.command("show")
-@click.argument("collection")
-@click.argument("item")
-def show_item_command(collection: str, item: str) -> None:
-    """Print ITEM of COLLECTION as JSON, as PgSTAC holds it."""
-    with clear_errors():
-        found = Collections().item(collection, item)
-        if found is None:
-            raise CatalogueRefusal(f"collection {collection} has no item {item}.")
-    print_json(found)
-
-
-@items_group.command("delete")
-@click.argument("collection")
-@click.argument("item")
-def delete_item_command(collection: str, item: str) -> None:
-    """Delete ITEM of COLLECTION. Where its blob is still there, the next run makes it anew."""
-    with clear_errors():
-        Collections().delete_item(collection, item, sources=SourcesFile().all())
-    console.print(f"Item {item} of {collection} is deleted.")

@@ -12,7 +12,7 @@ SUBCOMMANDS = {
     "deletions": "geo_assets.cli.deletions:deletions_command",
     "demo": "geo_assets.cli.demo:demo_command",
     "export": "geo_assets.cli.export_commands:export_group",
-    "items": "geo_assets.cli.collections:items_group",
+    "items": "geo_assets.cli.items:items_group",
     "plan": "geo_assets.cli.plan:plan_command",
     "quarantine": "geo_assets.cli.quarantine:quarantine_group",
     "repair": "geo_assets.cli.census:repair_command",

@@ -10,6 +10,7 @@ import shapely
 from shapely.geometry import shape
 
 from geo_assets.core.footprint import known_footprint
+from geo_assets.core.scene import gives_geometry
 from geo_assets.errors import PermanentError
 from geo_assets.models import RasterMetadata
 
@@ -18,10 +19,13 @@ _FOOTPRINT_TOLERANCE = 1e-6
 _TRANSFORM_TOLERANCE = 1e-9
 
 
-def header_disagreements(item: Mapping[str, Any], metadata: RasterMetadata, *, href: str) -> list[str]:
+def header_disagreements(
+    item: Mapping[str, Any], metadata: RasterMetadata, *, href: str, member: str | None = None
+) -> list[str]:
     """What ``item`` says other than the header of its blob at ``href``, a sentence each; nothing where they agree.
 
-    Fields of the blob's own asset go before those of the item.
+    Fields of the blob's own asset go before those of the item. Of the members of a scene the one that gives it its
+    outline is compared with that.
     """
     asset = next((asset for asset in item["assets"].values() if asset["href"] == href), None)
     if asset is None:
@@ -34,6 +38,8 @@ def header_disagreements(item: Mapping[str, Any], metadata: RasterMetadata, *, h
         found.append(f"proj:shape is {stated.get('proj:shape')}, the header's {list(metadata.shape)}")
     if not _same_transform(stated.get("proj:transform"), metadata.transform):
         found.append(f"proj:transform is {stated.get('proj:transform')}, the header's {metadata.transform}")
+    if member is not None and not gives_geometry(item, member):
+        return found
     return found + _footprint_disagreement(item, metadata)
 
 

@@ -1,8 +1,8 @@
 """The STAC item of one raster.
 
 Here: putting facts into a STAC 1.1.0 item. Not here: finding them (`raster`, `footprint`, `acquisition`), the parts
-with rules of their own (`bands`, `projection`, `render`, `resolution`, `storage`), and anything nobody stated: no gsd,
-created or platform is made up, and there is no version, since the ledger does not keep what a blob was before.
+with rules of their own (`bands`, `projection`, `render`, `resolution`, `storage`), what the ledger knows beyond the
+present version (`remarks`), and anything nobody stated: no gsd, created or platform is made up.
 """
 
 from datetime import UTC

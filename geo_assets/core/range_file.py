@@ -100,7 +100,7 @@ class RangeFile(io.RawIOBase, BinaryIO):
         offset = first * BLOCK_BYTES
         length = min((last + 1) * BLOCK_BYTES, self._size) - offset
         if self.bytes_read + length > self._budget:
-            raise TooLarge(f"{self._name}: its header needs more than {self._budget:,} bytes to read.")
+            raise TooLarge(f"{self._name}: reading it takes more than the {self._budget:,} bytes allowed.")
         data = self._read_range(offset, length)
         if len(data) != length:
             raise GeoAssetsError(f"{self._name}: {len(data)} bytes at {offset} where {length} were asked for.")

@@ -28,7 +28,7 @@ from geo_assets.core.statistics import choose_level, read_statistics
 from geo_assets.core.tags import clean_text, read_tags
 from geo_assets.core.tiff import TiffStructure, read_structure
 from geo_assets.core.tiff_layout import check_data_is_there, with_layout
-from geo_assets.errors import Corrupt, GeoAssetsError, UnsupportedFormat
+from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
 
 GDAL_OPTIONS = {
@@ -148,7 +148,7 @@ def _with_statistics(
     try:
         with open_raster(guard, overview=level.overview) as dataset:
             figures = read_statistics(dataset)
-    except Corrupt as error:
+    except (Corrupt, TooLarge) as error:  # too large: blocks that no estimate foresaw
         return replace(metadata, statistics_source=f"none: the pixels cannot be read ({error.message})")
     bands = tuple(replace(band, statistics=each) for band, each in zip(metadata.bands, figures, strict=True))
     source = "all pixels" if level.overview is None else f"the overview at 1/{level.factor}"

@@ -75,6 +75,12 @@ def build_scene_item(*, source: Source, scene: Scene, href: Href) -> Item:
     }
 
 
+def gives_geometry(item: Mapping[str, Any], member: str) -> bool:
+    """Whether the geometry of a scene's item is that of this member."""
+    source: str = item["properties"]["geo_assets:geometry_source"]
+    return source.endswith(f" of {member}")
+
+
 _RULE_REMEDY = "Mend the source's group in sources.yaml."
 
 

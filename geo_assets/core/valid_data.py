@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from geo_assets.core.raster import open_raster
 from geo_assets.core.statistics import choose_level
 from geo_assets.core.tiff import TiffStructure
-from geo_assets.errors import Corrupt
+from geo_assets.errors import Corrupt, TooLarge
 
 MOST_SIDE = 1024
 """The mask is halved until no side has more pixels than this."""
@@ -56,7 +56,7 @@ def read_valid_area(
     try:
         with open_raster(file, overview=level.overview) as dataset:
             mask = valid_mask(dataset)
-    except Corrupt as error:
+    except (Corrupt, TooLarge) as error:  # too large: blocks that no estimate foresaw
         return ValidArea(None, f"valid pixels were not looked for (the pixels cannot be read: {error.message})")
     what = "the raster" if level.overview is None else f"the overview at 1/{level.factor}"
     if mask.all():

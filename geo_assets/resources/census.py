@@ -54,6 +54,15 @@ class CensusReport:
         return sorted({found.name for found in self.findings if found.kind in kinds and found.name})
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A catalogued raster and its item, or its scene's, of which it is the ``member`` by that name (None: no scene)."""
+
+    blob: BlobRef
+    item: Item
+    member: str | None
+
+
 class Census(DatabaseResource):
     """Compares the ledger's blobs with PgSTAC's items."""
 
@@ -67,10 +76,10 @@ class Census(DatabaseResource):
             findings=[Finding(row["kind"], row["name"], row["collection_id"], row["item_id"]) for row in rows],
         )
 
-    def sample(self, source: str, *, most: int) -> list[tuple[BlobRef, Item]]:
-        """Up to ``most`` catalogued blobs of ``source`` at random, with their items."""
+    def sample(self, source: str, *, most: int) -> list[Sample]:
+        """Up to ``most`` catalogued rasters of ``source`` at random, with their items."""
         rows = self.rows("sample_items", source=source, most=most)
-        return [(BlobRef(**row), item) for row in rows for item in [row.pop("item")]]
+        return [Sample(item=row.pop("item"), member=row.pop("member"), blob=BlobRef(**row)) for row in rows]
 
     def mend(
         self, source: Source, report: CensusReport, *, misread: Iterable[str] = (), consent: bool = False

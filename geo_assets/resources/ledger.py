@@ -5,7 +5,7 @@ scenes (`scene_ledger`) and deletions (`ledger_deletions`). Not here: deciding a
 says what a row's etags mean, and the assets say what happens next.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +14,12 @@ from typing import Literal, Self
 from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
+from geo_assets.core.remarks import NOTHING, Remarks
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.database import database_errors, read_sql
 from geo_assets.resources.event_ledger import EventLedger
 from geo_assets.resources.ledger_deletions import DeletionLedger
-from geo_assets.resources.scene_ledger import write_failures
+from geo_assets.resources.scene_ledger import NO_REMARKS, SceneLedger, write_failures
 from geo_assets.sources import Source
 
 Stage = Literal["describe", "catalogue"]
@@ -200,8 +201,18 @@ class Ledger(EventLedger, DeletionLedger):
                 },
             )
 
-    def record_catalogued(self, source: Source, blobs: Sequence[BlobRef], *, run_id: str | None) -> None:
-        """Mark these versions catalogued under the source's rule; call it only after the read-back."""
+    def record_catalogued(
+        self,
+        source: Source,
+        blobs: Sequence[BlobRef],
+        *,
+        run_id: str | None,
+        remarks: Mapping[str, Remarks] = NO_REMARKS,
+    ) -> None:
+        """Mark these versions catalogued under the source's rule; call it only after the read-back.
+
+        What was patched since ``remarks`` were read stays pending.
+        """
         if not blobs:
             return
         with self.borrow() as connection:
@@ -213,6 +224,7 @@ class Ledger(EventLedger, DeletionLedger):
                     "run_id": run_id,
                     "names": [blob.name for blob in blobs],
                     "etags": [blob.etag for blob in blobs],
+                    "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for blob in blobs],
                 },
             )
 

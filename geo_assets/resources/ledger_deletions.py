@@ -58,11 +58,6 @@ class DeletionLedger(DatabaseResource):
         assert row is not None
         return int(row["renamed"])
 
-    def former_names(self, source: str, names: Sequence[str]) -> dict[str, str]:
-        """The name that each blob had before it was renamed, for those whose present version was."""
-        rows = self.rows("select_former_names", source=source, names=list(names))
-        return {row["new_name"]: row["old_name"] for row in rows}
-
     def judge_deletions(self, source: Source) -> None:
         """Hold the deletions that no run has judged yet where they are more than the source's rule lets go."""
         rule = source.deletions

@@ -13,6 +13,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
+from geo_assets.core.remarks import NOTHING, Remarks
 from geo_assets.core.scene_members import Scene, SceneMember, membership
 from geo_assets.errors import DuplicateItem, NotInGroup
 from geo_assets.models import BlobRef, Failure, RasterMetadata
@@ -20,6 +21,7 @@ from geo_assets.resources.database import Connection, read_sql
 from geo_assets.resources.ledger_listing import ListingLedger
 from geo_assets.sources import Source
 
+NO_REMARKS: Mapping[str, Remarks] = {}
 _GROUP_AT_ONCE = 10_000
 _METADATA = TypeAdapter(RasterMetadata)
 
@@ -90,10 +92,23 @@ class SceneLedger(ListingLedger):
             for scene_id, members in groupby(rows, key=lambda row: str(row["scene_id"]))
         ]
 
-    def record_scenes_catalogued(self, source: Source, scenes: Sequence[Scene], *, run_id: str | None) -> None:
+    def remarks(self, source: str, names: Sequence[str]) -> dict[str, Remarks]:
+        """What is known of these blobs beyond their present version, of those of which anything is."""
+        rows = self.rows("select_remarks", source=source, names=list(names))
+        return {row.pop("name"): Remarks(**row) for row in rows}
+
+    def record_scenes_catalogued(
+        self,
+        source: Source,
+        scenes: Sequence[Scene],
+        *,
+        run_id: str | None,
+        remarks: Mapping[str, Remarks] = NO_REMARKS,
+    ) -> None:
         """Mark the members of these scenes catalogued; call it only after the read-back.
 
-        A scene of which a member changed or left since it was read stays pending.
+        A scene of which a member changed or left since it was read, or that was patched since ``remarks`` were, stays
+        pending.
         """
         members = [(scene.id, member.blob) for scene in scenes for member in scene.members]
         if not members:
@@ -108,6 +123,7 @@ class SceneLedger(ListingLedger):
                     "scene_ids": [scene_id for scene_id, _ in members],
                     "names": [blob.name for _, blob in members],
                     "etags": [blob.etag for _, blob in members],
+                    "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for _, blob in members],
                 },
             )
 

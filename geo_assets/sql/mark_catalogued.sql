@@ -1,3 +1,4 @@
+-- Of the version and with the patch that the item was built of; what changed meanwhile is catalogued again.
 UPDATE ledger.blob AS b
 SET catalogued_etag = c.etag,
     catalogued_rule = %(rule_digest)s,
@@ -12,5 +13,5 @@ SET catalogued_etag = c.etag,
     permanent = false,
     attempts = 0,
     run_id = %(run_id)s
-FROM unnest(%(names)s::text[], %(etags)s::text[]) AS c (name, etag)
-WHERE b.source = %(source)s AND b.name = c.name AND b.etag = c.etag
+FROM unnest(%(names)s::text[], %(etags)s::text[], %(patch_revisions)s::integer[]) AS c (name, etag, patch_revision)
+WHERE b.source = %(source)s AND b.name = c.name AND b.etag = c.etag AND b.patch_revision = c.patch_revision

@@ -1,11 +1,14 @@
 -- Members of the scenes that were loaded, where each is still what was loaded: else the scene is made again.
 WITH loaded AS (
-    SELECT * FROM unnest(%(scene_ids)s::text[], %(names)s::text[], %(etags)s::text[]) AS c (scene_id, name, etag)
+    SELECT *
+    FROM unnest(%(scene_ids)s::text[], %(names)s::text[], %(etags)s::text[], %(patch_revisions)s::integer[])
+        AS c (scene_id, name, etag, patch_revision)
 ),
 held AS MATERIALIZED (
     SELECT b.scene_id, b.name, b.etag
     FROM ledger.blob AS b
-    JOIN loaded AS l ON l.name = b.name AND l.scene_id = b.scene_id AND l.etag = b.etag
+    JOIN loaded AS l
+        ON l.name = b.name AND l.scene_id = b.scene_id AND l.etag = b.etag AND l.patch_revision = b.patch_revision
     WHERE b.source = %(source)s
         AND (b.permanent AND b.failed_etag = b.etag AND b.failed_stage = 'describe') IS NOT TRUE
     ORDER BY b.name

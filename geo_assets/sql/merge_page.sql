@@ -35,6 +35,8 @@ written AS (
         event_time = EXCLUDED.event_time,
         correlation_id = NULL,
         searchable_at = NULL,
+        versions_seen = blob.versions_seen + (blob.etag <> EXCLUDED.etag)::integer,
+        previous_etag = CASE WHEN blob.etag <> EXCLUDED.etag THEN blob.etag ELSE blob.previous_etag END,
         deleted_at = NULL,
         run_id = EXCLUDED.run_id
     WHERE blob.looked_at <= EXCLUDED.looked_at

@@ -1,12 +1,15 @@
--- Some of the source's catalogued blobs, at random, each with the item that PgSTAC has of it.
-SELECT b.name, b.etag, b.size_bytes, b.last_modified, b.content_type, b.md5, pgstac.content_hydrate(i) AS item
+-- Some of the source's catalogued rasters, at random, each with the item that PgSTAC has of it or of its scene.
+SELECT
+    b.name, b.etag, b.size_bytes, b.last_modified, b.content_type, b.md5,
+    b.asset_key AS member,
+    pgstac.content_hydrate(i) AS item
 FROM (
-    SELECT name, etag, size_bytes, last_modified, content_type, md5
+    SELECT name, etag, size_bytes, last_modified, content_type, md5, scene_id, asset_key
     FROM ledger.blob_state
-    WHERE source = %(source)s AND state = 'catalogued'
+    WHERE source = %(source)s AND state = 'catalogued' AND member_kind = 'raster'
     ORDER BY random()
     LIMIT %(most)s
 ) AS b
-JOIN ledger.item AS o ON o.source = %(source)s AND o.name = b.name
+JOIN ledger.item AS o ON o.source = %(source)s AND o.name = coalesce(b.scene_id, b.name)
 JOIN pgstac.items AS i ON i.collection = o.collection_id AND i.id = o.item_id
 ORDER BY b.name

@@ -5,10 +5,12 @@ WITH items AS MATERIALIZED (
         i.collection AS collection_id,
         i.id AS item_id,
         c.name AS owner,
-        i.content -> 'properties' ->> 'geo_assets:blob' AS blob,
-        i.content -> 'properties' ->> 'geo_assets:etag' AS etag,
+        p.properties ->> 'geo_assets:blob' AS blob,
+        p.properties ->> 'geo_assets:etag' AS etag,
         count(*) OVER (PARTITION BY i.collection, i.id) AS copies
     FROM pgstac.items AS i
+    -- OFFSET 0: the content, which lies apart where it is large, is fetched once an item.
+    CROSS JOIN LATERAL (SELECT i.content -> 'properties' AS properties OFFSET 0) AS p
     LEFT JOIN ledger.item AS c ON c.collection_id = i.collection AND c.item_id = i.id
     WHERE i.collection IN (
         SELECT collection_id FROM ledger.source WHERE source = %(source)s
@@ -17,7 +19,7 @@ WITH items AS MATERIALIZED (
     )
         AND (
             c.source = %(source)s
-            OR (c.source IS NULL AND i.content -> 'properties' ->> 'geo_assets:source' = %(source)s)
+            OR (c.source IS NULL AND p.properties ->> 'geo_assets:source' = %(source)s)
         )
 ),
 blobs AS MATERIALIZED (

@@ -115,6 +115,32 @@ def test_an_item_that_says_other_than_the_header_is_found_and_made_anew(catalogu
     assert catalogued.items() == before
 
 
+def test_the_members_of_a_scene_are_compared_each_by_its_own_grid(catalogued: Pipeline, folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    write_raster(folder / "s1_red.tif")
+    write_raster(folder / "s1_pan.tif", size=20)
+    (folder / "s1_notes.txt").write_text("no raster")
+    group = {"name": r"(?P<item>s\d+)_(?P<asset>\w+)", "required": ["red"]}
+    catalogued.declare(folder.as_uri(), include=["**/*"], group=group, deletions={"most": 1})
+    assert catalogued.run().success
+    before = catalogued.items()
+
+    def disagreements() -> dict[str, list[str]]:
+        headers = json.loads(run("census", SOURCE, "--json").stdout)[0]["headers"]
+        assert headers["compared"] == 2
+        found: dict[str, list[str]] = headers["disagreements"]
+        return found
+
+    assert disagreements() == {}
+    content = "content = jsonb_set(content, '{assets,pan,proj:shape}', '[3, 3]')"
+    catalogued.execute(f"UPDATE pgstac.items SET {content}, geometry = ST_Translate(geometry, 0.0001, 0)")
+    assert set(disagreements()) == {"s1_pan.tif", "s1_red.tif"}
+    assert {name: len(said) for name, said in disagreements().items()} == {"s1_pan.tif": 1, "s1_red.tif": 1}
+    assert catalogued.run("reconcile").success
+    assert catalogued.items() == before
+
+
 def test_repair_by_the_command_leaves_the_rest_to_the_next_run(catalogued: Pipeline) -> None:
     for damage in ("an item is gone", "an item is of no blob"):
         catalogued.execute(DAMAGE[damage][0].replace("WHERE id = 'scene_1'", "WHERE id = 'scene_2'"))

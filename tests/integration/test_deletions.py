@@ -220,7 +220,8 @@ def test_of_equal_contents_each_gone_blob_is_the_former_of_one_new_one(catalogue
     describe(ledger, *old)
     listed(ledger, [blob("x.tif", "2"), blob("y.tif", "2"), blob("z.tif", "2"), blob("other.tif", "2", size_bytes=7)])
     assert ledger.record_renames(LANDSAT, run_id="run") == 2
-    assert ledger.former_names(LANDSAT.name, ["x.tif", "y.tif", "z.tif"]) == {"x.tif": "a.tif", "y.tif": "b.tif"}
+    remarks = ledger.remarks(LANDSAT.name, ["x.tif", "y.tif", "z.tif"])
+    assert {name: known.former_name for name, known in remarks.items()} == {"x.tif": "a.tif", "y.tif": "b.tif"}
     assert ledger.record_renames(LANDSAT, run_id="run") == 0
 
 

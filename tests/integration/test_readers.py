@@ -82,6 +82,7 @@ def write_synthetic(folder: Path) -> None:
     write_raster(folder / "nan.tif", dtype="float32", nodata=float("nan"))
     write_raster(folder / "lowest.tif", dtype="float32", nodata=-3.4028234663852886e38)
     write_raster(folder / "bands.tif", dtype="uint8", nodata=0, count=4)
+    write_raster(folder / "empty.tif", nodata=1)
     write_raster(folder / "geographic.tif", crs="EPSG:4326", transform=from_origin(10, 50, 0.01, 0.01))
     write_raster(folder / "date_line.tif", crs="EPSG:4326", transform=from_origin(179.9, 10, 0.0125, 0.0125))
     write_raster(folder / "pole.tif", crs="EPSG:3031", transform=from_origin(-8000, 8000, 1000, 1000))
@@ -234,15 +235,31 @@ def test_odc_stac_knows_every_item_without_opening_its_file(items: list[Item]) -
 
 
 def test_titilers_reader_reads_every_item(items: list[Item]) -> None:
+    """It warns of a band without least and greatest value, so of every item without statistics; and of no other."""
     for item in items:
-        with no_warnings(), STACReader(None, item=pystac.Item.from_dict(item)) as reader:
-            if not all("minimum" in band.get("statistics", {}) for band in item["assets"]["data"]["bands"]):
-                # rio-tiler says so of every item whose bands have no statistics, as those of empty bands
-                warnings.filterwarnings("ignore", message="Some statistics data in STAC are invalid")
+        with (
+            no_warnings(),
+            STACReader(None, item=pystac.Item.from_dict(item)) as reader,
+            warnings.catch_warnings(record=True) as said,
+        ):
+            warnings.filterwarnings("always", message="Some statistics data in STAC are invalid")
             assert reader.bounds == pytest.approx(item["properties"].get("proj:bbox", item["bbox"])), item["id"]
             image = reader.preview(assets=["data"], max_size=64)
+        known = [band.get("statistics", {}) for band in item["assets"]["data"]["bands"]]
+        assert bool(said) == (not all({"minimum", "maximum"} <= each.keys() for each in known)), item["id"]
         with rasterio.open(path_of(item)) as dataset:
             assert image.count == sum(interpretation.name != "alpha" for interpretation in dataset.colorinterp)
+
+
+def test_statistics_lack_a_figure_only_where_no_pixel_is_valid(synthetic: dict[str, Item]) -> None:
+    """Then the share of valid pixels, 0, is a fact that stays: without it readers warn just the same."""
+    complete = {"valid_percent", "minimum", "maximum", "mean", "stddev"}
+    for name, item in synthetic.items():
+        for band in item["assets"]["data"]["bands"]:
+            if name == "empty.tif":
+                assert band["statistics"] == {"valid_percent": 0.0}
+            else:
+                assert band["statistics"].keys() == complete, name
 
 
 def test_titilers_reader_cuts_a_tile_with_the_files_pixels(synthetic: dict[str, Item]) -> None:

@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
+from geo_assets.core.item_patch import ItemPatch
+from geo_assets.core.item_schemas import item_validator
+from geo_assets.resources.item_patches import ItemPatches
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes
 
@@ -103,6 +106,21 @@ def test_a_scene_waits_for_its_required_assets_and_grows_as_more_come(scenes: Sc
     assert scenes.items()["s1"]["properties"]["geo_assets:etag"] != first["s1"]["properties"]["geo_assets:etag"]
 
 
+def test_a_picture_beside_a_raster_is_its_thumbnail(scenes: Scenes) -> None:
+    name = r"(?P<item>[^/]+?)(?P<asset>\.tif|_thumb\.jpg)$"
+    assets = {".tif": {"key": "data"}, "_thumb.jpg": {"key": "thumbnail", "roles": ["thumbnail"]}}
+    scenes.declare(
+        group={"name": name, "required": [".tif"], "assets": assets}, datetime=[{"fixed": "2020-01-01T00:00:00Z"}]
+    )
+    scenes.write("one.tif")
+    scenes.write("two.tif")
+    scenes.write("one_thumb.jpg", b"a picture")
+    scenes.run()
+    assert scenes.assets() == {"one": {"data", "thumbnail"}, "two": {"data"}}
+    thumbnail = scenes.items()["one"]["assets"]["thumbnail"]
+    assert (thumbnail["type"], thumbnail["roles"], thumbnail["file:size"]) == ("image/jpeg", ["thumbnail"], 9)
+
+
 def test_a_second_run_changes_nothing(scenes: Scenes) -> None:
     scenes.write_scene("s1", "red", "nir")
     scenes.write_scene("s2", "red")
@@ -118,15 +136,37 @@ def test_an_overwritten_member_makes_its_item_anew(scenes: Scenes) -> None:
     scenes.write("s1_meta.json", b'{"cloud": "12.5", "date": "2021-05-06T07:08:09Z"}')
     scenes.write("s1_thumb.png", b"old")
     scenes.run()
-    properties = scenes.items()["s1"]["properties"]
+    item = scenes.items()["s1"]
+    properties = item["properties"]
     assert (properties["eo:cloud_cover"], properties["datetime"]) == (12.5, "2021-05-06T07:08:09Z")
     assert properties["geo_assets:datetime_source"] == "meta /date"
     scenes.write("s1_meta.json", b'{"cloud": 99, "date": null}')
     scenes.write("s1_thumb.png", b"newer")
     scenes.run()
-    item = scenes.items()["s1"]
+    before, item = item, scenes.items()["s1"]
     assert item["assets"]["thumb"]["file:size"] == 5
+    assert item["assets"]["thumb"]["version"] == "2"
+    assert item["assets"]["thumb"]["geo_assets:previous_etag"] == before["assets"]["thumb"]["geo_assets:etag"]
+    assert "version" not in item["properties"].keys() | item["assets"]["red"].keys()
     assert (item["properties"]["eo:cloud_cover"], item["properties"]["datetime"]) == (99.0, "2020-01-01T00:00:00Z")
+
+
+def test_a_scene_is_patched_by_any_of_its_blobs(scenes: Scenes) -> None:
+    scenes.write_scene("s1", "red", "nir")
+    scenes.run()
+    patches = ItemPatches(database_url=scenes.pipeline.database_url)
+    patch = ItemPatch(line=1, blob="s1_nir.tif", item=None, properties={"platform": "landsat-8"})
+    named, refused = patches.check("rasters", [patch], validator=item_validator(None))
+    assert (named, refused) == ([("s1", {"platform": "landsat-8"})], [])
+    assert patches.store("rasters", named) == 1
+    assert scenes.pipeline.status().pending == 2
+    scenes.write_scene("s1", "blue")
+    scenes.run()
+    assert scenes.items()["s1"]["properties"]["platform"] == "landsat-8"
+    assert scenes.assets() == {"s1": {"red", "nir", "blue"}}
+    assert patches.remove("rasters", ["s1"]) == 1
+    scenes.run()
+    assert "platform" not in scenes.items()["s1"]["properties"]
 
 
 def test_an_item_shrinks_as_members_go_and_ends_without_a_required_one(scenes: Scenes) -> None:

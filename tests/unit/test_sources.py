@@ -304,6 +304,7 @@ def test_what_the_owner_states_of_bands_is_checked_and_decides_the_items(path: P
         ({"gsd": -1}, "sources.landsat.gsd"),
         ({"gsd": float("nan")}, "sources.landsat.gsd"),
         ({"region": ""}, "sources.landsat.region"),
+        ({"read_budget": 25 * 1024 * 1024}, "at most 25,165,824 bytes"),
     ],
 )
 def test_a_wrong_statement_about_items_is_named(path: Path, fields: dict[str, Any], message: str) -> None:

@@ -17,6 +17,7 @@ from geo_assets.core.extensions import (
     EXTENSIONS,
     PROJECTION_EXTENSION,
     RASTER_EXTENSION,
+    VERSION_EXTENSION,
     VIEW_EXTENSION,
 )
 from geo_assets.core.formats.media_types import COG, GEOTIFF
@@ -99,7 +100,7 @@ def test_an_item_of_which_everything_is_known_is_the_golden_one() -> None:
     built = full_item()
     schemas.validate(built)
     assert built == json.loads((GOLDEN / "full_item.json").read_text())
-    assert set(built["stac_extensions"]) == {*EXTENSIONS} - {DATACUBE_EXTENSION, VIEW_EXTENSION}
+    assert set(built["stac_extensions"]) == {*EXTENSIONS} - {DATACUBE_EXTENSION, VERSION_EXTENSION, VIEW_EXTENSION}
 
 
 def test_pystac_reads_the_full_item_back_as_it_is() -> None:

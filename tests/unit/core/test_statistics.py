@@ -10,8 +10,12 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
+from geo_assets.core.range_file import HEADER_BUDGET_BYTES, RangeFile
 from geo_assets.core.raster import read_raster_metadata
+from geo_assets.core.tiff import read_structure
+from geo_assets.core.valid_data import read_valid_area
 from geo_assets.models import RasterMetadata
+from geo_assets.sources import MOST_READ_BUDGET
 
 RANDOM = np.random.default_rng(7)
 
@@ -117,6 +121,30 @@ def test_pixels_that_cannot_be_decoded_leave_the_header_standing() -> None:
     assert metadata.shape == (128, 128)
     assert metadata.bands[0].statistics is None
     assert "cannot be read" in str(metadata.statistics_source)
+
+
+def test_pixels_past_what_may_be_fetched_of_a_file_leave_the_header_standing() -> None:
+    """Of more than 2,048 blocks not all are looked at: an empty margin hides how large those within are."""
+    pixels = np.zeros((1, 3968, 3968), "uint8")
+    pixels[0, 1088:2880] = RANDOM.integers(0, 255, (1792, 3968), "uint8")
+    content = geotiff(pixels, compress="deflate", nodata=0)
+    ranges = RangeFile(
+        lambda offset, length: content[offset : offset + length],
+        name="a.tif",
+        size_bytes=len(content),
+        budget_bytes=2_000_000,
+    )
+    metadata = read_raster_metadata(ranges, statistics_budget_bytes=1_000_000)
+    assert metadata.shape == (3968, 3968)
+    assert metadata.bands[0].statistics is None
+    assert "reading it takes more than the 2,000,000 bytes allowed" in str(metadata.statistics_source)
+    area = read_valid_area(ranges, read_structure(ranges), budget_bytes=1_000_000, tolerance_pixels=1)
+    assert area.polygons is None
+    assert "reading it takes more than the 2,000,000 bytes allowed" in area.note
+
+
+def test_the_largest_budget_leaves_room_for_the_header() -> None:
+    assert MOST_READ_BUDGET + 8_000_000 < HEADER_BUDGET_BYTES
 
 
 def test_nobody_asked_for_statistics_so_there_are_none() -> None:
