@@ -49,6 +49,8 @@ written AS (
         correlation_id = EXCLUDED.correlation_id,
         sequencer = greatest(blob.sequencer COLLATE "C", EXCLUDED.sequencer COLLATE "C"),
         searchable_at = NULL,
+        versions_seen = blob.versions_seen + (blob.etag <> EXCLUDED.etag)::integer,
+        previous_etag = CASE WHEN blob.etag <> EXCLUDED.etag THEN blob.etag ELSE blob.previous_etag END,
         deleted_at = NULL,
         run_id = NULL
     WHERE blob.looked_at <= EXCLUDED.looked_at
