@@ -1,8 +1,9 @@
 """Which blobs of a container belong to a source, and what a listing tells about the rest.
 
 Here: the globs, the limit, the count of what was passed over, what lies outside the shards, and that a blob's version
-includes those of its sidecars. Not here: which names are sidecars (`formats.sidecars`), fetching pages
-(`geo_assets.resources`), comparing with the ledger (SQL, since it may be a million rows).
+includes those of its sidecars, or of the Zarr store it stands for. Not here: which names are sidecars
+(`formats.sidecars`) or parts of a store (`formats.zarr_store`), fetching pages (`geo_assets.resources`), comparing with
+the ledger (SQL, since it may be a million rows).
 """
 
 import re
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 from wcmatch import glob
 
 from geo_assets.core.formats.sidecars import awaits_sidecars, is_sidecar, placing_sidecars, with_sidecars
-from geo_assets.core.formats.zarr_store import is_store_part
+from geo_assets.core.formats.zarr_store import MARK, StoreVersions, asset_name, is_store_part, store_folder
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
@@ -26,17 +27,24 @@ STORE_PARTS = "(in Zarr stores)"
 
 
 def build_matcher(source: Source) -> Callable[[str], bool]:
-    """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk."""
+    """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk.
+
+    Globs may name what stands for a Zarr store (``**/*.zarr/zarr.json``) or its folder (``**/*.zarr``).
+    """
     prefix, start = source.prefix, len(source.prefix)
     included = _compile(source.include).fullmatch
     excluded = _compile(source.exclude).fullmatch if source.exclude else None
+
+    def chosen(*spellings: str) -> bool:
+        return any(map(included, spellings)) and not (excluded is not None and any(map(excluded, spellings)))
 
     def matches(name: str) -> bool:
         if not name.startswith(prefix):
             return False
         path = name[start:]
-        chosen = included(path) is not None and (excluded is None or excluded(path) is None)
-        return chosen and not is_sidecar(path) and not is_store_part(path)
+        if MARK in name:
+            return not is_store_part(name) and chosen(path, asset_name(name)[start:])
+        return chosen(path) and not is_sidecar(path)
 
     return matches
 
@@ -62,15 +70,25 @@ class SourceListing:
         self._pages = pages
         self.ignored_by_extension: Counter[str] = Counter(ignored)
         self.complete = False
+        self._seen_to_the_end = False
+        self._stores = StoreVersions()
+        self._open_store = ""
 
     def __iter__(self) -> Iterator[BlobPage]:
+        for page in self._pages_with_sidecars():
+            yield from self._stores.pages(page, open_store=self._open_store)
+        yield from self._stores.pages(None, open_store="")
+        self.complete = self._seen_to_the_end
+
+    def _pages_with_sidecars(self) -> Iterator[BlobPage]:
         room = self._room
         pages = iter(self._pages)
         page = next(pages, None)
         before: dict[str, str] = {}
         here = placing_sidecars(page)
         while page is not None:
-            matching = [blob for blob in page if self._matches(blob.name) or self._ignore(blob)]
+            matching = [blob for blob in page if self._takes(blob)]
+            self._open_store = store_folder(page.blobs[-1].name) if page.blobs else self._open_store
             if room is not None and len(matching) > room:
                 yield BlobPage(with_sidecars(matching[:room], before | here))
                 return
@@ -89,7 +107,7 @@ class SourceListing:
                 following = next(pages, None)
                 after = placing_sidecars(following)
             page, before, here = following, here, after
-        self.complete = True
+        self._seen_to_the_end = True
 
     @property
     def ignored(self) -> int:
@@ -100,6 +118,11 @@ class SourceListing:
     def sidecars(self) -> int:
         """How many of them belong to another blob: overviews, masks, world files and the like."""
         return self.ignored_by_extension[SIDECARS]
+
+    def _takes(self, blob: BlobRef) -> bool:
+        if MARK in blob.name:
+            self._stores.add(blob)
+        return self._matches(blob.name) or self._ignore(blob)
 
     def _ignore(self, blob: BlobRef) -> bool:
         if is_sidecar(blob.name) or is_store_part(blob.name):
