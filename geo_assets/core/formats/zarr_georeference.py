@@ -6,7 +6,6 @@ GDAL, ``crs_wkt`` and ``spatial_ref`` among attributes, and rioxarray's array ``
 Source: the Zarr conventions proj and spatial, version 1; GDAL's Zarr driver.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from math import isfinite
@@ -19,7 +18,6 @@ from geo_assets.core.formats.cf_variables import Variable
 from geo_assets.core.tags import clean_text
 from geo_assets.errors import MissingCrs
 
-_MADE = "(attributes)"
 _RIOXARRAY = "spatial_ref"
 
 
@@ -34,13 +32,14 @@ def with_grid_mappings(
     Raises MissingCrs where one of them states a CRS that PROJ does not know.
     """
     found = dict(variables)
+    made: dict[tuple[tuple[str, str], ...], str] = {}
     for name, variable in variables.items():
         if variable.text("grid_mapping") or len(variable.dimensions) < 2 or not variable.data_type:
             continue
-        stated = {**group_attributes, **array_attributes[name]}
-        mapping = _mapping(stated, variable)
-        key = f"{_MADE} {json.dumps(mapping, sort_keys=True)}"
+        mapping = _mapping(group_attributes, variable) | _mapping(array_attributes[name], variable)
         if mapping:
+            made.setdefault(tuple(mapping.items()), f"(attributes {len(made) + 1})")
+            key = made[tuple(mapping.items())]
             found[key] = Variable(key, (), (), "", mapping, lambda: np.empty(0))
         elif _RIOXARRAY in variables and variables[_RIOXARRAY].text("crs_wkt"):
             key = _RIOXARRAY
