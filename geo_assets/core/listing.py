@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from wcmatch import glob
 
 from geo_assets.core.formats.sidecars import awaits_sidecars, is_sidecar, placing_sidecars, with_sidecars
-from geo_assets.core.formats.zarr_store import MARK, StoreVersions, asset_name, is_store_part, store_folder
+from geo_assets.core.formats.zarr_store import MARK, StoreVersions, asset_name, is_store_part
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
@@ -54,7 +54,8 @@ class SourceListing:
 
     ``complete`` is True only when every page was seen to its end: a listing that stopped at the
     source's limit, or whose iteration was left early, says nothing about the blobs it did not reach.
-    ``listed`` and ``ignored`` are what was seen before ``pages`` begin, where a listing goes on.
+    ``listed`` and ``ignored`` are what was seen before ``pages`` begin, where a listing goes on after ``marker``. The
+    store takes `page_marker` of the markers given here.
     """
 
     def __init__(
@@ -64,31 +65,23 @@ class SourceListing:
         *,
         listed: int = 0,
         ignored: Counter[str] | None = None,
+        marker: str | None = None,
     ) -> None:
         self._matches = build_matcher(source)
         self._room = None if source.limit is None else source.limit - listed
         self._pages = pages
         self.ignored_by_extension: Counter[str] = Counter(ignored)
         self.complete = False
-        self._seen_to_the_end = False
-        self._stores = StoreVersions()
-        self._open_store = ""
+        self._stores = StoreVersions(marker)
 
     def __iter__(self) -> Iterator[BlobPage]:
-        for page in self._pages_with_sidecars():
-            yield from self._stores.pages(page, open_store=self._open_store)
-        yield from self._stores.pages(None, open_store="")
-        self.complete = self._seen_to_the_end
-
-    def _pages_with_sidecars(self) -> Iterator[BlobPage]:
         room = self._room
         pages = iter(self._pages)
         page = next(pages, None)
         before: dict[str, str] = {}
         here = placing_sidecars(page)
         while page is not None:
-            matching = [blob for blob in page if self._takes(blob)]
-            self._open_store = store_folder(page.blobs[-1].name) if page.blobs else self._open_store
+            matching = self._choose(page)
             if room is not None and len(matching) > room:
                 yield BlobPage(with_sidecars(matching[:room], before | here))
                 return
@@ -100,14 +93,15 @@ class SourceListing:
                 except GeoAssetsError as error:  # after this page, which was seen
                     failure = error
             after = placing_sidecars(following)
-            yield BlobPage(with_sidecars(matching, before | here | after), page.next_marker)
+            marker = self._stores.marker(page.next_marker) if page.next_marker is not None else None
+            yield BlobPage(with_sidecars(matching, before | here | after), marker)
             if failure is not None:
                 raise failure
             if not looks_ahead:
                 following = next(pages, None)
                 after = placing_sidecars(following)
             page, before, here = following, here, after
-        self._seen_to_the_end = True
+        self.complete = True
 
     @property
     def ignored(self) -> int:
@@ -119,10 +113,24 @@ class SourceListing:
         """How many of them belong to another blob: overviews, masks, world files and the like."""
         return self.ignored_by_extension[SIDECARS]
 
-    def _takes(self, blob: BlobRef) -> bool:
-        if MARK in blob.name:
-            self._stores.add(blob)
-        return self._matches(blob.name) or self._ignore(blob)
+    def _choose(self, page: BlobPage) -> list[BlobRef]:
+        """The blobs of a page that belong to the source; what stands for a Zarr store where that ends."""
+        chosen: list[BlobRef] = []
+        is_within = True  # as may be since the page before
+        for blob in page:
+            takes = self._matches(blob.name) or self._ignore(blob)
+            if MARK in blob.name:
+                chosen += self._stores.add(blob, is_chosen=takes)
+                is_within = True
+                continue
+            if is_within:
+                chosen += self._stores.end()
+                is_within = False
+            if takes:
+                chosen.append(blob)
+        if page.next_marker is None:
+            chosen += self._stores.end()
+        return chosen
 
     def _ignore(self, blob: BlobRef) -> bool:
         if is_sidecar(blob.name) or is_store_part(blob.name):

@@ -10,17 +10,19 @@ comes from these alone, so data that are written anew leave the item as it is.
 
 import hashlib
 import re
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from geo_assets.models import STORE_MARK, BlobPage, BlobRef
+from pydantic import TypeAdapter
+
+from geo_assets.models import STORE_MARK, BlobRef
 
 MARK = ".zarr/"
 """What the name of every blob in a store has in it."""
 _IN_STORE = re.compile(r"(?:^|/)[^/]+\.zarr/(?P<rest>.+)$", re.DOTALL)
 _ROOTS = frozenset({"zarr.json", ".zgroup", ".zarray"})
 """The metadata of a root group or array: of version 3, or of version 2."""
+_CARRIED = "\x1f"
+"""Before and after what a marker carries of a store; JSON has no such character."""
 _DOCUMENTS = _ROOTS | {".zattrs", ".zmetadata"}
 
 
@@ -46,45 +48,73 @@ def store_folder(name: str) -> str:
     return name[: -len(rest) - 1] if rest else ""
 
 
-class StoreVersions:
-    """Gives the blob that stands for a store a version that changes with the store's coordinates and metadata.
+def tells_version(name: str) -> bool:
+    """Whether a blob in a store is a metadata document or, by its name, a chunk of an array with at most one dimension.
 
-    Blobs are taken in the order of a listing, in which those of one store follow each other. A page that has such a
-    blob is kept until its store has ended, so that one of many pages of chunks is told whole.
+    Such chunks are called ``time/0`` in version 2, ``time/c/0`` and (of none) ``time/c`` in version 3.
+    """
+    folder, _, last = _rest(name).rpartition("/")
+    return last in _DOCUMENTS or last == "c" or (last.isdigit() and not folder.rpartition("/")[2].isdigit())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store that a listing is in the middle of: what was seen of it, order aside, and the blobs that stand for it."""
+
+    folder: str
+    digest: int = 0
+    roots: tuple[BlobRef, ...] = ()
+
+    def closed(self) -> tuple[BlobRef, ...]:
+        """The blobs that stand for it, with the version of what was seen."""
+        return tuple(replace(root, etag=f"{root.etag}{STORE_MARK}{self.digest:016x}") for root in self.roots)
+
+
+class StoreVersions:
+    """Gives the blobs that stand for stores their versions, in a listing, in which blobs of one store are together.
+
+    A store is known at its end, pages later for some: so what was seen of it goes into the marker of each page that it
+    does not end on, and a listing that is gone on with from there knows it.
     """
 
-    def __init__(self) -> None:
-        self._digests: dict[str, hashlib._Hash] = {}
-        self._waiting: deque[tuple[BlobPage, str]] = deque()
+    def __init__(self, marker: str | None) -> None:
+        self._open: OpenStore | None = None
+        if marker is not None and marker.startswith(_CARRIED):
+            self._open = _OPEN_STORE.validate_json(marker[1:].partition(_CARRIED)[0])
 
-    def add(self, blob: BlobRef) -> None:
-        """Take the next blob of a listing that lies in a store, whether it belongs to the source or not."""
-        if _tells_version(_rest(blob.name)):
-            digest = self._digests.setdefault(store_folder(blob.name), hashlib.sha256())
-            digest.update(f"{blob.name}\n{blob.own_etag}\n".encode("utf-8", "surrogatepass"))
+    def add(self, blob: BlobRef, *, is_chosen: bool) -> tuple[BlobRef, ...]:
+        """Take a blob of a listing that lies in a store; what stands for the store before it, if that ended here."""
+        ended: tuple[BlobRef, ...] = ()
+        folder = store_folder(blob.name)
+        if self._open is None or self._open.folder != folder:
+            ended, self._open = self.end(), OpenStore(folder)
+        if tells_version(blob.name):
+            content = f"{blob.name}\n{blob.etag}".encode("utf-8", "surrogatepass")
+            seen = int.from_bytes(hashlib.sha256(content).digest()[:8])
+            self._open = replace(self._open, digest=(self._open.digest + seen) % 2**64)
+        if is_chosen:
+            self._open = replace(self._open, roots=(*self._open.roots, blob))
+        return ended
 
-    def pages(self, page: BlobPage | None, *, open_store: str) -> Iterator[BlobPage]:
-        """The pages that are whole, now that the blobs of ``page`` were added; None after the last one.
+    def end(self) -> tuple[BlobRef, ...]:
+        """No more of the open store comes: what stands for it, if one is open."""
+        ended = self._open.closed() if self._open else ()
+        self._open = None
+        return ended
 
-        ``open_store`` is the folder of the store that the last blob of the page lies in, "" where that is none.
-        """
-        if page is not None:
-            self._waiting.append((page, open_store))
-        while self._waiting and (not open_store or self._waiting[0][1] != open_store):
-            yield self._versioned(self._waiting.popleft()[0])
-        if not self._waiting:
-            self._digests.clear()
+    def marker(self, marker: str) -> str:
+        """A page's marker with what was seen of the store that is open at its end."""
+        if self._open is None and not marker.startswith(_CARRIED):
+            return marker
+        carried = _OPEN_STORE.dump_json(self._open).decode("utf-8")
+        return f"{_CARRIED}{carried}{_CARRIED}{marker}"
 
-    def _versioned(self, page: BlobPage) -> BlobPage:
-        if not self._digests:
-            return page
-        return replace(page, blobs=[self._with_version(blob) for blob in page])
 
-    def _with_version(self, blob: BlobRef) -> BlobRef:
-        if not is_store_root(blob.name):
-            return blob
-        digest = self._digests[store_folder(blob.name)].hexdigest()[:12]
-        return replace(blob, etag=f"{blob.own_etag}{STORE_MARK}{digest}")
+def page_marker(marker: str | None) -> str | None:
+    """What a blob store takes of a marker of `StoreVersions`: its own part."""
+    if marker is None or not marker.startswith(_CARRIED):
+        return marker
+    return marker[1:].partition(_CARRIED)[2]
 
 
 def _rest(name: str) -> str:
@@ -93,10 +123,4 @@ def _rest(name: str) -> str:
     return match["rest"] if match is not None else ""
 
 
-def _tells_version(rest: str) -> bool:
-    """Whether it is a metadata document or, by its name, a chunk of an array with at most one dimension.
-
-    Such chunks are called ``time/0`` in version 2, ``time/c/0`` and (of none) ``time/c`` in version 3.
-    """
-    folder, _, last = rest.rpartition("/")
-    return last in _DOCUMENTS or last == "c" or (last.isdigit() and not folder.rpartition("/")[2].isdigit())
+_OPEN_STORE: TypeAdapter[OpenStore | None] = TypeAdapter(OpenStore | None)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from geo_assets.core.formats.zarr_store import asset_name
+from geo_assets.core.formats.zarr_store import asset_name, page_marker
 from geo_assets.core.listing import STORE_PARTS, SourceListing, build_matcher
 from geo_assets.models import STORE_MARK, BlobPage, BlobRef
 from geo_assets.sources import CollectionRule, Source
@@ -24,14 +24,15 @@ def blobs(names: Sequence[str], **etags: str) -> list[BlobRef]:
     return [BlobRef(name=name, etag=etags.get(name, "1"), size_bytes=1, last_modified=moment) for name in names]
 
 
-def listed(found: Sequence[BlobRef], *, page_size: int = 1000) -> tuple[dict[str, str], SourceListing]:
+def pages_of(found: Sequence[BlobRef], page_size: int) -> list[BlobPage]:
     starts = range(0, len(found), page_size)
-    pages = [BlobPage(found[start : start + page_size], str(start)) for start in starts]
-    pages[-1] = replace(pages[-1], next_marker=None)
-    listing = SourceListing(SOURCE, pages)
-    seen = list(listing)
-    assert [page.next_marker for page in seen] == [page.next_marker for page in pages]
-    return {blob.name: blob.etag for page in seen for blob in page}, listing
+    pages = [BlobPage(found[start : start + page_size], str(start + page_size)) for start in starts]
+    return [*pages[:-1], replace(pages[-1], next_marker=None)]
+
+
+def listed(found: Sequence[BlobRef], *, page_size: int = 1000) -> tuple[dict[str, str], SourceListing]:
+    listing = SourceListing(SOURCE, pages_of(found, page_size))
+    return {blob.name: blob.etag for page in listing for blob in page}, listing
 
 
 def test_a_store_is_one_blob_whose_own_etag_stays_readable() -> None:
@@ -48,6 +49,29 @@ def test_the_version_is_the_same_however_the_pages_fall(page_size: int) -> None:
     versions, listing = listed(blobs(NAMES), page_size=page_size)
     assert versions == listed(blobs(NAMES))[0]
     assert listing.complete
+
+
+@pytest.mark.parametrize("page_size", range(1, len(NAMES)))
+def test_a_listing_that_goes_on_after_any_page_comes_to_the_same(page_size: int) -> None:
+    """As after a crash, or in the next tick of a sensor: of each page only its blobs and its marker are kept."""
+    found, versions, marker = blobs(NAMES), dict[str, str](), None
+    while True:
+        start = int(page_marker(marker) or 0)
+        listing = SourceListing(SOURCE, pages_of(found[start:], page_size), marker=marker)
+        page = next(iter(listing))
+        versions |= {blob.name: blob.etag for blob in page}
+        if page.next_marker is None:
+            break
+        own = int(page_marker(page.next_marker) or 0)
+        marker = page.next_marker.removesuffix(str(own)) + str(start + own)
+    assert versions == listed(found)[0]
+
+
+@pytest.mark.parametrize("marker", ["2!76!MDAw", "\x1fodd", "x\ny.tif"])
+def test_a_marker_is_given_back_to_the_store_as_it_came(marker: str) -> None:
+    for name in ("a.tif", "a.zarr/zarr.json"):
+        (page,) = SourceListing(SOURCE, [BlobPage(blobs([name]), marker)])
+        assert page_marker(page.next_marker) == marker
 
 
 @pytest.mark.parametrize(
