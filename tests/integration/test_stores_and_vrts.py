@@ -52,22 +52,42 @@ def test_a_store_is_one_item_or_one_reason_and_new_when_its_coordinates_are(pipe
     pipeline.check_promise()
 
 
+def upload(container: ContainerClient, folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            container.upload_blob(path.relative_to(folder.parent).as_posix(), path.read_bytes())
+
+
 def test_a_store_in_a_container_is_read_by_its_own_requests(
     pipeline: Pipeline, container: ContainerClient, azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
     for version in (2, 3):
         write_cube(tmp_path / "in" / f"v{version}.zarr", zarr_format=version)
-    for path in sorted(tmp_path.rglob("in/**/*")):
-        if path.is_file():
-            container.upload_blob(path.relative_to(tmp_path).as_posix(), path.read_bytes())
-    container.upload_blob("in/scene.vrt", VRT.format("/vsiaz/other/scene.tif"))
+    write_raster(tmp_path / "in" / "a" / "scene.tif")
+    (tmp_path / "in" / "a" / "scene.vrt").write_text(VRT.format("scene.tif"))
+    (tmp_path / "in" / "bad.vrt").write_text(VRT.format("/vsiaz/other/scene.tif"))
+    upload(container, tmp_path / "in")
     url = f"az://{container.container_name}/in"
-    pipeline.declare(url, include=["**/*.zarr", "**/*.vrt"], datetime=["time_dimension"], vrt=True)
+    rules = ["time_dimension", {"fixed": "2020-01-01T00:00:00Z"}]
+    pipeline.declare(url, include=["**/*.zarr", "**/*.vrt"], datetime=rules, vrt=True, deletions={"most": 1})
     assert pipeline.run().success
     hrefs = {item["assets"]["data"]["href"] for item in pipeline.items().values()}
-    assert hrefs == {f"{container.url}/in/v2.zarr", f"{container.url}/in/v3.zarr"}
-    assert set(pipeline.failures()) == {"in/scene.vrt"}
+    assert hrefs == {f"{container.url}/in/{name}" for name in ("v2.zarr", "v3.zarr", "a/scene.vrt")}
+    assert set(pipeline.failures()) == {"in/bad.vrt"}
+    pipeline.check_promise()
+
+    # Others in their place, whose roots have the same checksum, and a VRT that left its file behind: no renames.
+    for blob in list(container.list_blob_names()):
+        container.delete_blob(blob)
+    write_cube(tmp_path / "moved" / "in" / "other.zarr", zarr_format=2, lat=(10.0, 9.0, 8.0))
+    (tmp_path / "moved" / "in" / "b").mkdir()
+    (tmp_path / "moved" / "in" / "b" / "scene.vrt").write_text(VRT.format("scene.tif"))
+    upload(container, tmp_path / "moved" / "in")
+    assert pipeline.run().success
+    (item,) = pipeline.items().values()
+    assert item["properties"]["proj:shape"] == [3, 3]
+    assert pipeline.failures()["in/b/scene.vrt"].code == "corrupt"
     pipeline.check_promise()
 
 

@@ -155,8 +155,8 @@ def _band(band: Element) -> BandMetadata:
         name=clean_text(band.findtext("Description", "")) or None,
         color_interpretation=clean_text(band.findtext("ColorInterp", "")).lower() or "undefined",
         unit=clean_text(band.findtext("UnitType", "")) or None,
-        scale=None if scale == 1 else scale,
-        offset=None if offset == 0 else offset,
+        scale=None if scale is None or scale == 1 or not math.isfinite(scale) else scale,
+        offset=None if not offset or not math.isfinite(offset) else offset,
     )
 
 

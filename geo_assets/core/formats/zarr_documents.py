@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,12 +48,21 @@ class BoundedFiles:
 
     def read(self, name: str) -> bytes | None:
         """A whole file, None where there is none. Raises TooLarge past the bound."""
+        _check_within(name)
         room = MOST_BYTES - self.bytes_read
         content = self.files.read(name, room + 1)
         if content is not None and len(content) > room:
             raise TooLarge(f"The store's metadata and coordinates are more than {MOST_BYTES:,} bytes.")
         self.bytes_read += len(content or b"")
         return content
+
+    def folders(self, path: str) -> Iterator[str]:
+        """The names of the folders in the folder ``path``. Raises TooLarge past `MAX_VARIABLES`."""
+        _check_within(path or "root")
+        for count, name in enumerate(self.files.folders(path)):
+            if count >= MAX_VARIABLES:
+                raise TooLarge(f"The store has more than {MAX_VARIABLES} groups and arrays.")
+            yield name
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +115,15 @@ class ZarrDocuments:
         names = list(self._members(path))
         if len(names) > MAX_VARIABLES:
             raise TooLarge(f"The store has more than {MAX_VARIABLES} groups and arrays.")
-        arrays, groups = {}, []
+        arrays: dict[str, ZarrArray] = {}
+        groups = []
         for name in names:
             array = self._array(name, _join(path, name))
             if array is not None:
                 arrays[name] = array
             elif self._is_group(_join(path, name)):
                 groups.append(name)
+        _check_sizes(arrays.values())
         return ZarrGroup(self.zarr_format, self._attributes(path), arrays, tuple(groups))
 
     def _take_consolidated(self, root: Mapping[str, Any]) -> None:
@@ -128,10 +139,7 @@ class ZarrDocuments:
 
     def _members(self, path: str) -> Iterator[str]:
         if not self._is_consolidated:
-            for count, name in enumerate(self._files.files.folders(path)):
-                if count > MAX_VARIABLES:
-                    raise TooLarge(f"The store has more than {MAX_VARIABLES} groups and arrays.")
-                yield name
+            yield from self._files.folders(path)
             return
         start = f"{path}/" if path else ""
         below = (name.removeprefix(start).split("/") for name in self._known if name.startswith(start))
@@ -190,6 +198,11 @@ def parse_document(content: bytes, name: str) -> Mapping[str, Any]:
     return document
 
 
+def _check_within(name: str) -> None:
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise UnsupportedFormat(f"Its metadata name {clean_text(name)[:100]!r}, which lies outside the store.")
+
+
 def _join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
@@ -199,7 +212,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _shape(value: Any, path: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
+    if not isinstance(value, list) or not all(type(size) is int and 0 <= size < 2**63 for size in value):
         raise Corrupt(f"The array {clean_text(path)[:60]!r} has no shape.")
     return tuple(value)
 
@@ -213,6 +226,15 @@ def _data_type(document: Mapping[str, Any], path: str) -> str:
         return np.dtype(stated).newbyteorder("=").name
     except (TypeError, ValueError, SyntaxError) as error:
         raise Corrupt(f"The array {clean_text(path)[:60]!r} has a type that is none: {stated[:40]!r}.") from error
+
+
+def _check_sizes(arrays: Iterable[ZarrArray]) -> None:
+    """Nothing in a store keeps arrays that share a dimension to one size of it."""
+    sizes: dict[str, int] = {}
+    for array in arrays:
+        for name, size in zip(array.dimensions, array.shape, strict=True):
+            if sizes.setdefault(name, size) != size:
+                raise Corrupt(f"Its dimension {clean_text(name)[:60]!r} has the sizes {sizes[name]} and {size}.")
 
 
 def _dimensions(name: str, shape: tuple[int, ...], stated: Any) -> tuple[str, ...]:
@@ -258,7 +280,7 @@ def _nodata(
             stated = spelled[stated] if stated in spelled else struct.unpack("<d", packed)[0]
         except (ValueError, binascii.Error, struct.error):
             return {}
-    return {"_FillValue": np.asarray(stated)} if _is_number(stated) else {}
+    return _plain({"_FillValue": stated}) if _is_number(stated) else {}
 
 
 def _codecs(document: Mapping[str, Any]) -> Iterator[str]:

@@ -88,6 +88,6 @@ def _transform(stated: Mapping[str, Any], variable: Variable) -> str:
         return ""
     try:
         a, b, c, d, e, f = map(float, numbers)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ""
     return " ".join(map(repr, (c, a, b, f, d, e))) if all(map(isfinite, (a, b, c, d, e, f))) else ""

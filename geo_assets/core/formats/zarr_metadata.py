@@ -63,8 +63,6 @@ def _finest(documents: ZarrDocuments, levels: list[str], root: ZarrGroup) -> tup
     """The level with most cells, whatever the order they are listed in; the root's attributes hold for it too."""
     if len(levels) > MOST_LEVELS:
         raise TooLarge(f"Its pyramid has more than {MOST_LEVELS} levels.")
-    if any(".." in level.split("/") for level in levels):
-        raise UnsupportedFormat("A level of its pyramid lies outside the store.")
     found = {level: documents.group(level) for level in levels if level not in root.arrays}
     sizes = {
         level: max((prod(array.shape) for array in group.arrays.values()), default=0) for level, group in found.items()

@@ -127,7 +127,7 @@ def test_of_a_long_record_the_first_and_the_last_chunk_are_read(tmp_path: Path) 
         times = {"standard_name": "time", "units": "hours since 2020-01-01"}
         add_array(group, "time", np.arange(24.0 * 100), ("time",), times, chunks=(24,))
 
-    store = write_cube(tmp_path / "a.zarr", edit=rechunk)
+    store = write_cube(tmp_path / "a.zarr", time=np.arange(24.0 * 100), edit=rechunk)
     files = FolderFiles(store)
     found = read_store(store, files)
     assert found.time_range == (datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 4, 9, 23, tzinfo=UTC))
@@ -153,6 +153,11 @@ def rewritten(name: str, **changes: Any) -> Callable[[Path], None]:
         (store / name).write_text(json.dumps({**document, **changes}))
 
     return change
+
+
+def longer_than_any_axis(store: Path) -> None:
+    rewritten("lat/zarr.json", shape=[10**9])(store)
+    rewritten("tas/zarr.json", shape=[24, 10**9, 3])(store)
 
 
 def without_a_chunk(store: Path) -> None:
@@ -207,7 +212,8 @@ def a_level_outside(store: Path) -> None:
         (cut_off, Corrupt, "no JSON"),
         (rewritten("zarr.json", zarr_format=4), Corrupt, "version 4"),
         (rewritten("lat/zarr.json", shape=[-1]), Corrupt, "no shape"),
-        (rewritten("lat/zarr.json", shape=[10**9]), TooLarge, "more than 1,000,000 values"),
+        (rewritten("lat/zarr.json", shape=[3]), Corrupt, "the sizes 3 and 2"),
+        (longer_than_any_axis, TooLarge, "more than 1,000,000 values"),
         (rewritten("lat/zarr.json", codecs=[{"name": "numcodecs.pickle"}]), UnsupportedFormat, "numcodecs.pickle"),
         (without_coordinates, MissingTransform, "no variable has both"),
         (only_groups, UnsupportedFormat, "measurements"),
