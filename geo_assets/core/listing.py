@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from wcmatch import glob
 
 from geo_assets.core.formats.sidecars import awaits_sidecars, is_sidecar, placing_sidecars, with_sidecars
-from geo_assets.core.formats.zarr_store import MARK, StoreVersions, asset_name, is_store_part
+from geo_assets.core.formats.zarr_store import MARK, StoreVersions, asset_name, is_store_part, store_folder
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
@@ -42,7 +42,7 @@ def build_matcher(source: Source) -> Callable[[str], bool]:
         if not name.startswith(prefix):
             return False
         path = name[start:]
-        if MARK in name:
+        if MARK in name and store_folder(name):
             return not is_store_part(name) and chosen(path, asset_name(name)[start:])
         return chosen(path) and not is_sidecar(path)
 
@@ -119,7 +119,7 @@ class SourceListing:
         is_within = True  # as may be since the page before
         for blob in page:
             takes = self._matches(blob.name) or self._ignore(blob)
-            if MARK in blob.name:
+            if MARK in blob.name and store_folder(blob.name):
                 chosen += self._stores.add(blob, is_chosen=takes)
                 is_within = True
                 continue

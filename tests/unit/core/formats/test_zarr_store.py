@@ -115,6 +115,10 @@ def test_globs_may_name_the_store_or_what_stands_for_it(
     assert build_matcher(rule)(name) is matches
 
 
+def test_a_folder_of_that_ending_alone_is_no_store() -> None:
+    assert listed(blobs(["x/.zarr/a.tif", "x/.zarr/a.tif.ovr"]))[0] == {"x/.zarr/a.tif": "1"}
+
+
 def test_an_item_points_to_the_folder_of_a_store() -> None:
     assert [asset_name(name) for name in ("x/a.zarr/zarr.json", "a.zarr/t/0", "a.tif")] == [
         "x/a.zarr", "a.zarr/t/0", "a.tif",
