@@ -20,6 +20,7 @@ Integers are for integer pixels: PostgreSQL gives -3.4e38 back with all its digi
 """
 
 SIDECARS_MARK: Final = ";sidecars="
+STORE_MARK: Final = ";store="
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ class BlobRef:
     """One version of one object in a source, as a listing or a HEAD gave it.
 
     ``name`` is the blob's full name in its container (for a folder: the path below it, with ``/``).
-    ``etag`` names the version: the store's own etag, and a digest of its world file and .prj where it has them.
-    ``md5`` is the store's own checksum in hex, None where it has none. ``correlation_id`` is that of the event which
-    announced the version; it is no part of what the blob is.
+    ``etag`` names the version: the store's own etag, and a digest of its world file and .prj where it has them, or of
+    the Zarr store that it stands for. ``md5`` is the store's own checksum in hex, None where it has none.
+    ``correlation_id`` is that of the event which announced the version; it is no part of what the blob is.
     """
 
     name: str
@@ -51,7 +52,7 @@ class BlobRef:
     @property
     def own_etag(self) -> str:
         """The store's own name of the version."""
-        return self.etag.partition(SIDECARS_MARK)[0]
+        return self.etag.partition(SIDECARS_MARK)[0].partition(STORE_MARK)[0]
 
     @property
     def has_sidecars(self) -> bool:
@@ -152,7 +153,8 @@ class RasterMetadata:
     there is no CRS at all. ``tags`` are the GDAL metadata: {domain: {name: value}}, "" the default domain.
     ``crs_source`` and ``transform_source`` say where they are from, where that is not the file itself.
     ``cube`` are the fields of STAC's datacube extension, None where the file is no cube; ``time_range`` is what its
-    time coordinate spans, first and last instant in UTC.
+    time coordinate spans, first and last instant in UTC. ``members`` are the names of the blobs its pixels lie in,
+    where that is not the file itself.
     ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
     nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet;
     ``ground_control`` is there until it was. ``header_size_bytes`` at the front of the file hold all of its header
@@ -181,6 +183,7 @@ class RasterMetadata:
     transform_source: str | None = None
     cube: dict[str, Any] | None = None
     time_range: tuple[datetime, datetime] | None = None
+    members: tuple[str, ...] = ()
     statistics_source: str | None = None
     footprint: Footprint | Refusal | None = None
     byte_order: Literal["little-endian", "big-endian"] | None = None

@@ -257,7 +257,8 @@ class Source(_Rule):
     sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
     folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` and ``footprint.valid_data`` have
     pixels read, at most about ``read_budget`` bytes of each blob. ``assume_crs`` is the CRS of rasters that state
-    none. ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
+    none. ``vrt`` has VRTs read whose pixels lie in the source.
+    ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
     in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
     with: each is listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one
     item.
@@ -276,6 +277,7 @@ class Source(_Rule):
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
+    vrt: bool = False
     read_budget: Annotated[int, AfterValidator(_affordable)] = Field(default=4_000_000, ge=65_536)
     bands: BandRules = ()
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -337,6 +339,7 @@ class Source(_Rule):
             wanted.append(f"valid data by {self.footprint.tolerance_pixels:g} pixels")
         reading = f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
         reading = f"{reading}, assuming {self.assume_crs}" if self.assume_crs else reading
+        reading = f"{reading}, VRTs" if self.vrt else reading
         return f"{reading}, documents {_digest(self.documents)}" if self.documents else reading
 
     @property

@@ -14,6 +14,7 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import REPAIR_TAG, repair_source
 from geo_assets.assets.reports import Stopwatch, listing_metadata
+from geo_assets.core.formats.zarr_store import page_marker
 from geo_assets.core.listing import SourceListing, build_matcher, outside_shards, timed_pages
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
 from geo_assets.resources.blob_store import BlobStore
@@ -114,10 +115,12 @@ def _list_shard(
     with ledger.open_listing(source, run_id=context.run.run_id, shard=shard) as writer, ledger.open_clock() as now:
         if writer.marker is not None:
             context.log.info(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed")
-        fetched = timed_pages(store.list_pages(source.prefix + shard, marker=writer.marker), now)
+        fetched = timed_pages(store.list_pages(source.prefix + shard, marker=page_marker(writer.marker)), now)
         try:
             with reading_ahead(fetched) as pages:
-                listing = SourceListing(source, pages, listed=writer.diff.blobs, ignored=writer.ignored)
+                listing = SourceListing(
+                    source, pages, listed=writer.diff.blobs, ignored=writer.ignored, marker=writer.marker
+                )
                 for number, page in enumerate(listing, start=1):
                     writer.add_page(page, ignored=listing.ignored_by_extension)
                     if number % 20 == 0:

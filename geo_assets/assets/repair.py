@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from geo_assets.core.agreement import header_disagreements
+from geo_assets.core.formats.zarr_store import asset_name
 from geo_assets.errors import BlobChanged, BlobMissing, GeoAssetsError, TransientError
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census, CensusReport
@@ -58,7 +59,7 @@ def compare_headers(source: Source, *, sample: int, blob_stores: BlobStores, cen
             if isinstance(result, GeoAssetsError):
                 found[name] = [f"the header cannot be read: {result}"]
             elif said := header_disagreements(
-                drawn[name].item, result, href=store.href(name), member=drawn[name].member
+                drawn[name].item, result, href=store.href(asset_name(name)), member=drawn[name].member
             ):
                 found[name] = said
     return HeaderCensus(compared=compared, not_compared=len(drawn) - compared, disagreements=found)

@@ -13,6 +13,7 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.scenes import catalogue_scenes
 from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.core.formats.zarr_store import asset_name
 from geo_assets.core.item import build_item
 from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
@@ -175,7 +176,7 @@ def build_items(
     failures: list[Failure] = []
     for blob, metadata in described:
         try:
-            item = build_item(source=source, blob=blob, metadata=metadata, href=store.href(blob.name))
+            item = build_item(source=source, blob=blob, metadata=metadata, href=store.href(asset_name(blob.name)))
             item = with_remarks(item, remarks.get(blob.name, NOTHING))
             check_item(item, validator)
             items.append((blob, item))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from geo_assets.core.events import BlobEvent, Dropped
 from geo_assets.core.formats.sidecars import is_sidecar, places_rasters
-from geo_assets.core.formats.zarr_store import is_store_part
+from geo_assets.core.formats.zarr_store import is_store_part, tells_version
 from geo_assets.core.listing import build_matcher
 from geo_assets.sources import Source
 
@@ -19,7 +19,8 @@ _REASONS = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A name to look at in the container of a source: a blob, or a sidecar for the rasters that it places."""
+    """A name to look at in the container of a source: a blob, a sidecar for the rasters that it places, or a part of a
+    Zarr store for what stands for it."""
 
     source: str
     name: str
@@ -60,7 +61,7 @@ class EventRouter:
         if not event.name.startswith(source.prefix):
             return "wrong_prefix"
         if is_store_part(event.name):
-            return "in_store"
+            return None if tells_version(event.name) and source.limit is None else "in_store"
         if is_sidecar(event.name) and not places_rasters(event.name):
             return "sidecar"
         if not is_sidecar(event.name) and not self._matchers[source.name](event.name):

@@ -44,7 +44,11 @@ def footprint_wgs84(metadata: RasterMetadata, valid_area: ValidArea | None = Non
     With ``valid_area`` the outline of that, within the raster's edges; where that cannot be, ``source`` says why.
     Raises MissingCrs, MissingTransform, or NoFootprint where the outline has no place on the Earth.
     """
-    grid = grid_of(metadata)
+    return footprint_of_grid(grid_of(metadata), valid_area)
+
+
+def footprint_of_grid(grid: Grid, valid_area: ValidArea | None = None) -> Footprint:
+    """What `footprint_wgs84` gives for a raster on this grid. Raises NoFootprint."""
     longitude, latitude, points = _outline(grid)
     geometry, bbox = _placed(grid, longitude, latitude)
     note = ""

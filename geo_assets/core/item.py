@@ -14,6 +14,7 @@ from geo_assets.core.extensions import extensions_used
 from geo_assets.core.footprint import known_footprint
 from geo_assets.core.formats.item_fields import format_properties
 from geo_assets.core.formats.media_types import media_type
+from geo_assets.core.formats.zarr_store import asset_name, is_store_root
 from geo_assets.core.item_id import item_id
 from geo_assets.core.projection import build_projection_fields
 from geo_assets.core.render import build_renders
@@ -31,7 +32,7 @@ _MULTIHASH_MD5 = "d50110"
 
 
 def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
-    """The item of ``blob``, ready for PgSTAC; its asset ``data`` is the blob at ``href``.
+    """The item of ``blob``, ready for PgSTAC; its asset ``data`` is the blob, or the Zarr store, at ``href``.
 
     Raises MissingCrs, MissingTransform or NoFootprint (see `footprint_wgs84`), MissingDatetime, and InvalidItem
     (see `build_bands`).
@@ -60,7 +61,7 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": extensions_used(properties=properties, assets=assets),
-        "id": item_id(source.item_id, blob_name=blob.name, prefix=source.prefix),
+        "id": item_id(source.item_id, blob_name=asset_name(blob.name), prefix=source.prefix),
         "collection": source.collection.id,
         "geometry": footprint.geometry,
         "bbox": list(footprint.bbox),
@@ -76,14 +77,20 @@ def _collection_link(collection_id: str) -> dict[str, str]:
 
 
 def _build_asset(source: Source, blob: BlobRef, metadata: RasterMetadata, href: str) -> dict[str, Any]:
-    """The asset of the blob itself; ``updated`` of an asset is when its bytes were last written."""
+    """The asset of the blob itself; ``updated`` of an asset is when its bytes were last written.
+
+    Of a store neither that nor size and checksum are known: the blob is but its root's metadata.
+    """
+    of_file = {
+        "updated": rfc3339(blob.last_modified.astimezone(UTC)),
+        "file:size": blob.size_bytes,
+        "file:checksum": f"{_MULTIHASH_MD5}{blob.md5.lower()}" if blob.md5 else None,
+    }
     stated = {
         "href": href,
         "type": media_type(metadata),
         "roles": ["data"],
-        "updated": rfc3339(blob.last_modified.astimezone(UTC)),
-        "file:size": blob.size_bytes,
-        "file:checksum": f"{_MULTIHASH_MD5}{blob.md5.lower()}" if blob.md5 else None,
+        **({} if is_store_root(blob.name) else of_file),
         "file:byte_order": metadata.byte_order,
         "file:header_size": metadata.header_size_bytes,
         "raster:sampling": metadata.area_or_point.lower() if _states_sampling(metadata) else None,

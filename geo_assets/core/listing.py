@@ -1,8 +1,9 @@
 """Which blobs of a container belong to a source, and what a listing tells about the rest.
 
 Here: the globs, the limit, the count of what was passed over, what lies outside the shards, and that a blob's version
-includes those of its sidecars. Not here: which names are sidecars (`formats.sidecars`), fetching pages
-(`geo_assets.resources`), comparing with the ledger (SQL, since it may be a million rows).
+includes those of its sidecars, or of the Zarr store it stands for. Not here: which names are sidecars
+(`formats.sidecars`) or parts of a store (`formats.zarr_store`), fetching pages (`geo_assets.resources`), comparing with
+the ledger (SQL, since it may be a million rows).
 """
 
 import re
@@ -15,7 +16,7 @@ from pathlib import PurePosixPath
 from wcmatch import glob
 
 from geo_assets.core.formats.sidecars import awaits_sidecars, is_sidecar, placing_sidecars, with_sidecars
-from geo_assets.core.formats.zarr_store import is_store_part
+from geo_assets.core.formats.zarr_store import MARK, StoreVersions, asset_name, is_store_part, store_folder
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources import Source
@@ -28,17 +29,24 @@ STORE_PARTS = "(in Zarr stores)"
 
 
 def build_matcher(source: Source) -> Callable[[str], bool]:
-    """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk."""
+    """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk.
+
+    Globs may name what stands for a Zarr store (``**/*.zarr/zarr.json``) or its folder (``**/*.zarr``).
+    """
     prefix, start = source.prefix, len(source.prefix)
     included = _compile(source.include).fullmatch
     excluded = _compile(source.exclude).fullmatch if source.exclude else None
+
+    def chosen(*spellings: str) -> bool:
+        return any(map(included, spellings)) and not (excluded is not None and any(map(excluded, spellings)))
 
     def matches(name: str) -> bool:
         if not name.startswith(prefix):
             return False
         path = name[start:]
-        chosen = included(path) is not None and (excluded is None or excluded(path) is None)
-        return chosen and not is_sidecar(path) and not is_store_part(path)
+        if MARK in name and store_folder(name):
+            return not is_store_part(name) and chosen(path, asset_name(name)[start:])
+        return chosen(path) and not is_sidecar(path)
 
     return matches
 
@@ -59,7 +67,8 @@ class SourceListing:
 
     ``complete`` is True only when every page was seen to its end: a listing that stopped at the
     source's limit, or whose iteration was left early, says nothing about the blobs it did not reach.
-    ``listed`` and ``ignored`` are what was seen before ``pages`` begin, where a listing goes on.
+    ``listed`` and ``ignored`` are what was seen before ``pages`` begin, where a listing goes on after ``marker``. The
+    store takes `page_marker` of the markers given here.
     """
 
     def __init__(
@@ -69,12 +78,14 @@ class SourceListing:
         *,
         listed: int = 0,
         ignored: Counter[str] | None = None,
+        marker: str | None = None,
     ) -> None:
         self._matches = build_matcher(source)
         self._room = None if source.limit is None else source.limit - listed
         self._pages = pages
         self.ignored_by_extension: Counter[str] = Counter(ignored)
         self.complete = False
+        self._stores = StoreVersions(marker)
 
     def __iter__(self) -> Iterator[BlobPage]:
         room = self._room
@@ -86,7 +97,7 @@ class SourceListing:
         while page is not None:
             # The versions of a page are as old as the page its sidecars came with.
             asked_at, asked_before = asked_before if before else page.asked_at, page.asked_at
-            matching = [blob for blob in page if self._matches(blob.name) or self._ignore(blob)]
+            matching = self._choose(page)
             if room is not None and len(matching) > room:
                 yield BlobPage(with_sidecars(matching[:room], before | here), asked_at=asked_at)
                 return
@@ -98,7 +109,8 @@ class SourceListing:
                 except GeoAssetsError as error:  # after this page, which was seen
                     failure = error
             after = placing_sidecars(following)
-            yield BlobPage(with_sidecars(matching, before | here | after), page.next_marker, asked_at)
+            marker = self._stores.marker(page.next_marker) if page.next_marker is not None else None
+            yield BlobPage(with_sidecars(matching, before | here | after), marker, asked_at)
             if failure is not None:
                 raise failure
             if not looks_ahead:
@@ -116,6 +128,25 @@ class SourceListing:
     def sidecars(self) -> int:
         """How many of them belong to another blob: overviews, masks, world files and the like."""
         return self.ignored_by_extension[SIDECARS]
+
+    def _choose(self, page: BlobPage) -> list[BlobRef]:
+        """The blobs of a page that belong to the source; what stands for a Zarr store where that ends."""
+        chosen: list[BlobRef] = []
+        is_within = True  # as may be since the page before
+        for blob in page:
+            takes = self._matches(blob.name) or self._ignore(blob)
+            if MARK in blob.name and store_folder(blob.name):
+                chosen += self._stores.add(blob, is_chosen=takes)
+                is_within = True
+                continue
+            if is_within:
+                chosen += self._stores.end()
+                is_within = False
+            if takes:
+                chosen.append(blob)
+        if page.next_marker is None:
+            chosen += self._stores.end()
+        return chosen
 
     def _ignore(self, blob: BlobRef) -> bool:
         if is_sidecar(blob.name) or is_store_part(blob.name):

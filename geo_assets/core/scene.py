@@ -13,6 +13,7 @@ from typing import Any
 from geo_assets.core.acquisition import item_datetime
 from geo_assets.core.extensions import extensions_used
 from geo_assets.core.footprint import known_footprint
+from geo_assets.core.formats.zarr_store import asset_name
 from geo_assets.core.item import build_item
 from geo_assets.core.item_id import item_id
 from geo_assets.core.scene_members import Scene, SceneMember, asset_rule
@@ -115,7 +116,7 @@ def _raster_item(source: Source, member: SceneMember, reference: SceneMember, hr
     metadata = replace(_metadata(member), footprint=known_footprint(_metadata(reference)))
     bands = asset_rule(source, member.asset).bands or source.bands
     stated = source.model_copy(update={"bands": bands})
-    return build_item(source=stated, blob=member.blob, metadata=metadata, href=href(member.blob.name))
+    return build_item(source=stated, blob=member.blob, metadata=metadata, href=href(asset_name(member.blob.name)))
 
 
 def _build_asset(member: SceneMember, item: Item | None, href: Href, *, common: Item) -> Item:

@@ -12,6 +12,11 @@ from geo_assets.errors import NotARaster, UnsupportedFormat
 _TIFF = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")
 
 
+_VRT = b"<VRTDataset"
+_XML = b"<?xml"
+HEAD_BYTES = 64
+
+
 class Format(Enum):
     """A format that is read; the value is its name for people."""
 
@@ -37,7 +42,6 @@ _READ = {
 
 _OTHER_RASTERS = {
     b"\x0e\x03\x13\x01": "HDF4",
-    b"<VRTDataset": "VRT",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
     b"GIF8": "GIF",
@@ -61,13 +65,19 @@ def check_is_tiff(file: BinaryIO) -> None:
         raise UnsupportedFormat(f"The file is {found.value}; only GeoTIFF is read here.")
 
 
+def is_vrt(head: bytes) -> bool:
+    """Whether a file that starts with the `HEAD_BYTES` ``head`` is a VRT, with an XML declaration or without."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return text.startswith(_VRT) or (text.startswith(_XML) and _VRT in text)
+
+
 def detect_format(file: BinaryIO) -> Format:
     """The format of the file by its first bytes, whatever its name says.
 
     Raises UnsupportedFormat where it is another raster (or archive) format, NotARaster for everything else.
     """
     file.seek(0)
-    head = file.read(64)
+    head = file.read(HEAD_BYTES)
     if error := getattr(file, "raise_error", None):
         error()
     for magic, found in _READ.items():
@@ -76,10 +86,11 @@ def detect_format(file: BinaryIO) -> Format:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"RIFF") and text[8:12] == b"WEBP":
         raise UnsupportedFormat("The file is WebP, which is not read.")
+    if is_vrt(head):
+        raise UnsupportedFormat("The file is VRT, which takes its pixels from other files: none is followed.")
     for magic, name in _OTHER_RASTERS.items():
         if head.startswith(magic) or text.startswith(magic):
-            why = "which takes its pixels from other files: none is followed" if name == "VRT" else "which is not read"
-            raise UnsupportedFormat(f"The file is {name}, {why}.")
+            raise UnsupportedFormat(f"The file is {name}, which is not read.")
     if not head:
         raise NotARaster("The file is empty.")
     raise NotARaster(f"The file starts with {head[:8]!r}, which is neither TIFF nor another known raster.")

@@ -1,14 +1,15 @@
-"""Look at single blobs of a container, as exactly as a listing would show them: their sidecars included.
+"""Look at single blobs of a container, as exactly as a listing would show them: their sidecars and stores included.
 
 Here: with which requests. A blob's version names its world file and .prj, so one short listing of what has its stem
-tells more than a HEAD, and one of a folder tells of many blobs at once. Not here: which names to look at
-(`geo_assets.core.event_routing`), what becomes of the answer (`event_observer`).
+tells more than a HEAD, and one of a folder tells of many blobs at once; that of a Zarr store takes all of its folder.
+Not here: which names to look at (`geo_assets.core.event_routing`), what becomes of the answer (`event_observer`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from geo_assets.core.formats.sidecars import is_sidecar, places_rasters, placing_names, placing_sidecars, with_sidecars
+from geo_assets.core.formats.zarr_store import StoreVersions, is_store_root, store_folder
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.resources.blob_store import BlobStore
 
@@ -20,17 +21,21 @@ Sights = Mapping[str, Sequence[tuple[str, BlobRef | None]]]
 
 
 def group_names(names: Iterable[str]) -> list[list[str]]:
-    """The names cut into groups that one request may answer: all of many, else those of one stem."""
+    """The names cut into groups that one request may answer: all of many, else those of one stem; those of a store."""
     distinct = sorted(set(names))
-    return [distinct] if len(distinct) >= _WORTH_A_LISTING else by_stem(distinct)
+    in_stores = [name for name in distinct if store_folder(name)]
+    alone = [name for name in distinct if not store_folder(name)]
+    return by_stem(in_stores) + ([alone] if len(alone) >= _WORTH_A_LISTING else by_stem(alone))
 
 
 def look_at(store: BlobStore, names: Sequence[str]) -> tuple[Sights, list[list[str]]]:
     """What the store has of these names, which are one group; and where that was too much to list, smaller groups.
 
-    A name of a sidecar tells of the rasters that it places and are there; any other of the blob itself. Raises what
-    `BlobStore.list_pages` and `BlobStore.head` raise.
+    A name of a sidecar tells of the rasters that it places and are there, one in a Zarr store of what stands for the
+    store; any other of the blob itself. Raises what `BlobStore.list_pages` and `BlobStore.head` raise.
     """
+    if folder := store_folder(names[0]):
+        return _look_at_store(store, f"{folder}/", names), []
     prefix = _common_start([_stem(name) for name in names])
     page = next(iter(store.list_pages(prefix)))
     if page.next_marker is None:
@@ -39,6 +44,19 @@ def look_at(store: BlobStore, names: Sequence[str]) -> tuple[Sights, list[list[s
     if len(smaller) > 1:
         return {}, smaller
     return {name: _look_closely(store, name) for name in names}, []
+
+
+def _look_at_store(store: BlobStore, prefix: str, names: Sequence[str]) -> Sights:
+    versions = StoreVersions(None)
+    for page in store.list_pages(prefix):
+        for blob in page:
+            versions.add(blob, is_chosen=is_store_root(blob.name))
+    found: list[tuple[str, BlobRef | None]] = [(root.name, root) for root in versions.end()]
+    there = {name for name, _ in found}
+    gone: list[tuple[str, BlobRef | None]] = [
+        (name, None) for name in names if is_store_root(name) and name not in there
+    ]
+    return {name: found + [each for each in gone if each[0] == name] for name in names}
 
 
 def _look_closely(store: BlobStore, name: str) -> Sequence[tuple[str, BlobRef | None]]:
@@ -84,7 +102,9 @@ def _folder(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """What the names of a blob and of its sidecars begin with."""
+    """What the names of a blob and of its sidecars, or of all in a Zarr store, begin with."""
+    if folder := store_folder(name):
+        return f"{folder}/"
     return f"{name.rpartition('.')[0]}." if placing_names(name) else name
 
 

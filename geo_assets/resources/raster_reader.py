@@ -18,15 +18,20 @@ from geo_assets.core.footprint import with_footprint
 from geo_assets.core.formats.placement import place
 from geo_assets.core.formats.reading import read_metadata, read_structure
 from geo_assets.core.formats.sidecars import MAX_SIDECAR_BYTES, placing_names
-from geo_assets.core.formats.zarr_store import check_is_no_store
+from geo_assets.core.formats.vrt import MOST_BYTES as MOST_VRT_BYTES
+from geo_assets.core.formats.vrt import read_vrt_metadata
+from geo_assets.core.formats.zarr_metadata import read_zarr_metadata
+from geo_assets.core.formats.zarr_store import is_store_root, store_folder
 from geo_assets.core.range_file import RangeFile
 from geo_assets.core.raster import gdal_environment
+from geo_assets.core.sniff import HEAD_BYTES, is_vrt
 from geo_assets.core.tiff import TiffStructure
 from geo_assets.core.valid_data import read_valid_area
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import open_store
+from geo_assets.resources.store_files import BlobStoreFiles
 from geo_assets.resources.worker_pool import WorkerPool, shared_pool
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
@@ -71,11 +76,12 @@ def read_chunk(
     source: Source, settings: Settings, blobs: Sequence[BlobRef], start: Callable[[int], None]
 ) -> list[Reading]:
     """In a worker: the headers of ``blobs``, parsed one after the other while the next ones are fetched."""
-    headers = fetch_ahead(
-        _store(source, settings), blobs, threads=_threads(settings.read_concurrency), pace=_pace(source, settings)
-    )
+    store = _store(source, settings)
+    headers = fetch_ahead(store, blobs, threads=_threads(settings.read_concurrency), pace=_pace(source, settings))
     with gdal_environment():
-        return [_parse(source, blob, header, partial(start, index)) for index, (blob, header) in enumerate(headers)]
+        return [
+            _parse(source, store, blob, header, partial(start, index)) for index, (blob, header) in enumerate(headers)
+        ]
 
 
 @dataclass(slots=True)
@@ -145,10 +151,11 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
     began = time.perf_counter()
     file = RangeFile(partial(store.read_range, blob), name=blob.name, size_bytes=blob.size_bytes)
     try:
-        check_is_no_store(blob.name)
         file.fetch_start()
         latency = time.perf_counter() - began
-        return _Fetched(_Header(file, read_structure(file), _fetch_sidecars(store, blob)), latency)
+        is_other = is_store_root(blob.name) or _is_vrt(file)
+        structure = None if is_other else read_structure(file)
+        return _Fetched(_Header(file, structure, _fetch_sidecars(store, blob)), latency)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
 
@@ -165,12 +172,21 @@ def _fetch_sidecars(store: BlobStore, blob: BlobRef) -> dict[str, bytes]:
     return found
 
 
-def _parse(source: Source, blob: BlobRef, header: _Header | GeoAssetsError, start: Callable[[], None]) -> Reading:
+def _is_vrt(file: RangeFile) -> bool:
+    file.seek(0)
+    return is_vrt(file.read(HEAD_BYTES))
+
+
+def _parse(
+    source: Source, store: BlobStore, blob: BlobRef, header: _Header | GeoAssetsError, start: Callable[[], None]
+) -> Reading:
     if isinstance(header, GeoAssetsError):
         return Reading(blob, header)
     start()
     try:
         with header.file as file:
+            if is_store_root(blob.name) or (source.vrt and _is_vrt(file)):
+                return Reading(blob, _describe_document(source, store, blob, header))
             return Reading(blob, _describe(source, file, header))
     except GeoAssetsError as error:
         return Reading(blob, error)
@@ -196,6 +212,23 @@ def _describe(source: Source, file: RangeFile, header: _Header) -> RasterMetadat
         tolerance_pixels=source.footprint.tolerance_pixels,
     )
     return replace(with_footprint(metadata, area), bytes_read=file.bytes_read)
+
+
+def _describe_document(source: Source, store: BlobStore, blob: BlobRef, header: _Header) -> RasterMetadata:
+    """What a document says that stands for data in other blobs: a Zarr store's root, or a VRT."""
+    header.file.seek(0)
+    if is_store_root(blob.name):
+        folder = store_folder(blob.name)
+        root = blob.name.removeprefix(f"{folder}/")
+        metadata = read_zarr_metadata(BlobStoreFiles(store, folder), root=root, content=header.file.read())
+    else:
+        if blob.size_bytes > MOST_VRT_BYTES:
+            raise TooLarge(f"The VRT has more than {MOST_VRT_BYTES:,} bytes.", remedy="Split it into smaller ones.")
+        metadata = read_vrt_metadata(header.file.read(), name=blob.name, prefix=source.prefix, head=store.read_sidecar)
+        metadata = replace(metadata, bytes_read=header.file.bytes_read)
+    if source.statistics:
+        metadata = replace(metadata, statistics_source="none: pixels are read of GeoTIFFs only")
+    return with_footprint(place(metadata, sidecars=header.sidecars, assume_crs=source.assume_crs))
 
 
 @cache

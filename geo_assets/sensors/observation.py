@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import closing
 
 from geo_assets.core.change import Observation, Progress, change_digest
+from geo_assets.core.formats.zarr_store import page_marker
 from geo_assets.core.listing import SourceListing
 from geo_assets.models import BlobPage
 from geo_assets.resources.blob_store import BlobStore
@@ -77,9 +78,9 @@ class _Look:
     def pages(self, store: BlobStore) -> Generator[BlobPage]:
         """What is left to see; ``complete`` where that was all of the source."""
         while self._shards:
-            fetched = store.list_pages(self._source.prefix + self._shards[0], marker=self._marker)
+            fetched = store.list_pages(self._source.prefix + self._shards[0], marker=page_marker(self._marker))
             with reading_ahead(fetched) as pages:
-                listing = SourceListing(self._source, pages, listed=self.unchanged)
+                listing = SourceListing(self._source, pages, listed=self.unchanged, marker=self._marker)
                 yield from listing
             if not listing.complete:
                 return

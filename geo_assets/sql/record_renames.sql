@@ -1,5 +1,6 @@
 -- A gone blob whose metadata are still there, and a new version with the same checksum and size (where the store has no
 -- checksum: with the same etag, size and time) are one content: what was read of it holds, and is not read again.
+-- Not so where other blobs were read as well: sidecars and Zarr stores, whose etag goes on after a semicolon, and VRTs.
 WITH gone AS MATERIALIZED (
     SELECT
         b.name,
@@ -15,6 +16,8 @@ WITH gone AS MATERIALIZED (
     ) AS k (content)
     WHERE b.source = %(source)s AND b.deleted_at IS NOT NULL
         AND b.described_reading = s.reading_digest
+        AND strpos(b.etag, ';') = 0
+        AND m.metadata ->> 'driver' <> 'VRT'
 ),
 arrived AS (
     SELECT b.name, b.etag, k.content, row_number() OVER (PARTITION BY k.content ORDER BY b.name) AS nth
@@ -25,6 +28,7 @@ arrived AS (
     WHERE b.source = %(source)s AND b.deleted_at IS NULL
         AND b.described_etag IS DISTINCT FROM b.etag
         AND b.failed_etag IS DISTINCT FROM b.etag
+        AND strpos(b.etag, ';') = 0
         AND k.content IN (SELECT content FROM gone)
 ),
 pairs AS MATERIALIZED (

@@ -314,7 +314,7 @@ def test_a_moved_blob_is_taken_for_a_rename(arrivals: Arrivals) -> None:
     arrivals.ledger.record_described("rasters", [(BlobRef(**row), METADATA)], run_id=None)  # type: ignore[arg-type]
     taken = arrivals.take(arrivals.put("new.tif", b"content"), arrivals.delete("old.tif"))
     assert (taken.new, taken.deleted) == (1, 1)
-    assert arrivals.ledger.former_names("rasters", ["new.tif"]) == {"new.tif": "old.tif"}
+    assert arrivals.ledger.remarks("rasters", ["new.tif"])["new.tif"].former_name == "old.tif"
 
 
 def test_blobs_of_scenes_are_grouped_with_the_event(arrivals: Arrivals) -> None:

@@ -116,17 +116,3 @@ def test_damaged_netcdf_costs_itself_only(pipeline: Pipeline, folder: Path) -> N
     assert pipeline.run().success
     assert {"scene.tif", "own.jp2", "grid.nc", "cube.nc"} <= set(pipeline.items())
     pipeline.check_promise()
-
-
-def test_a_zarr_store_has_one_reason_however_many_chunks(pipeline: Pipeline, folder: Path) -> None:
-    versions = {"v2": (".zgroup", ".zattrs", ".zmetadata", "t/.zarray", "t/0.0"), "v3": ("zarr.json", "t/zarr.json")}
-    for version, names in versions.items():
-        for name in (*names, "t/c/0/0", "t/c/0/1"):
-            path = folder / "cubes" / f"{version}.zarr" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text('{"zarr_format": 2}')
-    assert pipeline.run().success
-    reasons = {name: failure.message for name, failure in pipeline.failures().items() if "zarr" in name}
-    assert set(reasons) == {"cubes/v2.zarr/.zgroup", "cubes/v3.zarr/zarr.json"}
-    assert all("Zarr store" in message for message in reasons.values())
-    pipeline.check_promise()

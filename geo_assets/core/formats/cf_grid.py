@@ -9,24 +9,24 @@ Source: CF Conventions 1.11, sections 4 (axes), 5.6 (grid mappings), 7.1 (cell b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyproj
 
+from geo_assets.core.curvilinear_grid import CurvilinearGrid
+from geo_assets.core.formats.cf_axes import EAST, NORTH, axis_of, find_cells
 from geo_assets.core.formats.cf_variables import CfFile, Variable
 from geo_assets.errors import MissingCrs, MissingTransform, UnsupportedFormat
 
 EVEN = 0.01
 """Coordinates are evenly spaced where none is further than this share of a step from where it should be."""
 
-_X_NAMES = frozenset({"longitude", "grid_longitude", "projection_x_coordinate", "projection_x_angular_coordinate"})
-_Y_NAMES = frozenset({"latitude", "grid_latitude", "projection_y_coordinate", "projection_y_angular_coordinate"})
-_EAST = frozenset({"degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese"})
-_NORTH = frozenset({"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"})
 _METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "km": 1000.0, "kilometre": 1000.0,
            "kilometer": 1000.0, "kilometres": 1000.0, "kilometers": 1000.0}  # fmt: skip
 _RADIANS = frozenset({"rad", "radian", "radians"})
+
+_NOWHERE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 Transform = tuple[float, float, float, float, float, float]
 
@@ -60,25 +60,14 @@ class Grid:
     outer: Transform
     is_geographic: bool
     edges_are_stated: bool
-
-
-def axis_of(variable: Variable | None) -> Literal["x", "y"] | None:
-    """What horizontal axis a coordinate variable is, by CF's attributes."""
-    if variable is None:
-        return None
-    units, standard, axis = variable.text("units").lower(), variable.text("standard_name"), variable.text("axis")
-    if standard in _X_NAMES or units in _EAST or (axis == "X" and not standard):
-        return "x"
-    if standard in _Y_NAMES or units in _NORTH or (axis == "Y" and not standard):
-        return "y"
-    return None
+    cells: CurvilinearGrid | None = None
 
 
 def find_grid(file: CfFile) -> Grid:
     """The grid of the file's data variables.
 
-    Raises MissingTransform where no variable has coordinates of both axes, UnsupportedFormat where there are
-    several grids, MissingCrs where the grid mapping cannot be read.
+    Raises MissingTransform where no variable has coordinates of both axes, along them or of two dimensions,
+    UnsupportedFormat where there are several grids, MissingCrs where the grid mapping cannot be read.
     """
     found: dict[tuple[str, str], list[Variable]] = {}
     for variable in file.variables.values():
@@ -88,7 +77,7 @@ def find_grid(file: CfFile) -> Grid:
         grids = ", ".join(f"{y} x {x}" for x, y in sorted(found))
         raise UnsupportedFormat(f"Its variables lie on {len(found)} different grids: {grids[:300]}.")
     if not found:
-        raise MissingTransform(_no_grid_message(file))
+        return _curvilinear(file)
     (((x, y), variables),) = found.items()
     mapping = _grid_mapping(file, variables)
     sizes = dict(zip(variables[0].dimensions, variables[0].shape, strict=True))
@@ -121,7 +110,7 @@ def _grid_of_coordinates(
         down = Edges(down.last, down.first, down.step, stated=down.stated)
     width, height = (across.last - across.first) / shape[1], (down.last - down.first) / shape[0]
     outer = (width, 0.0, across.first, 0.0, height, down.first)
-    in_degrees = columns.text("units").lower() in _EAST and rows.text("units").lower() in _NORTH
+    in_degrees = columns.text("units").lower() in EAST and rows.text("units").lower() in NORTH
     is_rotated = columns.text("standard_name") == "grid_longitude"
     is_even = across.step is not None and down.step is not None
     return Grid(
@@ -130,6 +119,22 @@ def _grid_of_coordinates(
         outer=outer,
         is_geographic=in_degrees and not is_rotated and (crs is None or crs.is_geographic),
         edges_are_stated=across.stated and down.stated,
+    )  # fmt: skip
+
+
+def _curvilinear(file: CfFile) -> Grid:
+    """The grid of two-dimensional longitudes and latitudes, whose cells need no CRS to have a place."""
+    cells = find_cells(file)
+    if cells is None:
+        raise MissingTransform(_no_grid_message(file))
+    mapping = _grid_mapping(file, cells.variables)
+    return Grid(
+        cells.x, cells.y, cells.grid.shape, cells.variables, _crs(mapping) if mapping else None,
+        transform=None,
+        outer=_NOWHERE,
+        is_geographic=True,
+        edges_are_stated=False,
+        cells=cells.grid,
     )  # fmt: skip
 
 
@@ -147,7 +152,7 @@ def _axes(file: CfFile, variable: Variable) -> tuple[str, str] | None:
 def _no_grid_message(file: CfFile) -> str:
     flat = [each.name for each in file.variables.values() if axis_of(each) and len(each.dimensions) == 2]
     if flat:
-        return f"Its coordinates ({', '.join(sorted(flat))[:200]}) are two-dimensional: its cells lie on no even grid."
+        return f"Its coordinates ({', '.join(sorted(flat))[:200]}) are two-dimensional, but no variable names both."
     return "No variable has both an x and a y coordinate by CF's attributes (standard_name, units or axis)."
 
 
@@ -222,7 +227,7 @@ def _factor(coordinate: Variable, mapping: Variable | None) -> float:
         return height
     if units in _METRES:
         return _METRES[units]
-    if units in ("", "1", "degrees", "degree") or units in _EAST | _NORTH:
+    if units in ("", "1", "degrees", "degree") or units in EAST | NORTH:
         return 1.0
     raise MissingTransform(
         f"The coordinate {coordinate.name[:60]!r} is in {units[:40]!r}, a unit that is not known here."

@@ -29,7 +29,7 @@ def build_cube_fields(file: CfFile, grid: Grid, *, reference_system: int | str |
 
 
 def _dimension(file: CfFile, grid: Grid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
-    if name in (grid.x, grid.y):
+    if name in (grid.x, grid.y) and grid.cells is None:
         return _horizontal(file, grid, name, reference_system=reference_system)
     coordinate = file.coordinate(name)
     if coordinate is None:

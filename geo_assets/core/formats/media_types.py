@@ -13,6 +13,9 @@ _OF_DRIVER = {
     "PNG": "image/png",
     "JPEG": "image/jpeg",
     "netCDF": "application/x-netcdf",
+    "VRT": "application/xml",
+    "Zarr 2": "application/vnd.zarr; version=2",
+    "Zarr 3": "application/vnd.zarr; version=3",
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
 
-from geo_assets.core.footprint import footprint_wgs84
+from geo_assets.core.footprint import footprint_of_grid, footprint_wgs84
 from geo_assets.core.formats.cf_grid import Grid, find_grid
 from geo_assets.core.formats.cf_time import attributes_as_tags, is_time, time_range
 from geo_assets.core.formats.cf_variables import CfFile, Variable
@@ -76,6 +76,8 @@ def _with_degrees(metadata: RasterMetadata, grid: Grid) -> RasterMetadata:
     if metadata.crs_wkt2 is not None and metadata.transform is not None:
         return metadata
     try:
+        if grid.cells is not None:
+            return replace(metadata, footprint=footprint_of_grid(grid.cells))
         footprint = footprint_wgs84(
             replace(metadata, transform=grid.outer, crs_wkt2=metadata.crs_wkt2 or _CRS84, footprint=None)
         )

@@ -1,30 +1,126 @@
 """Zarr stores: thousands of blobs that are one data set.
 
-Here: which blob stands for a store, and which are parts of it. Zarr is not read yet, so the one that stands for a store
-is refused by name. Not here: containers that are one blob (`netcdf`).
+Here: which blob stands for a store, which are parts of it, and the version that a store has in a listing. Not here:
+what a store says (`zarr_metadata`), and containers that are one blob (`netcdf`).
+
+A store is a folder named *.zarr. The metadata of its root group or array stand for it. Its version is a digest of the
+metadata documents and of the chunks of arrays with one dimension or none, which coordinates are: what an item says
+comes from these alone, so data that are written anew leave the item as it is.
 """
 
+import hashlib
 import re
+from dataclasses import dataclass, replace
 
-from geo_assets.errors import UnsupportedFormat
+from pydantic import TypeAdapter
 
+from geo_assets.models import STORE_MARK, BlobRef
+
+MARK = ".zarr/"
+"""What the name of every blob in a store has in it."""
 _IN_STORE = re.compile(r"(?:^|/)[^/]+\.zarr/(?P<rest>.+)$", re.DOTALL)
 _ROOTS = frozenset({"zarr.json", ".zgroup", ".zarray"})
 """The metadata of a root group or array: of version 3, or of version 2."""
+_CARRIED = "\x1f"
+"""Before and after what a marker carries of a store; JSON has no such character."""
+_DOCUMENTS = _ROOTS | {".zattrs", ".zmetadata"}
 
 
 def is_store_part(name: str) -> bool:
     """Whether a blob of this name lies in a folder named *.zarr and is not what stands for it."""
-    match = _IN_STORE.search(name) if ".zarr/" in name else None
-    return match is not None and match["rest"] not in _ROOTS
+    rest = _rest(name)
+    return bool(rest) and rest not in _ROOTS
 
 
-def check_is_no_store(name: str) -> None:
-    """Raise UnsupportedFormat where the blob stands for a Zarr store."""
-    match = _IN_STORE.search(name) if ".zarr/" in name else None
-    if match is not None and match["rest"] in _ROOTS:
-        root = name.removesuffix(f"/{match['rest']}").rpartition("/")[2]
-        raise UnsupportedFormat(
-            f"{root} is a Zarr store, which is not read yet.",
-            remedy="Exclude it in sources.yaml, or add it as NetCDF or GeoTIFF.",
-        )
+def is_store_root(name: str) -> bool:
+    """Whether the blob of this name stands for a Zarr store."""
+    return _rest(name) in _ROOTS
+
+
+def asset_name(name: str) -> str:
+    """What an item of the blob points to: the folder of a store, without a slash at the end, else the blob itself."""
+    return store_folder(name) if is_store_root(name) else name
+
+
+def store_folder(name: str) -> str:
+    """The folder of the store that a blob lies in or stands for, "" where it lies in none."""
+    rest = _rest(name)
+    return name[: -len(rest) - 1] if rest else ""
+
+
+def tells_version(name: str) -> bool:
+    """Whether a blob in a store is a metadata document or, by its name, a chunk of an array with at most one dimension.
+
+    Such chunks are called ``time/0`` in version 2, ``time/c/0`` and (of none) ``time/c`` in version 3.
+    """
+    folder, _, last = _rest(name).rpartition("/")
+    return last in _DOCUMENTS or last == "c" or (last.isdigit() and not folder.rpartition("/")[2].isdigit())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store that a listing is in the middle of: what was seen of it, order aside, and the blobs that stand for it."""
+
+    folder: str
+    digest: int = 0
+    roots: tuple[BlobRef, ...] = ()
+
+    def closed(self) -> tuple[BlobRef, ...]:
+        """The blobs that stand for it, with the version of what was seen."""
+        return tuple(replace(root, etag=f"{root.etag}{STORE_MARK}{self.digest:016x}") for root in self.roots)
+
+
+class StoreVersions:
+    """Gives the blobs that stand for stores their versions, in a listing, in which blobs of one store are together.
+
+    A store is known at its end, pages later for some: so what was seen of it goes into the marker of each page that it
+    does not end on, and a listing that is gone on with from there knows it.
+    """
+
+    def __init__(self, marker: str | None) -> None:
+        self._open: OpenStore | None = None
+        if marker is not None and marker.startswith(_CARRIED):
+            self._open = _OPEN_STORE.validate_json(marker[1:].partition(_CARRIED)[0])
+
+    def add(self, blob: BlobRef, *, is_chosen: bool) -> tuple[BlobRef, ...]:
+        """Take a blob of a listing that lies in a store; what stands for the store before it, if that ended here."""
+        ended: tuple[BlobRef, ...] = ()
+        folder = store_folder(blob.name)
+        if self._open is None or self._open.folder != folder:
+            ended, self._open = self.end(), OpenStore(folder)
+        if tells_version(blob.name):
+            content = f"{blob.name}\n{blob.etag}".encode("utf-8", "surrogatepass")
+            seen = int.from_bytes(hashlib.sha256(content).digest()[:8])
+            self._open = replace(self._open, digest=(self._open.digest + seen) % 2**64)
+        if is_chosen:
+            self._open = replace(self._open, roots=(*self._open.roots, blob))
+        return ended
+
+    def end(self) -> tuple[BlobRef, ...]:
+        """No more of the open store comes: what stands for it, if one is open."""
+        ended = self._open.closed() if self._open else ()
+        self._open = None
+        return ended
+
+    def marker(self, marker: str) -> str:
+        """A page's marker with what was seen of the store that is open at its end."""
+        if self._open is None and not marker.startswith(_CARRIED):
+            return marker
+        carried = _OPEN_STORE.dump_json(self._open).decode("utf-8")
+        return f"{_CARRIED}{carried}{_CARRIED}{marker}"
+
+
+def page_marker(marker: str | None) -> str | None:
+    """What a blob store takes of a marker of `StoreVersions`: its own part."""
+    if marker is None or not marker.startswith(_CARRIED):
+        return marker
+    return marker[1:].partition(_CARRIED)[2]
+
+
+def _rest(name: str) -> str:
+    """The name below the outermost store that it lies in, "" where it lies in none."""
+    match = _IN_STORE.search(name) if MARK in name else None
+    return match["rest"] if match is not None else ""
+
+
+_OPEN_STORE: TypeAdapter[OpenStore | None] = TypeAdapter(OpenStore | None)
