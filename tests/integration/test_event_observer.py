@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,7 +22,7 @@ from geo_assets.resources.message_queue import Message, MessageQueue
 from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.sources import Source
 from tests.event_messages import blob_event
-from tests.ledgers import METADATA
+from tests.ledgers import METADATA, everything
 from tests.services import Azurite, free_port
 
 NOW = timedelta(0)
@@ -315,6 +316,51 @@ def test_a_moved_blob_is_taken_for_a_rename(arrivals: Arrivals) -> None:
     taken = arrivals.take(arrivals.put("new.tif", b"content"), arrivals.delete("old.tif"))
     assert (taken.new, taken.deleted) == (1, 1)
     assert arrivals.ledger.remarks("rasters", ["new.tif"])["new.tif"].former_name == "old.tif"
+
+
+def test_an_item_says_which_event_brought_its_blob_and_when_it_was_first_found(arrivals: Arrivals) -> None:
+    source, ledger = arrivals.sources["rasters"], arrivals.ledger
+    arrivals.take(arrivals.put("a.tif"))
+
+    def catalogue_again() -> BlobRef:
+        ledger.record_described(
+            source.name, [(ledger.blobs_to_describe(everything(ledger, source=source.name))[0], METADATA)], run_id=None
+        )
+        ((blob, metadata),) = ledger.blobs_to_catalogue(everything(ledger, "catalogue", source=source.name))
+        assert metadata == METADATA
+        ledger.record_catalogued(source, [blob], run_id=None)
+        return blob
+
+    blob = catalogue_again()
+    assert blob.correlation_id == "upload of a.tif"
+    (first,) = arrivals.rows("searchable_at")
+    assert first["searchable_at"] is not None
+    ledger.record_catalogued(source, [blob], run_id=None)
+    assert arrivals.rows("searchable_at") == [first]
+    arrivals.container.upload_blob("a.tif", b"unannounced", overwrite=True)
+    assert arrivals.listed()[0].changed == 1
+    assert arrivals.rows("searchable_at") == [{"searchable_at": None}]
+    assert catalogue_again().correlation_id is None
+
+
+def test_a_batch_gives_way_to_whoever_holds_a_row_and_comes_again(arrivals: Arrivals) -> None:
+    """And so is never the reason why PostgreSQL stops a run to end a deadlock."""
+    arrivals.take(arrivals.put("a.tif"))
+    messages = arrivals.messages(arrivals.put("a.tif", b"2"))
+    ledger = arrivals.ledger
+    with ledger.connect() as run, ledger.connect() as onlooker, ThreadPoolExecutor(1) as thread:
+        with run.transaction():
+            run.execute("SELECT FROM ledger.blob FOR UPDATE")
+            taken = thread.submit(arrivals.observer.take, messages)
+            waited = (
+                "SELECT state FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            while onlooker.execute(waited).fetchone() is None:
+                assert not taken.done()
+            while onlooker.execute(waited).fetchone() is not None:
+                assert not taken.done()
+        assert taken.result().changed == 1
+    assert_is_what_the_container_holds(arrivals)
 
 
 def test_blobs_of_scenes_are_grouped_with_the_event(arrivals: Arrivals) -> None:
