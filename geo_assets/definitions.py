@@ -8,6 +8,7 @@ from dagster import Definitions, ExecutorDefinition, in_process_executor
 from geo_assets.assets.catalog_snapshot import catalog_snapshot
 from geo_assets.assets.census import census_checks, header_agreement
 from geo_assets.assets.container_listing import container_listing
+from geo_assets.assets.event_paths import event_paths
 from geo_assets.assets.pgstac_schema import pgstac_schema
 from geo_assets.assets.raster_metadata import raster_metadata
 from geo_assets.assets.stac_collections import stac_collections
@@ -18,6 +19,7 @@ from geo_assets.resources.census import Census
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.path_comparison import PathComparison
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.silver_store import SilverStore
@@ -43,6 +45,7 @@ def build_definitions(
         "pgstac": PgStac(),
         "census": Census(),
         "collections": Collections(),
+        "path_comparison": PathComparison(),
         "catalogue_schema": CatalogueSchema(),
         "ledger_history": LedgerHistory(),
         "event_log": EventLog(),
@@ -50,7 +53,15 @@ def build_definitions(
         "io_manager": StepValues(),
     }
     return Definitions(
-        assets=[container_listing, raster_metadata, stac_collections, stac_items, catalog_snapshot, pgstac_schema],
+        assets=[
+            container_listing,
+            raster_metadata,
+            stac_collections,
+            stac_items,
+            catalog_snapshot,
+            event_paths,
+            pgstac_schema,
+        ],
         asset_checks=[census_checks, header_agreement],
         jobs=[*all_jobs, retention],
         schedules=[retention_schedule, snapshot_schedule],

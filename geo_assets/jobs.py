@@ -58,6 +58,13 @@ snapshot = define_asset_job(
     tags=RETRY_ALL_STEPS,
 )
 
+compare_paths = define_asset_job(
+    "compare_paths",
+    selection=AssetSelection.assets("event_paths"),
+    description="Compare what listings, Storage Queues and Service Bus brought, and how soon it was searchable.",
+    tags=RETRY_ALL_STEPS,
+)
+
 stac_setup = define_asset_job(
     "stac_setup",
     selection=AssetSelection.assets("pgstac_schema"),
@@ -115,6 +122,7 @@ all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [
     reconcile,
     list_container,
     snapshot,
+    compare_paths,
     stac_setup,
     hello_world,
 ]

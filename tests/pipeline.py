@@ -22,6 +22,7 @@ from geo_assets.resources.census import Census
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
+from geo_assets.resources.path_comparison import PathComparison
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
@@ -63,6 +64,7 @@ class Pipeline:
             "pgstac": self.pgstac,
             "census": self.census,
             "collections": Collections(database_url=self.database_url),
+            "path_comparison": PathComparison(database_url=self.database_url),
             "catalogue_schema": CatalogueSchema(database_url=self.database_url),
             "ledger_history": LedgerHistory(database_url=self.database_url),
             "event_log": EventLog(database_url=self.database_url),

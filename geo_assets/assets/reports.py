@@ -18,6 +18,7 @@ from geo_assets.core.listing import SIDECARS
 from geo_assets.models import Footprint
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.ledger_listing import ListingDiff
+from geo_assets.resources.path_comparison import COUNTS, SHARES, PathFigures
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.scene_ledger import WaitingScene
 from geo_assets.sources import Source
@@ -163,6 +164,18 @@ def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Me
         return {}
     latest = "the latest " if len(geometries) == MOST_FOOTPRINTS_DRAWN else ""
     return {"footprints": _picture(_pictures().draw_footprints(geometries, title=f"{latest}{len(geometries):,} {of}"))}
+
+
+def paths_metadata(paths: Sequence[PathFigures], *, hours: float) -> Metadata:
+    """What the paths of events brought within so many hours: a row a path, and how soon blobs were searchable."""
+    rows = [path.as_dict() for path in paths]
+    kinds = {name: "int" if name in COUNTS else "float" for name in rows[0]}
+    curves = {path.path: path.latencies for path in paths if path.latencies}
+    metadata: Metadata = {"paths": _table(kinds | {"path": "string"}, rows), "hours": hours}
+    if not curves:
+        return metadata
+    drawn = _pictures().draw_latencies(SHARES, curves, title=f"From event to item, {hours:g} hours")
+    return {**metadata, "latency": _picture(drawn)}
 
 
 def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:

@@ -4,7 +4,7 @@ Here: drawing. Not here: where the footprints and counts come from, or where the
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cartopy.crs as ccrs
@@ -16,6 +16,9 @@ from shapely.ops import unary_union
 
 _FOOTPRINT = "#d1495b"
 _BAR = "#30638e"
+_CURVES = ("#30638e", "#d1495b", "#edae49")
+# Where the slowest blob took so many times as long as the fastest, the fast ones would lie on the axis.
+_WIDE_SECONDS = 20
 # A view narrower than this many degrees gets a small map of the world that shows where it is.
 _LOCATOR_BELOW_DEGREES = 120.0
 _SMALLEST_VIEW_DEGREES = 0.02
@@ -52,6 +55,28 @@ def draw_size_histogram(sizes: Sequence[tuple[int, int]], *, title: str) -> byte
     axes.bar_label(bars)
     axes.set_ylabel("blobs")
     axes.set_title(title, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def draw_latencies(shares: Sequence[float], curves: Mapping[str, Sequence[float]], *, title: str) -> bytes:
+    """Which share of the blobs was searchable within how many seconds, a curve a path; PNG.
+
+    ``curves`` holds for each path the seconds within which each of ``shares`` (0 to 1) was.
+    """
+    figure = Figure(figsize=(7, 3.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    percent = [100 * share for share in shares]
+    for (path, seconds), colour in zip(curves.items(), _CURVES, strict=False):
+        axes.plot(seconds, percent, color=colour, linewidth=2, label=path.replace("_", " "))
+    longest = max(max(seconds) for seconds in curves.values())
+    if longest > _WIDE_SECONDS * max(min(seconds) for seconds in curves.values()):
+        axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds from the event to the item")
+    axes.set_ylabel("blobs searchable, %")
+    axes.set_title(title, fontsize=11)
+    axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 

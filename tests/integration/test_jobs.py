@@ -16,7 +16,9 @@ from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.services import PROJECT
 
-ASSETS = ["catalog_snapshot", "container_listing", "pgstac_schema", "raster_metadata", "stac_collections", "stac_items"]
+BY_SOURCE = ["catalog_snapshot", "container_listing", "raster_metadata", "stac_collections", "stac_items"]
+OF_ALL_SOURCES = ["event_paths", "pgstac_schema"]
+ASSETS = sorted(BY_SOURCE + OF_ALL_SOURCES)
 LOAD = """
 from dagster import Definitions
 from geo_assets.definitions import defs
@@ -73,7 +75,7 @@ def test_each_asset_has_group_kinds_owners_and_description(name: str) -> None:
     assert definition.descriptions_by_key[key]
 
 
-@pytest.mark.parametrize("name", [name for name in ASSETS if name != "pgstac_schema"])
+@pytest.mark.parametrize("name", BY_SOURCE)
 def test_each_asset_of_a_source_is_partitioned_by_sources(name: str) -> None:
     partitions = asset(name).partitions_def
     assert partitions is not None
@@ -90,6 +92,7 @@ def test_the_assets_depend_on_each_other_as_designed() -> None:
     assert parents == {
         "catalog_snapshot": ["stac_items"],
         "container_listing": [],
+        "event_paths": [],
         "pgstac_schema": [],
         "raster_metadata": ["container_listing"],
         "stac_collections": ["container_listing"],
@@ -103,6 +106,7 @@ def test_every_job_runs_all_its_steps_again_after_a_crash_and_says_what_it_does(
         "ingest_rasters",
         "reconcile",
         "list_container",
+        "compare_paths",
         "snapshot",
         "stac_setup",
         "hello_world",

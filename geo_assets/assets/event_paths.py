@@ -1,0 +1,34 @@
+"""event_paths: how listing, Storage Queue and Service Bus compare, as a table and a picture."""
+
+from datetime import UTC, datetime, timedelta
+
+from dagster import AssetExecutionContext, Config, MaterializeResult, asset
+from pydantic import Field
+
+from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.labels import CATALOGUE, OWNERS
+from geo_assets.assets.reports import paths_metadata
+from geo_assets.resources.path_comparison import PathComparison
+
+
+class Period(Config):
+    """Which time is compared."""
+
+    hours: float = Field(default=24, gt=0, description="What came in within so many hours until now.")
+
+
+@asset(
+    description="Listing, Storage Queue and Service Bus: what came by each, how fast, and how soon it was searchable.",
+    group_name=CATALOGUE,
+    kinds={"postgres"},
+    owners=OWNERS,
+)
+def event_paths(
+    context: AssetExecutionContext, config: Period, path_comparison: PathComparison
+) -> MaterializeResult[None]:
+    """Ask the ledger; nothing is changed."""
+    with clear_failures():
+        paths = path_comparison.compare(since=datetime.now(UTC) - timedelta(hours=config.hours))
+    for path in paths:
+        context.log.info(", ".join(f"{name} {value}" for name, value in path.as_dict().items() if value is not None))
+    return MaterializeResult(metadata=paths_metadata(paths, hours=config.hours))
