@@ -29,7 +29,7 @@ from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.peers.event_grid import EventGrid, MirroredFolder, ServiceBusSubscriber, StorageQueueSubscriber, watch
 from tests.peers.service_bus import running_service_bus
-from tests.services import PROJECT, Azurite, free_port, own_environment, running_azurite
+from tests.services import PROJECT, Azurite, free_port, own_environment, running_azurite, running_queues
 
 INBOX, LOAD = "inbox", "load"
 QUEUE = "blob-events"
@@ -109,9 +109,9 @@ def running_services(places: LoopPlaces) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         cluster = stack.enter_context(EmbeddedPostgres(places.state).running())
         cluster.ensure_databases(CATALOGUE, DAGSTER)
-        azurite = stack.enter_context(
-            running_azurite(places.folder / "azurite", port=_port(10_000), queue_port=_port(10_001), persistent=True)
-        )
+        folder = places.folder / "azurite"
+        blobs = stack.enter_context(running_azurite(folder, port=_port(10_000), persistent=True))
+        azurite = stack.enter_context(running_queues(folder, blobs, port=_port(10_001), persistent=True))
         bus = stack.enter_context(running_service_bus(_port(5_672)))
         stack.enter_context(_event_grid(azurite, bus, places.inbox))
         yield {
