@@ -1,4 +1,4 @@
-"""What both kinds of queue promise, on Azurite and on the Service Bus peer with the real SDKs, and what each has alone."""
+"""What both kinds of queue promise, on Azurite and on the Service Bus peer with the real SDKs, and what each adds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
