@@ -12,12 +12,11 @@ from rich.table import Column, Table
 from geo_assets.cli.console import clear_errors, console, json_option, print_json
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.queue_rules import QueueRule
-from geo_assets.resources.dead_letters import DeadLetterBox, Outcome, SetAside, open_box, readable
+from geo_assets.resources.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 
 MOST_AT_ONCE = 1000
-BODY_SHOWN = 1000
 
 queue_option = click.option("--queue", help="Only this queue of sources.yaml.")
 code_option = click.option("--code", help="Only messages given up for this, such as malformed_message.")
@@ -47,7 +46,7 @@ def list_command(*, queue: str | None, code: str | None, most: int, as_json: boo
             with open_box(rule) as box:
                 messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
     if as_json:
-        print_json([_document(message, most=BODY_SHOWN) for message in messages])
+        print_json([_document(message, most=BODY_CHARACTERS) for message in messages])
     else:
         _print_list(messages)
 
@@ -97,7 +96,9 @@ def replay_command(
     else:
         console.print(f"{done['replayed']:,} messages are back in their queues.")
         if done["missing"]:
-            console.print(f"{done['missing']:,} are gone from there; `geo-assets deadletters drop` forgets them.")
+            console.print(
+                f"{done['missing']:,} were not found there; `geo-assets deadletters drop` forgets what is gone."
+            )
 
 
 @deadletters_group.command("drop")
@@ -173,6 +174,8 @@ def _all(box: DeadLetterBox, code: str | None, started_at: datetime) -> Iterator
             and code in (None, message.code)
             and (message.recorded_at is None or message.recorded_at < started_at)
         ]
+        # What only the ledger knows comes last: a later page of the queue may show it.
+        page = [message for message in page if message.seen] or page
         if not page:
             return
         done.update(message.message_id for message in page)

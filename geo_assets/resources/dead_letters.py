@@ -5,7 +5,7 @@ Here: what people ask of them. Not here: giving a message up (`geo_assets.resour
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,10 +15,12 @@ from psycopg.rows import DictRow
 
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.database import DatabaseResource
-from geo_assets.resources.message_queue import DeadLetter, MessageQueue
+from geo_assets.resources.message_queue import DeadLetter, Message, MessageQueue
 from geo_assets.resources.message_queues import MessageQueues
 
 MOST_RECORDS = 100_000
+MOST_SHOWN = 32  # by a Storage Queue
+BODY_CHARACTERS = 1000  # of a message's start, in the ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,10 @@ class DeadLetterBox:
 
         Raises QueueUnavailable and DatabaseUnavailable.
         """
-        records = {row["message_id"]: row for row in self._records.of(self._rule)}
+        records = _Records(self._records.of(self._rule))
         letters = self._queue.dead_letters(most)
-        seen = [self._letter(letter, records.pop(letter.message.message_id, None)) for letter in letters]
-        return seen + [self._recorded(row) for row in records.values()]
+        seen = [self._letter(letter, records.take(letter.message)) for letter in letters]
+        return seen + [self._recorded(row) for row in records.left]
 
     def find(self, message_id: str, *, most: int) -> SetAside:
         """The message of this id; with nothing but the id where neither the queue's first ones nor the ledger have it.
@@ -94,15 +96,20 @@ class DeadLetterBox:
         return "replayed"
 
     def drop(self, message: SetAside) -> Outcome:
-        """Delete the message, and take its record for settled, also where it is gone already."""
-        there = self._queue.drop(message.message_id)
+        """Delete the message. The record of one that is gone already is settled by this too."""
+        if not self._queue.drop(message.message_id) and (message.record is None or not self._shows_all()):
+            return "missing"
         self._records.mark(message, "dropped")
-        return "dropped" if there or message.record is not None else "missing"
+        return "dropped"
+
+    def _shows_all(self) -> bool:
+        """Whether a Storage Queue has no more dead letters than it shows: else a record's may lie behind them."""
+        return self._queue.path != "storage_queue" or len(self._queue.dead_letters(MOST_SHOWN)) < MOST_SHOWN
 
     def _letter(self, letter: DeadLetter, row: DictRow | None) -> SetAside:
         message = letter.message
         if row is not None:
-            return replace(self._recorded(row), seen=True, body=message.body)
+            return replace(self._recorded(row), message_id=message.message_id, seen=True, body=message.body)
         return SetAside(
             queue=self._rule.name,
             message_id=message.message_id,
@@ -118,6 +125,26 @@ class DeadLetterBox:
     def _recorded(self, row: DictRow) -> SetAside:
         shared: dict[str, Any] = {key: value for key, value in row.items() if key not in ("body_start", "state")}
         return SetAside(queue=self._rule.name, seen=False, body=str(row["body_start"]).encode(), **shared)
+
+
+class _Records:
+    """The ledger's records of a queue, each taken once.
+
+    A Storage Queue gives a dead letter an id of its own, so that its record is found by how the message begins.
+    """
+
+    def __init__(self, rows: Sequence[DictRow]) -> None:
+        self.left = list(rows)
+
+    def take(self, message: Message) -> DictRow | None:
+        """The record of this dead letter, by its id or else by its body."""
+        start = message.body.decode(errors="replace").replace("\0", "\ufffd")[:BODY_CHARACTERS]
+        by_id = (row for row in self.left if row["message_id"] == message.message_id)
+        by_body = (row for row in self.left if row["body_start"] == start)
+        found = next(by_id, None) or next(by_body, None)
+        if found is not None:
+            self.left.remove(found)
+        return found
 
 
 @contextmanager

@@ -6,6 +6,7 @@ told, as with a new subscription of Event Grid. Not here: what an event says (`b
 """
 
 import logging
+import mimetypes
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from typing import Protocol
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage, ServiceBusSender
 from azure.servicebus.exceptions import ServiceBusError
-from azure.storage.blob import BlobProperties, ContainerClient
+from azure.storage.blob import BlobProperties, ContainerClient, ContentSettings
 from azure.storage.queue import QueueClient
 
 from tests.peers.blob_events import (
@@ -170,8 +171,9 @@ class MirroredFolder:
         self._growing = files
 
     def _upload(self, name: str, state: str) -> None:
+        kind = ContentSettings(content_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
         with (self.folder / name).open("rb") as file:
-            self.container.upload_blob(name, file, overwrite=True, metadata={"mirrored": state})
+            self.container.upload_blob(name, file, overwrite=True, metadata={"mirrored": state}, content_settings=kind)
 
     def _stored(self) -> Iterator[tuple[str, str]]:
         """What an earlier mirror left, and the state of each file it was made of."""

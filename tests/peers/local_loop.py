@@ -25,10 +25,11 @@ from azure.servicebus import ServiceBusClient
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
+from geo_assets.databases import ensure_embedded_databases
 from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.peers.event_grid import EventGrid, MirroredFolder, ServiceBusSubscriber, StorageQueueSubscriber, watch
-from tests.peers.service_bus import running_service_bus
+from tests.peers.service_bus import ServiceBusPeer
 from tests.services import PROJECT, Azurite, free_port, own_environment, running_azurite, running_queues
 
 INBOX, LOAD = "inbox", "load"
@@ -108,11 +109,11 @@ def running_services(places: LoopPlaces) -> Iterator[dict[str, str]]:
     """All but geo_assets itself inside the block; the variables that point geo_assets to them."""
     with ExitStack() as stack:
         cluster = stack.enter_context(EmbeddedPostgres(places.state).running())
-        cluster.ensure_databases(CATALOGUE, DAGSTER)
+        ensure_embedded_databases(cluster, catalogue=CATALOGUE, dagster=DAGSTER)
         folder = places.folder / "azurite"
         blobs = stack.enter_context(running_azurite(folder, port=_port(10_000), persistent=True))
         azurite = stack.enter_context(running_queues(folder, blobs, port=_port(10_001), persistent=True))
-        bus = stack.enter_context(running_service_bus(_port(5_672)))
+        bus = stack.enter_context(ServiceBusPeer(QUEUE, port=_port(5_672))).connection_string
         stack.enter_context(_event_grid(azurite, bus, places.inbox))
         yield {
             "GEO_ASSETS_STATE": str(places.folder),
