@@ -47,6 +47,10 @@ class LocalBlobStore:
                 if name.endswith("/") or self._is_own_file(entry):
                     yield name
 
+    def head(self, name: str) -> BlobRef | None:
+        """The file ``name``, found on the way on which a listing finds it: what that passes over is not there."""
+        return next((blob for page in self.list_pages(name) for blob in page if blob.name == name), None)
+
     def read_range(self, blob: BlobRef, offset: int, length: int) -> bytes:
         """``length`` bytes at ``offset``, after checking that the open file still has the blob's etag."""
         try:
