@@ -1,13 +1,14 @@
-"""The part of Dagster's daemon that evaluates the blob sensor, for tests: tick after tick, with its cursor.
+"""The part of Dagster's daemon that evaluates a sensor, for tests: tick after tick, with its cursor.
 
-Here: what tests of the sensor share. Not here: the pipeline it looks at (`tests.pipeline`).
+Here: what tests of sensors share. Not here: the pipeline it looks at (`tests.pipeline`).
 """
 
 import json
 
 import pytest
-from dagster import SensorDefinition, build_sensor_context, partition_loading_context
+from dagster import DagsterRun, DagsterRunStatus, SensorDefinition, build_sensor_context, partition_loading_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.test_utils import create_run_for_test
 
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
@@ -17,15 +18,16 @@ from tests.pipeline import SOURCE, Pipeline
 class Daemon:
     """Evaluates tick after tick and keeps the cursor, as Dagster's daemon does."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, sensor: str = "blob_sensor") -> None:
         self.pipeline = pipeline
+        self.sensor = sensor
         self.cursor: str | None = None
 
     def tick(self) -> SensorExecutionData:
         """One tick; a cursor is kept unless the tick raises."""
         resources = self.pipeline.resources()
         definitions = build_definitions(resources)
-        sensor: SensorDefinition = definitions.resolve_sensor_def("blob_sensor")
+        sensor: SensorDefinition = definitions.resolve_sensor_def(self.sensor)
         instance = self.pipeline.instance
         # Dagster looks partitions up in the instance, which it cannot reopen here, for it is in memory.
         with (
@@ -56,3 +58,13 @@ class Daemon:
         """How many blobs the look at a source has come to; None where none is on the way."""
         progress = json.loads(self.cursor or "{}")[source]["progress"]
         return int(progress["unchanged"]) if progress else None
+
+
+def a_run(
+    pipeline: Pipeline, status: DagsterRunStatus, *, job: str = "ingest_rasters", source: str = SOURCE
+) -> DagsterRun:
+    """A run as the instance may know one, without any process."""
+    run: DagsterRun = create_run_for_test(
+        pipeline.instance, job_name=job, status=status, tags={"dagster/partition": source}
+    )
+    return run

@@ -114,6 +114,11 @@ class Ledger(EventLedger, DeletionLedger):
         row = self.row("outstanding", source=source)
         return Outstanding(**{**row, "digest": str(row["digest"])})
 
+    def correlation_ids(self, source: str, *, most: int) -> list[str]:
+        """The correlation ids of the events that brought what is left to do for ``source``, the earliest first."""
+        rows = self.rows("select_correlation_ids", source=source, most=most)
+        return [row["correlation_id"] for row in rows]
+
     def count_pending(self, source: str, stage: Stage, *, as_of: datetime) -> tuple[int, int]:
         """(blobs, bytes) that await ``stage`` and were seen by ``as_of``."""
         row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of)
