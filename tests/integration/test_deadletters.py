@@ -12,11 +12,11 @@ import yaml
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.storage.queue import QueueClient
 from click.testing import CliRunner, Result
-from geo_assets.resources.event_observer import EventObserver
 
 from geo_assets.cli.main import main
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.event_observer import EventObserver
 from geo_assets.resources.message_queues import MessageQueues
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import Pipeline
