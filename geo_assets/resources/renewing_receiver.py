@@ -47,6 +47,11 @@ class RenewingReceiver:
                 self._renewal.start()
             return found
 
+    def peek(self, most: int, *, first: int) -> list[ServiceBusReceivedMessage]:
+        """Up to ``most`` messages from that sequence number on, neither taken nor locked. Raises AzureError."""
+        with self._in_use:
+            return self._receiver.peek_messages(most, sequence_number=first)
+
     def settle(self, message: ServiceBusReceivedMessage, how: Callable[[ServiceBusReceiver], None]) -> None:
         """End the delivery by ``how``; the lock is renewed no more. Raises AzureError, MessageAlreadySettled."""
         with self._in_use:
@@ -54,10 +59,12 @@ class RenewingReceiver:
             how(self._receiver)
 
     def close(self) -> None:
-        """Let go of what is not settled; the connection ends with the client."""
+        """Let go of what is not settled, and of the connection."""
         self._closed.set()
         if self._renewal is not None:
             self._renewal.join()
+        with self._in_use:
+            self._receiver.close()
 
     def _renew_until_closed(self) -> None:
         while not self._closed.wait(_LOOK_EVERY):

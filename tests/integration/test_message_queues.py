@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
-from azure.storage.queue import QueueClient
+from azure.storage.queue import AccountSasPermissions, QueueClient, ResourceTypes, generate_account_sas
 
 from geo_assets.errors import InvalidConfiguration, QueueUnavailable, Unauthorized
 from geo_assets.queue_rules import QueueRule
@@ -16,7 +16,7 @@ from geo_assets.resources.message_queue import Message, MessageQueue
 from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.resources.service_bus import ServiceBusQueue
 from tests.peers.service_bus import ServiceBusPeer
-from tests.services import AZURITE_ACCOUNT, Azurite, free_port
+from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
 from tests.waiting import wait_until
 
 SOON = timedelta(seconds=2)
@@ -332,3 +332,42 @@ def test_a_connection_string_for_another_queue_is_told(peer: ServiceBusPeer, mon
     rule = QueueRule(name="q", service_bus="events")
     with pytest.raises(InvalidConfiguration, match="EntityPath"), MessageQueues().open(rule):
         pass
+
+
+@pytest.mark.parametrize("credential", ["key", "SAS", "connection string with SAS", "connection string elsewhere"])
+def test_a_storage_queue_is_opened_by_each_credential(
+    credential: str, event_queue: QueueClient, queue_service: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sas = generate_account_sas(
+        AZURITE_ACCOUNT,
+        AZURITE_KEY,
+        ResourceTypes(object=True, container=True),
+        AccountSasPermissions(read=True, process=True, delete=True),
+        datetime.now(UTC) + timedelta(hours=1),
+    )
+    elsewhere = queue_service.connection_string.replace(f":{queue_service.queue_port}/", f":{free_port()}/")
+    variables = {
+        "key": {"AZURE_STORAGE_QUEUE_URL": queue_service.queue_url, "AZURE_STORAGE_KEY": AZURITE_KEY},
+        "SAS": {"AZURE_STORAGE_QUEUE_URL": queue_service.queue_url, "AZURE_STORAGE_SAS_TOKEN": sas},
+        "connection string with SAS": {
+            "AZURE_STORAGE_CONNECTION_STRING": f"QueueEndpoint={queue_service.queue_url};SharedAccessSignature={sas}"
+        },
+        "connection string elsewhere": {
+            "AZURE_STORAGE_CONNECTION_STRING": elsewhere,
+            "AZURE_STORAGE_QUEUE_URL": queue_service.queue_url,
+        },
+    }
+    for name, value in variables[credential].items():
+        monkeypatch.setenv(name, value)
+    event_queue.send_message("one")
+    with MessageQueues().open(QueueRule(name="q", storage_queue=event_queue.queue_name)) as queue:
+        messages = queue.receive(1, wait=AT_ONCE)
+        assert queue.complete(messages) == []
+    assert [message.body for message in messages] == [b"one"]
+
+
+def test_a_dead_letter_put_twice_is_there_twice_and_each_is_dropped(line: Line) -> None:
+    """As after a crash between its copy and its deletion, or two daemons by mistake."""
+    ids = [dead_letters(line, b"same")[b"same"], dead_letters(line, b"same")[b"same"]]
+    assert [line.queue.drop(each) for each in ids] == [True, True]
+    assert line.queue.dead_letters(10) == []

@@ -206,7 +206,7 @@ class _Server(Handler):  # type: ignore[misc]
             self._receivers.append(link)
             self._deliver()
         elif link.is_sender or not self._broker.targets(address):
-            link.condition = Condition("amqp:not-found", f"The messaging entity '{address}' could not be found.")
+            link.condition = _condition("amqp:not-found", f"The messaging entity '{address}' could not be found.")
             link.close()
             return
         if link.is_receiver:
@@ -312,7 +312,7 @@ class _Server(Handler):  # type: ignore[misc]
             entity.pass_time(no_lock_holds=no_lock_holds)
         if self._faults.take("killed_connections"):
             for connection in self._connections:
-                connection.condition = Condition("amqp:connection:forced", "a fault", {symbol("fault"): True})
+                connection.condition = _condition("amqp:connection:forced", "a fault")
                 connection.close()
                 self._forget(connection)
         self._deliver()
@@ -326,9 +326,13 @@ class _Server(Handler):  # type: ignore[misc]
         self._container.schedule(seconds, _Later(call))
 
 
+def _condition(name: str, description: str) -> Any:
+    return Condition(name, description, {symbol("peer"): True})  # the SDK fails on a condition without information
+
+
 def _answer(delivery: Any, state: Any, error: str | None = None) -> None:
     if error is not None:
-        delivery.local.condition = Condition(error, "a refusal of the peer")
+        delivery.local.condition = _condition(error, "a refusal of the peer")
     delivery.update(state)
     delivery.settle()
 
