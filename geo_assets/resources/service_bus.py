@@ -7,6 +7,7 @@ The SDK waits for the broker's word on each settlement, and its receivers may be
 four receivers, each with a connection of its own, share a large batch.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -246,8 +247,10 @@ def _client_options(patience: timedelta) -> dict[str, Any]:
 def _search(
     receiver: RenewingReceiver, message_id: str
 ) -> tuple[ServiceBusReceivedMessage | None, list[ServiceBusReceivedMessage]]:
-    """The message of that id, locked, and those that came before it."""
+    """The message of that id, locked, and those that came before it; none is locked where it is not there."""
     others: list[ServiceBusReceivedMessage] = []
+    if not any(_id(each) == message_id for each in _peek(receiver, sys.maxsize)):
+        return None, others
     while page := receiver.receive(_PEEKED_AT_ONCE, _MORE_WITHIN):
         found = [each for each in page if _id(each) == message_id]
         others += [each for each in page if each not in found[:1]]

@@ -99,10 +99,10 @@ class ServiceBusPeer:
             self._server.soon(partial(self._broker.store, address, message.encode()))
 
     def reset(self) -> None:
-        """Have no faults and no counts, and the rules of the beginning; messages stay."""
+        """Have no faults, counts and entities, and the rules of the beginning."""
         for values, initial in ((self.faults, Faults()), (self.rules, Rules())):
             vars(values).update(vars(initial))
-        self._broker.counts.clear()
+        self._broker.clear()
 
     def messages(self, name: str) -> int:
         """How many messages lie in the entity, locked ones included."""

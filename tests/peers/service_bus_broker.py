@@ -100,6 +100,7 @@ class Entity:
                 self._bury(stored, reason, description)
             case "deferred":
                 stored.deferred = True
+                stored.failed_deliveries += 1  # the SDK says so of what it defers
             case "released":
                 self._give_back(stored)
             case "abandoned":
@@ -171,6 +172,12 @@ class Broker:
         entity = Entity(self._rules, self.counts, dead_letters=graves)
         self._entities |= {address: entity, address + DEAD_LETTERS: graves}
         self._topics.setdefault(topic.lower() or address, []).append(entity)
+
+    def clear(self) -> None:
+        """Forget all entities, whose locks would go on to run out, and what was counted."""
+        self._entities.clear()
+        self._topics.clear()
+        self.counts.clear()
 
     def entity(self, address: str) -> Entity | None:
         """What is received from at the address."""
