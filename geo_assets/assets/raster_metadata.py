@@ -70,7 +70,7 @@ def finish_raster_metadata(
 ) -> None:
     """Fail where blobs of the scope still wait; otherwise show counts, bytes, rate, failures and a map."""
     with clear_failures():
-        context.add_output_metadata(raster_report(scope, total(reports), ledger=ledger))
+        context.add_output_metadata(raster_report(scope, total(reports), tags=context.run.tags, ledger=ledger))
         check_complete(scope, stage="describe", ledger=ledger)
 
 
