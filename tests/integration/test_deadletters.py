@@ -116,12 +116,13 @@ def test_a_replayed_message_is_tried_again_and_given_up_again(line: Line) -> Non
 
 
 def test_all_are_replayed_page_by_page_and_none_twice(line: Line) -> None:
-    bodies = [f"no JSON {number}" for number in range(40)]
-    assert line.take(*bodies) == 40
-    assert printed("replay", "--all", "--code", "malformed_message") == {"replayed": 40, "missing": 0}
+    several = 40 if line.rule.storage_queue else 5  # a Storage Queue shows 32
+    bodies = [f"no JSON {number}" for number in range(several)]
+    assert line.take(*bodies) == several
+    assert printed("replay", "--all", "--code", "malformed_message") == {"replayed": several, "missing": 0}
     assert printed("list") == []
     assert set(line.states()) == {"replayed"}
-    assert line.take() == 40
+    assert line.take() == several
 
 
 def test_drop_asks_first_and_deletes_for_good(line: Line) -> None:
