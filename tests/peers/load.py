@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -87,9 +87,12 @@ def run_load(places: LoopPlaces, *, path: str, events: int, give_up_seconds: flo
     started = datetime.now(UTC)
     stem = f"{path}-{started:%Y%m%dT%H%M%S}"
     names = [f"{stem}/{number:06d}.tif" for number in range(events)]
-    upload_s = _upload(names, variables["AZURE_STORAGE_CONNECTION_STRING"])
-    first_event = started if path == "listing" else datetime.now(UTC)
-    send_s = 0.0 if path == "listing" else _send(names, path, variables)
+    uploaded = _upload(names, variables["AZURE_STORAGE_CONNECTION_STRING"])
+    all_there = datetime.now(UTC)
+    if path != "listing":
+        _send(uploaded, path, variables)
+    all_sent = datetime.now(UTC)
+    first_event = started if path == "listing" else all_there
     with psycopg.connect(variables["GEO_ASSETS_DATABASE_URL"], autocommit=True, row_factory=dict_row) as connection:
         values = {"source": LOAD, "prefix": f"{stem}/", "items": f"{stem}--", "since": started}
         progress = _wait(connection, values, events, give_up_seconds)
@@ -98,8 +101,8 @@ def run_load(places: LoopPlaces, *, path: str, events: int, give_up_seconds: flo
         return LoadReport(
             path=path,
             events=events,
-            upload_s=upload_s,
-            send_s=send_s,
+            upload_s=(all_there - started).total_seconds(),
+            send_s=(all_sent - all_there).total_seconds(),
             seconds=seconds,
             throughput=progress["searchable"] / seconds,
             searchable=progress["searchable"],
@@ -110,28 +113,29 @@ def run_load(places: LoopPlaces, *, path: str, events: int, give_up_seconds: flo
         )
 
 
-def _upload(names: Sequence[str], connection_string: str) -> float:
+def _upload(names: Sequence[str], connection_string: str) -> list[BlobChange]:
+    """Upload every blob; the changes to tell of, with the etags they got."""
     content = raster_bytes()
-    began = time.monotonic()
     with (
         ContainerClient.from_connection_string(connection_string, LOAD) as container,
         ThreadPoolExecutor(max_workers=8) as pool,
     ):
-        for _ in pool.map(lambda name: container.upload_blob(name, content), names):
-            pass
-    return time.monotonic() - began
+
+        def upload(name: str) -> BlobChange:
+            answer = container.get_blob_client(name).upload_blob(content)
+            return BlobChange("created", name, str(answer["etag"]).strip('"'), len(content))
+
+        return list(pool.map(upload, names))
 
 
-def _send(names: Sequence[str], path: str, variables: dict[str, str]) -> float:
-    """Tell of every blob, at the moment its event is sent."""
+def _send(uploaded: Sequence[BlobChange], path: str, variables: dict[str, str]) -> None:
+    """Tell of every blob, as if it came at the moment its event is sent."""
     account_url = _account_url(variables)
-    began = time.monotonic()
-    left = iter(names)
+    left = iter(uploaded)
     with _subscriber(path, variables) as subscriber:
         while some := list(islice(left, _SENT_AT_ONCE)):
-            changes = [BlobChange("created", name) for name in some]
+            changes = [replace(change, at=datetime.now(UTC)) for change in some]
             subscriber.send([make_event(change, container=LOAD, account_url=account_url) for change in changes])
-    return time.monotonic() - began
 
 
 @contextmanager
