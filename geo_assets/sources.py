@@ -20,6 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.intervals import Interval
 from geo_assets.item_rules import BandRules
 from geo_assets.queue_rules import QueueRule
 from geo_assets.scene_rules import GroupRule, Pointer
@@ -248,7 +249,8 @@ class Source(_Rule):
     none. ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
     in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
     with: each is listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one
-    item.
+    item. The sensor looks at the whole source once in ``relist``; by default every hour where a queue brings its events
+    (`SourcesFile.relist`), else in each tick.
     """
 
     name: str
@@ -261,6 +263,7 @@ class Source(_Rule):
     item_id: str = "{slug}"
     group: GroupRule | None = None
     deletions: DeletionRule = DeletionRule()
+    relist: Interval | None = None
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None

@@ -60,6 +60,7 @@ def listing_metadata(
         "deleted": diff.deleted,
         "unchanged": diff.unchanged,
         "renamed": diff.renamed,
+        "repaired_by_listing": diff.repaired,
         "complete": diff.complete,
         "seconds": round(seconds, 3),
         "blobs_per_second": round((diff.blobs - diff.resumed_after) / seconds, 1) if seconds else 0.0,

@@ -8,7 +8,7 @@ ledger.
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dagster import (
     DagsterRunStatus,
@@ -22,14 +22,14 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Decision, Watch, decide
+from geo_assets.core.change import Decision, Watch, decide, next_look
 from geo_assets.errors import GeoAssetsError, MarkerRefused, TransientError
 from geo_assets.jobs import ingest_rasters
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.abandoned_runs import fail_abandoned_runs
-from geo_assets.sensors.observation import observe
+from geo_assets.sensors.observation import observe, recall
 from geo_assets.sources import Source
 
 # A tick has 60 s before Dagster cancels it; listing leaves room for the rest.
@@ -66,7 +66,7 @@ def blob_sensor(
     as soon as there is nothing to ask for and no look to go on with, for a tick that fails keeps no cursor.
     """
     end = time.monotonic() + TICK_BUDGET_SECONDS
-    sources = sources_file.all()
+    sources, relist = sources_file.all(), sources_file.relist()
     register_partitions(context.instance, list(sources))
     watches = {name: watch for name, watch in _read_cursor(context.cursor).items() if name in sources}
     run_requests: list[RunRequest] = []
@@ -78,7 +78,15 @@ def blob_sensor(
         source = waiting.pop(0)
         watch = watches.get(source.name, Watch())
         try:
-            watch, decision = _look(context, source, watch, blob_stores, ledger, deadline=time.monotonic() + share)
+            watch, decision = _look(
+                context,
+                source,
+                watch,
+                blob_stores,
+                ledger,
+                relist=relist[source.name],
+                deadline=time.monotonic() + share,
+            )
         except GeoAssetsError as error:
             errors.append(f"{source.name}: {error}")
             context.log.error(errors[-1])
@@ -102,12 +110,24 @@ def _look(
     blob_stores: BlobStores,
     ledger: Ledger,
     *,
+    relist: timedelta,
     deadline: float,
 ) -> tuple[Watch, Decision]:
-    """Look at one source until ``deadline``; what to remember of it and what to do."""
-    watch = replace(watch, looked_at=datetime.now(UTC))
+    """Look at one source until ``deadline``; what to remember of it and what to do.
+
+    Within ``relist`` of a look or a listing that saw all of it, only the ledger is asked.
+    """
+    now = datetime.now(UTC)
+    watch = replace(watch, looked_at=now)
     if _run_in_progress(context, source.name, ledger=ledger):
         return watch, Decision(f"{source.name}: a run is in progress")
+    due = next_look(watch, listed_at=ledger.listed_at(source), relist=relist, rule=source.listing_digest)
+    if due is not None and now < due:
+        decision = decide(
+            source.name, observed=recall(source, ledger=ledger), last=watch.request, run_in_progress=False, now=now
+        )
+        decision = replace(decision, reason=f"{decision.reason}; looked at again at {due:%H:%M:%S} UTC")
+        return replace(watch, request=decision.request or watch.request), decision
     try:
         observed, progress = observe(source, watch.progress, blob_stores=blob_stores, ledger=ledger, deadline=deadline)
     except MarkerRefused as error:
@@ -116,6 +136,8 @@ def _look(
     if progress is not None:
         seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
         decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
+    elif not (observed.new or observed.changed or observed.deleted):
+        watch = replace(watch, seen_whole_at=now, rule=source.listing_digest)
     return replace(watch, progress=progress, request=decision.request or watch.request), decision
 
 
