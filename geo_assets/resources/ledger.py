@@ -41,7 +41,8 @@ class Batch:
 class Outstanding:
     """What the ledger knows is left to do for a source, and a digest that names that work.
 
-    ``size_bytes`` is of the pending blobs. Items that are ``held`` await consent and are no work.
+    ``size_bytes`` is of the pending blobs, ``pending_since`` of the one that waits longest. Items that are ``held``
+    await consent and are no work.
     """
 
     live: int
@@ -51,11 +52,15 @@ class Outstanding:
     digest: str
     generation: int
     size_bytes: int
+    pending_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined."""
+    """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined.
+
+    ``pending_since`` is of the pending blob that waits longest for its turn, None where none does.
+    """
 
     source: str
     blobs: int
@@ -66,6 +71,7 @@ class SourceStatus:
     quarantined: int
     deleted: int
     size_bytes: int
+    pending_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
