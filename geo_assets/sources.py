@@ -19,6 +19,7 @@ import pyproj
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from geo_assets.alert_rules import AlertRules
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.intervals import Interval
 from geo_assets.item_rules import BandRules
@@ -395,6 +396,17 @@ def load_queues(path: Path) -> dict[str, QueueRule]:
             )
         queues[queue.name] = queue
     return queues
+
+
+def load_alert_rules(path: Path) -> AlertRules:
+    """Read and check what the file at ``path`` says of alerts; the defaults where it has no `alerts`.
+
+    Raises InvalidConfiguration as `load_sources` does.
+    """
+    try:
+        return AlertRules.model_validate(_load_document(path).get("alerts") or {})
+    except ValidationError as error:
+        raise _invalid(path, "alerts", error) from error
 
 
 def _load_document(path: Path) -> dict[str, Any]:

@@ -87,6 +87,20 @@ class StandingFailure:
     run_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """The messages of one queue that were given up and await a person, with what the ``latest`` of them says."""
+
+    path: str
+    queue: str
+    messages: int
+    latest: int
+    error_code: str
+    error_message: str
+    correlation_id: str | None
+    recorded_at: datetime
+
+
 class Ledger(SceneLedger, DeletionLedger):
     """The ledger in the catalogue's database."""
 
@@ -225,6 +239,10 @@ class Ledger(SceneLedger, DeletionLedger):
     def failures(self, source: str, *, most: int = 1000) -> list[StandingFailure]:
         """The reasons that stand for ``source``, by name."""
         return [StandingFailure(**row) for row in self.rows("select_failures", source=source, most=most)]
+
+    def poison(self) -> list[Poison]:
+        """The messages that were given up and that nobody replayed or dropped, by queue."""
+        return [Poison(**row) for row in self.rows("select_poison")]
 
     def extensions(self, source: str) -> list[tuple[str, int, int]]:
         """(extension, blobs, bytes) of the live blobs, the largest first."""

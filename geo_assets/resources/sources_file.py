@@ -7,9 +7,10 @@ from pathlib import Path
 from dagster import ConfigurableResource
 from pydantic import Field
 
+from geo_assets.alert_rules import AlertRules
 from geo_assets.queue_rules import QueueRule
 from geo_assets.settings import Settings
-from geo_assets.sources import Source, get_source, load_queues, load_sources
+from geo_assets.sources import Source, get_source, load_alert_rules, load_queues, load_sources
 
 RELIST_SERVED = timedelta(hours=1)
 """Events are told at least once, but not for ever: a source whose events a queue brings is listed so often."""
@@ -35,6 +36,10 @@ class SourcesFile(ConfigurableResource):  # type: ignore[type-arg]
     def queues(self) -> dict[str, QueueRule]:
         """Every queue of events by name. Raises InvalidConfiguration."""
         return load_queues(self._path())
+
+    def alert_rules(self) -> AlertRules:
+        """What people are alerted to. Raises InvalidConfiguration."""
+        return load_alert_rules(self._path())
 
     def event_allowance(self, source: Source) -> timedelta | None:
         """How long an event of this source may take; None where no queue brings any. Raises InvalidConfiguration."""

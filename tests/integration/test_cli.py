@@ -20,6 +20,8 @@ from tests.services import PROJECT, own_environment
 
 COMMANDS = [
     [],
+    ["alerts"],
+    *(["alerts", name] for name in ("list", "test")),
     ["census"],
     ["collections"],
     *(["collections", name] for name in ("delete", "list", "show", "update")),
