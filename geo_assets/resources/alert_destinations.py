@@ -8,7 +8,7 @@ import json
 import logging
 import smtplib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -50,8 +50,18 @@ class Destination(Protocol):
         """Hand the message over. Raises AlertNotDelivered, whose text has no secret."""
 
 
-class _PassingFailure(AlertNotDelivered):
-    """A delivery that may succeed in a moment."""
+class _PassingTrouble(Exception):
+    """Why a try failed that may succeed in a moment."""
+
+
+def _deliver_with_retries(send: Callable[[], None]) -> None:
+    """Call ``send`` again where the trouble may pass. Raises AlertNotDelivered with what the last try met."""
+    try:
+        for attempt in stamina.retry_context(on=_PassingTrouble, attempts=ATTEMPTS, wait_initial=0.2, wait_max=2):
+            with attempt:
+                send()
+    except _PassingTrouble as trouble:
+        raise AlertNotDelivered(str(trouble)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,8 @@ class Webhook:
 
     def deliver(self, message: Message) -> None:
         """POST the message and wait for a 2xx. Answers 429 and 5xx, and no answer, are tried again."""
-        for attempt in stamina.retry_context(on=_PassingFailure, attempts=ATTEMPTS, wait_initial=0.2, wait_max=2):
-            with attempt:
-                self._post(json.dumps(message.as_json()).encode())
+        body = json.dumps(message.as_json()).encode()
+        _deliver_with_retries(lambda: self._post(body))
 
     def _post(self, body: bytes) -> None:
         url = self.url.get_secret_value()
@@ -98,12 +107,12 @@ class Webhook:
                 return
         except HTTPError as error:
             with error:
-                kind = _PassingFailure if error.code == 429 or error.code >= 500 else AlertNotDelivered
+                kind = _PassingTrouble if error.code == 429 or error.code >= 500 else AlertNotDelivered
                 raise kind(f"{self.name} answers {error.code}.") from None
         except (OSError, HTTPException, ValueError) as error:
             # Their texts may quote the address.
             reason = getattr(error, "reason", error)
-            raise _PassingFailure(f"{self.name} cannot be reached: {type(reason).__name__}.") from None
+            raise _PassingTrouble(f"{self.name} cannot be reached: {type(reason).__name__}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +137,7 @@ class Email:
         mail["Date"] = formatdate(message.now.timestamp())
         mail["Message-ID"] = make_msgid(domain="geo_assets")
         mail.set_content(message.text)
-        for attempt in stamina.retry_context(on=_PassingFailure, attempts=ATTEMPTS, wait_initial=0.2, wait_max=2):
-            with attempt:
-                self._send(mail)
+        _deliver_with_retries(lambda: self._send(mail))
 
     def _send(self, mail: EmailMessage) -> None:
         if self.password is not None and self.security == "none":
@@ -147,11 +154,11 @@ class Email:
         except smtplib.SMTPNotSupportedError:
             raise AlertNotDelivered(f"the server at {self._address} offers no STARTTLS or no login.") from None
         except smtplib.SMTPResponseException as error:
-            kind = _PassingFailure if 400 <= error.smtp_code < 500 else AlertNotDelivered
+            kind = _PassingTrouble if 400 <= error.smtp_code < 500 else AlertNotDelivered
             raise kind(f"the server at {self._address} answers {error.smtp_code} ({type(error).__name__}).") from None
         except (smtplib.SMTPException, OSError, ValueError) as error:
             reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
-            raise _PassingFailure(f"the server at {self._address} cannot be used: {reason}.") from None
+            raise _PassingTrouble(f"the server at {self._address} cannot be used: {reason}.") from None
         if refused:
             logging.getLogger(__name__).warning("%s took no e-mail for %s", self._address, ", ".join(sorted(refused)))
 
