@@ -27,6 +27,7 @@ from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
 from geo_assets.retention import retention, retention_schedule
+from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
@@ -68,7 +69,7 @@ def build_definitions(
         asset_checks=[census_checks, header_agreement],
         jobs=[*all_jobs, retention],
         schedules=[retention_schedule, snapshot_schedule],
-        sensors=[blob_sensor, storage_queue_sensor, service_bus_sensor],
+        sensors=[blob_sensor, storage_queue_sensor, service_bus_sensor, failure_alert_sensor],
         resources={**resources, **(overrides or {})},
         executor=executor,
     )

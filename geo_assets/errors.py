@@ -28,6 +28,7 @@ GeoAssetsError
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── QueueUnavailable       a queue of events does not answer
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
+    ├── AlertNotDelivered      a destination of alerts does not take one
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
@@ -241,6 +242,13 @@ class DatabaseUnavailable(TransientError):
 
     code = "database_unavailable"
     remedy = "Start it with `geo-assets db start`, or check GEO_ASSETS_DATABASE_URL."
+
+
+class AlertNotDelivered(TransientError):
+    """A destination of alerts does not answer, or does not take a message; it is tried again with the next tick."""
+
+    code = "alert_not_delivered"
+    remedy = "Check its GEO_ASSETS_ALERT_* or GEO_ASSETS_SMTP_* variables with `geo-assets alerts test`."
 
 
 class SchemaUnavailable(TransientError):

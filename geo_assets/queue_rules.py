@@ -39,6 +39,10 @@ class QueueRule(BaseModel):
             raise ValueError("a queue has exactly one of storage_queue and service_bus")
         return self
 
+    def serves(self, source: str, *, url: str) -> bool:
+        """Whether events of this source come through the queue."""
+        return source in self.sources if self.sources else url.startswith("az:")
+
     @property
     def path(self) -> Literal["storage_queue", "service_bus"]:
         """Which kind of queue it is."""

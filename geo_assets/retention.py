@@ -56,6 +56,7 @@ class LedgerRetention(Config):
 
     attempt_days: int = Field(default=90, ge=1, description="Delete failed attempts older than so many days.")
     listing_days: int = Field(default=90, ge=1, description="Delete records of listings older than so many days.")
+    event_days: int = Field(default=90, ge=1, description="Delete records of events received so many days ago.")
     tombstone_days: int = Field(default=180, ge=1, description="Forget blobs that were gone so many days ago.")
 
 
@@ -113,7 +114,7 @@ def delete_run_files(context: OpExecutionContext) -> None:
     _report(context, files=files)
 
 
-@op(description="Delete old failed attempts, records of listings, and blobs long gone from the ledger.")
+@op(description="Delete old failed attempts, records of listings and events, and blobs long gone from the ledger.")
 def delete_ledger_history(context: OpExecutionContext, config: LedgerRetention, ledger_history: LedgerHistory) -> None:
     """Slim the ledger; the state of every blob, and the reason why it has no item, stays."""
     with clear_failures():
@@ -121,6 +122,8 @@ def delete_ledger_history(context: OpExecutionContext, config: LedgerRetention, 
             context,
             failed_attempts=ledger_history.delete_failed_attempts(before=_ago(config.attempt_days)),
             listings=ledger_history.delete_listings(before=_ago(config.listing_days)),
+            received_batches=ledger_history.delete_received_batches(before=_ago(config.event_days)),
+            messages=ledger_history.delete_messages(before=_ago(config.event_days)),
             tombstones=ledger_history.delete_tombstones(before=_ago(config.tombstone_days)),
         )
 

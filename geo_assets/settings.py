@@ -6,6 +6,7 @@ Each name here stands in `.env.example`.
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +55,16 @@ class Settings(BaseSettings):
     azure_queue_url: str | None = Field(default=None, alias="AZURE_STORAGE_QUEUE_URL")
     service_bus_connection_string: SecretStr | None = Field(default=None, alias="AZURE_SERVICEBUS_CONNECTION_STRING")
     service_bus_namespace: str | None = Field(default=None, alias="AZURE_SERVICEBUS_NAMESPACE")
+
+    alert_webhooks: SecretStr | None = Field(default=None, alias="GEO_ASSETS_ALERT_WEBHOOKS")
+    alert_email: str | None = Field(default=None, alias="GEO_ASSETS_ALERT_EMAIL")
+    alert_sender: str = Field(default="geo_assets@localhost", alias="GEO_ASSETS_ALERT_SENDER")
+    smtp_host: str = Field(default="localhost", alias="GEO_ASSETS_SMTP_HOST")
+    smtp_port: int = Field(default=587, ge=1, le=65535, alias="GEO_ASSETS_SMTP_PORT")
+    smtp_user: str | None = Field(default=None, alias="GEO_ASSETS_SMTP_USER")
+    smtp_password: SecretStr | None = Field(default=None, alias="GEO_ASSETS_SMTP_PASSWORD")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(default="starttls", alias="GEO_ASSETS_SMTP_SECURITY")
+    dagster_url: str | None = Field(default=None, alias="GEO_ASSETS_DAGSTER_URL")
 
     @field_validator("state_folder", "sources_file", "schemas_folder", mode="after")
     @classmethod

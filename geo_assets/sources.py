@@ -19,7 +19,9 @@ import pyproj
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from geo_assets.alert_rules import AlertRules
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.intervals import Interval
 from geo_assets.item_rules import BandRules
 from geo_assets.queue_rules import QueueRule
 from geo_assets.scene_rules import GroupRule, Pointer
@@ -261,7 +263,8 @@ class Source(_Rule):
     ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
     in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
     with: each is listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one
-    item.
+    item. The sensor looks at the whole source once in ``relist``; by default every hour where a queue brings its events
+    (`SourcesFile.relist`), else in each tick.
     """
 
     name: str
@@ -274,6 +277,7 @@ class Source(_Rule):
     item_id: str = "{slug}"
     group: GroupRule | None = None
     deletions: DeletionRule = DeletionRule()
+    relist: Interval | None = None
     statistics: bool = False
     footprint: FootprintRule = FootprintRule()
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
@@ -407,6 +411,17 @@ def load_queues(path: Path) -> dict[str, QueueRule]:
             )
         queues[queue.name] = queue
     return queues
+
+
+def load_alert_rules(path: Path) -> AlertRules:
+    """Read and check what the file at ``path`` says of alerts; the defaults where it has no `alerts`.
+
+    Raises InvalidConfiguration as `load_sources` does.
+    """
+    try:
+        return AlertRules.model_validate(_load_document(path).get("alerts") or {})
+    except ValidationError as error:
+        raise _invalid(path, "alerts", error) from error
 
 
 def _load_document(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from functools import reduce
 
 from dagster import AssetExecutionContext, Config, MaterializeResult, asset
@@ -64,7 +65,13 @@ def container_listing(
             plan = plan_source(source, blob_stores=blob_stores, ledger=ledger)
             context.log.info("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
             return
-        diff, ignored = list_source(context, source, blob_stores=blob_stores, ledger=ledger)
+        diff, ignored = list_source(
+            context,
+            source,
+            blob_stores=blob_stores,
+            ledger=ledger,
+            event_allowance=sources_file.event_allowance(source),
+        )
         ledger.group_blobs(source, run_id=context.run.run_id)
         repaired: Mapping[str, int] = {}
         if context.run.tags.get(REPAIR_TAG) == "true":
@@ -79,7 +86,12 @@ def container_listing(
 
 
 def list_source(
-    context: AssetExecutionContext, source: Source, *, blob_stores: BlobStores, ledger: Ledger
+    context: AssetExecutionContext,
+    source: Source,
+    *,
+    blob_stores: BlobStores,
+    ledger: Ledger,
+    event_allowance: timedelta | None,
 ) -> tuple[ListingDiff, Counter[str]]:
     """Stream the listing into the ledger, shard by shard; the diff, and the blobs passed over by extension.
 
@@ -88,7 +100,12 @@ def list_source(
     ignored: Counter[str] = Counter()
     with blob_stores.open(source) as store:
         shards = ledger.shards_in_turn(source)
-        diffs = [_list_shard(context, source, shard, store=store, ledger=ledger, ignored=ignored) for shard in shards]
+        diffs = [
+            _list_shard(
+                context, source, shard, store=store, ledger=ledger, ignored=ignored, event_allowance=event_allowance
+            )
+            for shard in shards
+        ]
         if source.shards:
             diffs.append(_look_outside_shards(context, source, store=store, ledger=ledger))
     diff = reduce(ListingDiff.__add__, diffs)
@@ -96,6 +113,7 @@ def list_source(
     context.log.info(
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
         + (f", {diff.renamed} of the new are renamed" if diff.renamed else "")
+        + (f"; of {diff.repaired} an event should have told" if diff.repaired else "")
         + ("" if diff.complete else f" (stopped at the limit of {source.limit}; deletions are not known)")
     )
     return diff, ignored
@@ -109,10 +127,15 @@ def _list_shard(
     store: BlobStore,
     ledger: Ledger,
     ignored: Counter[str],
+    event_allowance: timedelta | None,
 ) -> ListingDiff:
     """List one shard ("" the whole source) from where an earlier run left off; counts go into ``ignored`` as well."""
     name = f"{source.name}/{shard}".rstrip("/")
-    with ledger.open_listing(source, run_id=context.run.run_id, shard=shard) as writer, ledger.open_clock() as now:
+    run_id = context.run.run_id
+    with (
+        ledger.open_listing(source, run_id=run_id, shard=shard, event_allowance=event_allowance) as writer,
+        ledger.open_clock() as now,
+    ):
         if writer.marker is not None:
             context.log.info(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed")
         fetched = timed_pages(store.list_pages(source.prefix + shard, marker=page_marker(writer.marker)), now)

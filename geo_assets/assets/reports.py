@@ -7,6 +7,7 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Self
@@ -63,6 +64,7 @@ def listing_metadata(
         "deleted": diff.deleted,
         "unchanged": diff.unchanged,
         "renamed": diff.renamed,
+        "repaired_by_listing": diff.repaired,
         "complete": diff.complete,
         "seconds": round(seconds, 3),
         "blobs_per_second": round((diff.blobs - diff.resumed_after) / seconds, 1) if seconds else 0.0,
@@ -168,9 +170,14 @@ def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metad
         "blobs_in_source": status.blobs,
         "catalogued_in_source": status.catalogued,
         "pending_in_source": status.pending,
+        "longest_pending_seconds": _seconds_since(status.pending_since),
         "waiting_in_source": status.waiting,
         "quarantined_in_source": status.quarantined,
     }
+
+
+def _seconds_since(moment: datetime | None) -> float:
+    return round((datetime.now(UTC) - moment).total_seconds(), 1) if moment else 0.0
 
 
 def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Metadata:

@@ -6,6 +6,7 @@ import click
 
 # Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
 SUBCOMMANDS = {
+    "alerts": "geo_assets.cli.alerts:alerts_group",
     "census": "geo_assets.cli.census:census_command",
     "collections": "geo_assets.cli.collections:collections_group",
     "db": "geo_assets.cli.database_commands:database_group",

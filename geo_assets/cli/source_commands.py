@@ -1,6 +1,7 @@
 """geo-assets sources and status: what is declared, and what has become of it."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
 from geo_assets.cli.schema_commands import print_unchecked_schemas
+from geo_assets.core.durations import say_duration
 from geo_assets.core.listing import build_matcher
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.blob_stores import BlobStores
@@ -70,10 +72,14 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
 
 
 def print_statuses(statuses: list[SourceStatus]) -> None:
-    """A table of counts, a row a source."""
-    table = Table("source", *(Column(name, justify="right") for name in STATES))
-    for status in statuses:
-        table.add_row(status.source, *(f"{getattr(status, name):,}" for name in STATES))
+    """A table of counts, a row a source; where blobs await their turn, how long the first has been waiting."""
+    now = datetime.now(UTC)
+    waits = [say_duration(now - status.pending_since) if status.pending_since else "" for status in statuses]
+    columns = (*STATES, "pending for") if any(waits) else STATES
+    table = Table("source", *(Column(name, justify="right") for name in columns))
+    for status, wait in zip(statuses, waits, strict=True):
+        counts = (f"{getattr(status, name):,}" for name in STATES)
+        table.add_row(status.source, *counts, *([wait] if any(waits) else []))
     console.print(table)
 
 

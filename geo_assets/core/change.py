@@ -65,11 +65,27 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the sensor remembers of a source from tick to tick."""
+    """What the sensor remembers of a source from tick to tick.
+
+    ``seen_whole_at`` is when a look last saw all of it, by the globs of ``rule``, and nothing new, changed or gone.
+    """
 
     request: Request | None = None
     progress: Progress | None = None
     looked_at: datetime | None = None
+    seen_whole_at: datetime | None = None
+    rule: str = ""
+
+
+def next_look(watch: Watch, *, listed_at: datetime | None, relist: timedelta, rule: str) -> datetime | None:
+    """When the source itself is to be looked at again; None: now, for a look is on its way or none saw all of it yet.
+
+    ``listed_at`` is when it was last listed whole by its present globs, whose digest is ``rule``: a listing sees as
+    much as a look.
+    """
+    seen = [watch.seen_whole_at if watch.rule == rule else None, listed_at]
+    latest = max((moment for moment in seen if moment is not None), default=None)
+    return None if watch.progress is not None or latest is None else latest + relist
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,14 @@ class LedgerHistory(DatabaseResource):
         """Delete the records of listings begun before then, but for the latest of each source."""
         return Removed(**self.row("delete_listings", before=before))
 
+    def delete_received_batches(self, *, before: datetime) -> Removed:
+        """Delete the records of batches of messages that were received before then."""
+        return Removed(**self.row("delete_received_batches", before=before))
+
+    def delete_messages(self, *, before: datetime) -> Removed:
+        """Delete the records of messages that were given up, and replayed or dropped before then."""
+        return Removed(**self.row("delete_messages", before=before))
+
     def delete_tombstones(self, *, before: datetime) -> Removed:
         """Delete the rows of blobs that were gone before then and whose items are withdrawn."""
         return Removed(**self.row("delete_tombstones", before=before))

@@ -43,7 +43,8 @@ class Batch:
 class Outstanding:
     """What the ledger knows is left to do for a source, and a digest that names that work.
 
-    ``size_bytes`` is of the pending blobs. Items that are ``held`` await consent and are no work.
+    ``size_bytes`` is of the pending blobs, ``pending_since`` of the one that waits longest. Items that are ``held``
+    await consent and are no work.
     """
 
     live: int
@@ -53,11 +54,15 @@ class Outstanding:
     digest: str
     generation: int
     size_bytes: int
+    pending_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined."""
+    """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined.
+
+    ``pending_since`` is of the pending blob that waits longest for its turn, None where none does.
+    """
 
     source: str
     blobs: int
@@ -68,6 +73,7 @@ class SourceStatus:
     quarantined: int
     deleted: int
     size_bytes: int
+    pending_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,20 @@ class StandingFailure:
     permanent: bool
     failed_at: datetime
     run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """The messages of one queue that were given up and await a person, with what the ``latest`` of them says."""
+
+    path: str
+    queue: str
+    messages: int
+    latest: int
+    error_code: str
+    error_message: str
+    correlation_id: str | None
+    recorded_at: datetime
 
 
 class Ledger(EventLedger, DeletionLedger):
@@ -251,6 +271,10 @@ class Ledger(EventLedger, DeletionLedger):
     def failures(self, source: str, *, most: int = 1000) -> list[StandingFailure]:
         """The reasons that stand for ``source``, by name."""
         return [StandingFailure(**row) for row in self.rows("select_failures", source=source, most=most)]
+
+    def poison(self) -> list[Poison]:
+        """The messages that were given up and that nobody replayed or dropped, by queue."""
+        return [Poison(**row) for row in self.rows("select_poison")]
 
     def extensions(self, source: str) -> list[tuple[str, int, int]]:
         """(extension, blobs, bytes) of the live blobs, the largest first."""

@@ -26,7 +26,8 @@ RESUME_FOR = timedelta(days=1)
 class ListingDiff:
     """What one listing found against the ledger, in blobs; ``resumed_after`` of them before this run.
 
-    ``renamed`` are among the deleted by their old name and among the new by their new one.
+    ``renamed`` are among the deleted by their old name and among the new by their new one. ``repaired`` are those of
+    the new, changed and deleted that an event should have told before.
     """
 
     new: int = 0
@@ -34,6 +35,7 @@ class ListingDiff:
     deleted: int = 0
     unchanged: int = 0
     renamed: int = 0
+    repaired: int = 0
     complete: bool = False
     resumed_after: int = 0
 
@@ -50,6 +52,7 @@ class ListingDiff:
             deleted=self.deleted + other.deleted,
             unchanged=self.unchanged + other.unchanged,
             renamed=self.renamed + other.renamed,
+            repaired=self.repaired + other.repaired,
             complete=self.complete and other.complete,
             resumed_after=self.resumed_after + other.resumed_after,
         )
@@ -76,7 +79,16 @@ class ListingWriter:
     by that run too.
     """
 
-    def __init__(self, connection: Connection, row: DictRow, *, source: Source, shard: str, run_id: str | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        row: DictRow,
+        *,
+        source: Source,
+        shard: str,
+        run_id: str | None,
+        event_allowance: timedelta | None,
+    ) -> None:
         self._connection = connection
         self._bound = {
             "listing_id": row["id"],
@@ -85,11 +97,12 @@ class ListingWriter:
             # A whole source answers for all of its rows, also for those of an earlier url.
             "scope": source.prefix + shard if shard else "",
             "run_id": run_id,
+            "event_allowance": event_allowance if row["follows"] else None,
         }
         self._pages: int = row["pages"]
         self.marker: str | None = row["marker"]
         self.ignored: Counter[str] = Counter(row["ignored"])
-        seen = ListingDiff(new=row["new"], changed=row["changed"], unchanged=row["unchanged"])
+        seen = ListingDiff(**{name: row[name] for name in ("new", "changed", "unchanged", "repaired")})
         self.diff = replace(seen, resumed_after=seen.blobs)
         connection.execute(read_sql("create_listed"))
 
@@ -123,16 +136,20 @@ class ListingWriter:
         """Close the listing; only a complete one may say that the blobs it did not see are gone."""
         with self._connection.transaction():
             row = self._connection.execute(read_sql("mark_deleted"), self._bound).fetchone() if complete else None
-            self.diff = replace(self.diff, deleted=row["deleted"] if row else 0, complete=complete)
-            ending = {"complete": complete, "deleted": self.diff.deleted}
-            self._connection.execute(read_sql("finish_listing"), {**self._bound, **ending})
+            if row is not None:
+                repaired = self.diff.repaired + row["repaired"]
+                self.diff = replace(self.diff, deleted=row["deleted"], repaired=repaired)
+            self.diff = replace(self.diff, complete=complete)
+            self._end(complete=complete)
         return self.diff
 
     def start_over_next_time(self) -> None:
         """Close the listing unfinished, for the store does not honour its marker any more."""
-        self._connection.execute(
-            read_sql("finish_listing"), {**self._bound, "complete": False, "deleted": self.diff.deleted}
-        )
+        self._end(complete=False)
+
+    def _end(self, *, complete: bool) -> None:
+        ending = {"complete": complete, "deleted": self.diff.deleted, "repaired": self.diff.repaired}
+        self._connection.execute(read_sql("finish_listing"), {**self._bound, **ending})
 
 
 class ListingLedger(DatabaseResource):
@@ -155,11 +172,14 @@ class ListingLedger(DatabaseResource):
             )
 
     @contextmanager
-    def open_listing(self, source: Source, *, run_id: str | None, shard: str = "") -> Iterator[ListingWriter]:
+    def open_listing(
+        self, source: Source, *, run_id: str | None, shard: str = "", event_allowance: timedelta | None = None
+    ) -> Iterator[ListingWriter]:
         """A writer for a listing of the source, or of one shard of it.
 
         A listing whose run died is gone on with where the source's globs are still the same and it began within
-        `RESUME_FOR`. Listings of one source take turns, so an older one never undoes a newer one.
+        `RESUME_FOR`. Listings of one source take turns, so an older one never undoes a newer one. ``event_allowance``
+        is how long an event may take to tell what the listing finds; None where no events tell of this source.
         """
         self.register_source(source)
         bound: dict[str, Any] = {
@@ -176,7 +196,9 @@ class ListingLedger(DatabaseResource):
                 row = row or connection.execute(read_sql("start_listing"), bound).fetchone()
                 assert row is not None
                 connection.execute(read_sql("drop_abandoned_listings"), {**bound, "listing_id": row["id"]})
-            yield ListingWriter(connection, row, source=source, shard=shard, run_id=run_id)
+            yield ListingWriter(
+                connection, row, source=source, shard=shard, run_id=run_id, event_allowance=event_allowance
+            )
 
     def shards_in_turn(self, source: Source) -> list[str]:
         """The source's shards (without any: the whole source as one), unfinished ones first, the latest listed last.
@@ -190,6 +212,12 @@ class ListingLedger(DatabaseResource):
             return not row["unfinished"], row["finished_at"].timestamp() if row["finished_at"] else 0.0
 
         return sorted(source.shards or ("",), key=turn)
+
+    def listed_at(self, source: Source) -> datetime | None:
+        """When the source was last listed whole by its present globs and shards; None where it never was."""
+        bound = {"source": source.name, "shards": list(source.shards or ("",)), "rule": source.listing_digest}
+        moment: datetime | None = self.row("select_listed_at", **bound)["listed_at"]
+        return moment
 
     def record_gone_outside_shards(self, source: Source, *, as_of: datetime, run_id: str | None) -> int:
         """Mark what the ledger has outside the source's shards as deleted; how many blobs that were.

@@ -8,7 +8,7 @@ ledger.
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dagster import (
     DefaultSensorStatus,
@@ -20,13 +20,13 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Decision, Watch, decide
+from geo_assets.core.change import Decision, Watch, decide, next_look
 from geo_assets.errors import GeoAssetsError, MarkerRefused, TransientError
-from geo_assets.jobs import ingest_rasters
+from geo_assets.jobs import ingest_observed, ingest_rasters
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.observation import observe
+from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import run_in_progress
 from geo_assets.sources import Source
 
@@ -42,7 +42,7 @@ class SourcesNotObserved(TransientError):
 
 
 @sensor(
-    job=ingest_rasters,
+    jobs=[ingest_rasters, ingest_observed],
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
     description="Lists every source, and asks for one run of each that has new, changed, deleted or unfinished blobs.",
@@ -56,7 +56,7 @@ def blob_sensor(
     as soon as there is nothing to ask for and no look to go on with, for a tick that fails keeps no cursor.
     """
     end = time.monotonic() + TICK_BUDGET_SECONDS
-    sources = sources_file.all()
+    sources, relist = sources_file.all(), sources_file.relist()
     register_partitions(context.instance, list(sources))
     watches = {name: watch for name, watch in _read_cursor(context.cursor).items() if name in sources}
     run_requests: list[RunRequest] = []
@@ -68,7 +68,15 @@ def blob_sensor(
         source = waiting.pop(0)
         watch = watches.get(source.name, Watch())
         try:
-            watch, decision = _look(context, source, watch, blob_stores, ledger, deadline=time.monotonic() + share)
+            watch, decision, job_name = _look(
+                context,
+                source,
+                watch,
+                blob_stores,
+                ledger,
+                relist=relist[source.name],
+                deadline=time.monotonic() + share,
+            )
         except GeoAssetsError as error:
             errors.append(f"{source.name}: {error}")
             context.log.error(errors[-1])
@@ -78,7 +86,7 @@ def blob_sensor(
         reasons.append(decision.reason)
         context.log.info(decision.reason)
         if decision.request is not None:
-            run_requests.append(RunRequest(run_key=decision.run_key, partition_key=source.name))
+            run_requests.append(RunRequest(run_key=decision.run_key, job_name=job_name, partition_key=source.name))
     if errors and not run_requests and not any(watch.progress for watch in watches.values()):
         raise SourcesNotObserved("; ".join(errors))
     skip_reason = None if run_requests else "; ".join(errors + reasons) or "sources.yaml has no sources"
@@ -92,21 +100,36 @@ def _look(
     blob_stores: BlobStores,
     ledger: Ledger,
     *,
+    relist: timedelta,
     deadline: float,
-) -> tuple[Watch, Decision]:
-    """Look at one source until ``deadline``; what to remember of it and what to do."""
-    watch = replace(watch, looked_at=datetime.now(UTC))
+) -> tuple[Watch, Decision, str]:
+    """Look at one source until ``deadline``; what to remember of it, what to do, and by which job.
+
+    Within ``relist`` of a look or a listing that saw all of it, only the ledger is asked, and a run lists nothing.
+    """
+    now = datetime.now(UTC)
+    watch = replace(watch, looked_at=now)
     if run_in_progress(context, source.name, ledger=ledger):
-        return watch, Decision(f"{source.name}: a run is in progress")
+        return watch, Decision(f"{source.name}: a run is in progress"), ingest_rasters.name
+    due = next_look(watch, listed_at=ledger.listed_at(source), relist=relist, rule=source.listing_digest)
+    if due is not None and now < due:
+        decision = decide(
+            source.name, observed=recall(source, ledger=ledger), last=watch.request, run_in_progress=False, now=now
+        )
+        decision = replace(decision, reason=f"{decision.reason}; looked at again at {due:%H:%M:%S} UTC")
+        return replace(watch, request=decision.request or watch.request), decision, ingest_observed.name
     try:
         observed, progress = observe(source, watch.progress, blob_stores=blob_stores, ledger=ledger, deadline=deadline)
     except MarkerRefused as error:
-        return replace(watch, progress=None), Decision(f"{source.name}: {error}")
+        return replace(watch, progress=None), Decision(f"{source.name}: {error}"), ingest_rasters.name
     decision = decide(source.name, observed=observed, last=watch.request, run_in_progress=False, now=datetime.now(UTC))
     if progress is not None:
         seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
         decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
-    return replace(watch, progress=progress, request=decision.request or watch.request), decision
+    elif not (observed.new or observed.changed or observed.deleted):
+        watch = replace(watch, seen_whole_at=now, rule=source.listing_digest)
+    watch = replace(watch, progress=progress, request=decision.request or watch.request)
+    return watch, decision, ingest_rasters.name
 
 
 def _read_cursor(cursor: str | None) -> dict[str, Watch]:

@@ -57,6 +57,22 @@ def observe(
     return observation, None if new or changed else look.progress
 
 
+def recall(source: Source, *, ledger: Ledger) -> Observation:
+    """What the ledger alone knows to be left to do for ``source``, between two looks at it."""
+    ledger.register_source(source)
+    left = ledger.outstanding(source.name)
+    return Observation(
+        new=0,
+        changed=0,
+        deleted=None,
+        pending=left.pending,
+        to_withdraw=left.to_withdraw,
+        digest=change_digest(0, 0, left.digest),
+        generation=left.generation,
+        held=left.held,
+    )
+
+
 class _Look:
     """The pages of a source, shard by shard: from ``progress`` on while no listing came between, else from the start.
 

@@ -19,6 +19,10 @@ gone AS (
         AND b.deleted_at IS NULL
         AND b.looked_at < %(started_at)s
         AND NOT (SELECT ids FROM shown) @> b.id
-    RETURNING b.name
+    RETURNING b.etag_seen_at
 )
-SELECT count(*) AS deleted FROM gone
+-- When a blob went is not known: one that was seen long enough ago counts as one whose event should have come.
+SELECT
+    count(*) AS deleted,
+    count(*) FILTER (WHERE etag_seen_at < clock_timestamp() - %(event_allowance)s::interval) AS repaired
+FROM gone

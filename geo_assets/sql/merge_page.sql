@@ -52,17 +52,22 @@ counted AS (
     SELECT
         count(*) FILTER (WHERE is_new) AS new,
         count(*) FILTER (WHERE is_changed) AS changed,
-        count(*) FILTER (WHERE is_unchanged) AS unchanged
+        count(*) FILTER (WHERE is_unchanged) AS unchanged,
+        -- The event of a younger change may still be on its way. Without events nothing is counted.
+        count(*) FILTER (
+            WHERE (is_new OR is_changed) AND last_modified < clock_timestamp() - %(event_allowance)s::interval
+        ) AS repaired
     FROM compared
 )
 UPDATE ledger.listing AS l
 SET new = l.new + c.new,
     changed = l.changed + c.changed,
     unchanged = l.unchanged + c.unchanged,
+    repaired = l.repaired + c.repaired,
     pages = %(page)s,
     marker = %(marker)s,
     ignored = %(ignored)s,
     touched_at = clock_timestamp()
 FROM counted AS c
 WHERE l.id = %(listing_id)s
-RETURNING l.new, l.changed, l.unchanged
+RETURNING l.new, l.changed, l.unchanged, l.repaired

@@ -7,6 +7,9 @@ SELECT
     b.leaving + w.to_withdraw AS to_withdraw,
     w.held,
     b.digest + w.digest AS digest,
+    -- A rule that changed makes work of old blobs: it waits since then.
+    greatest(b.seen_at, (SELECT updated_at FROM ledger.source WHERE b.pending > 0 AND source = %(source)s))
+        AS pending_since,
     (SELECT coalesce(max(generation), 0) FROM ledger.listing WHERE source = %(source)s) AS generation
 FROM (
     SELECT
@@ -14,6 +17,7 @@ FROM (
         count(*) FILTER (WHERE is_pending) AS pending,
         count(*) FILTER (WHERE leaves_scene) AS leaving,
         coalesce(sum(size_bytes) FILTER (WHERE is_pending), 0)::bigint AS size_bytes,
+        min(etag_seen_at) FILTER (WHERE is_pending) AS seen_at,
         coalesce(
             sum(hashtextextended(name || E'\n' || etag || E'\n' || state || rule_digest, 0)::numeric)
                 FILTER (WHERE is_pending OR leaves_scene),
@@ -23,7 +27,7 @@ FROM (
         SELECT *, state IN ('to_describe', 'to_catalogue') AS is_pending
         FROM (
             -- OFFSET 0: the state of a row is worked out once, not once a count.
-            SELECT name, etag, size_bytes, rule_digest, state, leaves_scene
+            SELECT name, etag, size_bytes, etag_seen_at, rule_digest, state, leaves_scene
             FROM ledger.blob_state
             WHERE source = %(source)s
             OFFSET 0

@@ -8,4 +8,10 @@ WHERE id = (
         AND finished_at IS NULL AND marker IS NOT NULL
         AND started_at > clock_timestamp() - %(resume_for)s::interval
 )
-RETURNING id, started_at, marker, pages, new, changed, unchanged, ignored
+RETURNING
+    id, started_at, marker, pages, new, changed, unchanged, repaired, ignored,
+    -- Only what came after a listing by the same globs can have been told by events.
+    EXISTS (
+        SELECT FROM ledger.listing AS l
+        WHERE l.source = %(source)s AND l.shard = %(shard)s AND l.rule = %(rule)s AND l.complete
+    ) AS follows

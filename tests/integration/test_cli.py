@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.services import PROJECT, own_environment
 
 COMMANDS = [
     [],
+    ["alerts"],
+    *(["alerts", name] for name in ("list", "test")),
     ["census"],
     ["collections"],
     *(["collections", name] for name in ("delete", "list", "show", "update")),
@@ -151,6 +154,8 @@ def test_db_migrate_makes_an_empty_database_ready_and_may_be_repeated(
 
 def test_status_as_json_has_the_true_counts_and_reasons(catalogued: Pipeline) -> None:
     status = printed("status", SOURCE, "--json")
+    since = datetime.fromisoformat(status.pop("pending_since"))
+    assert timedelta(0) < datetime.now(UTC) - since < timedelta(hours=1)
     assert {key: value for key, value in status.items() if key not in ("failures", "size_bytes")} == {
         "source": SOURCE,
         "blobs": 5,
@@ -179,7 +184,7 @@ def test_status_as_text_shows_counts_and_reasons_as_they_are(catalogued: Pipelin
     result = run("status", SOURCE)
     assert result.exit_code == 0
     assert [word for word in result.stdout.split() if word.isdigit()][:7] == ["5", "3", "2", "1", "0", "2", "1"]
-    for word in ("[bold]bad.tif", "not_a_raster", "nowhere.tif", "missing_crs"):
+    for word in ("[bold]bad.tif", "not_a_raster", "nowhere.tif", "missing_crs", "pending for"):
         assert word in result.stdout
 
 

@@ -159,6 +159,31 @@ def test_outstanding_work_has_a_digest_that_changes_with_it(ledger: Ledger) -> N
     assert ledger.outstanding("nosuch").digest == "0"
 
 
+def test_the_longest_wait_is_of_work_that_a_run_would_do_and_starts_anew_with_a_rule(ledger: Ledger) -> None:
+    def wait() -> timedelta | None:
+        since = ledger.outstanding(SOURCE.name).pending_since
+        assert ledger.status(SOURCE.name).pending_since == since
+        return None if since is None else timedelta(hours=round((ledger.now() - since) / timedelta(hours=1)))
+
+    listed(ledger, [blob("bad"), blob("done"), blob("late"), blob("lately")])
+    with ledger.connect() as connection:
+        connection.execute("UPDATE ledger.source SET updated_at = updated_at - interval '9 hours'")
+        for hours, name in ((8, "bad"), (7, "done"), (3, "late")):
+            aged = "UPDATE ledger.blob SET etag_seen_at = etag_seen_at - make_interval(hours => %s) WHERE name = %s"
+            connection.execute(aged, (hours, name))
+    assert wait() == timedelta(hours=8)
+    fail(ledger, blob("bad"))
+    describe(ledger, blob("done"))
+    ledger.record_catalogued(SOURCE, [blob("done")], run_id="run")
+    fail(ledger, blob("late"), permanent=False)
+    assert wait() == timedelta(hours=3)
+    ledger.register_source(OTHER_RULE)
+    assert wait() == timedelta(0)
+    listed(ledger, [], source=OTHER_RULE)
+    assert wait() is None
+    assert ledger.outstanding("nosuch").pending_since is None
+
+
 def test_extensions_and_sizes_are_those_of_live_blobs(ledger: Ledger) -> None:
     listed(
         ledger, [blob("a.tif", size_bytes=5), blob("x/b.TIF", size_bytes=1000), blob("c", size_bytes=0), blob("d.gz")]

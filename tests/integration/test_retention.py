@@ -173,6 +173,29 @@ def test_ledger_history_goes_by_age_and_states_stay(durable: Pipeline) -> None:
     assert {failure.name for failure in ledger.failures(LANDSAT.name)} == {"bad", "kept"}
 
 
+def test_history_of_events_goes_by_age_but_for_messages_that_somebody_must_still_see_to(durable: Pipeline) -> None:
+    for age in (91, 89):
+        batch = f"'storage_queue', 'q', now() - interval '{age} days', 1, 1, 0, 0, 0, 1, 0, 0, 0"
+        columns = "messages, events, new, changed, deleted, unchanged, redelivered, abandoned, poisoned"
+        execute(durable, f"INSERT INTO ledger.received_batch (path, queue, received_at, {columns}) VALUES ({batch})")
+        for state in ("to_dead_letter", "dead_letter", "replayed", "dropped"):
+            execute(
+                durable,
+                "INSERT INTO ledger.message (path, queue, message_id, delivery_count, error_code, error_message, "
+                "body_start, state, changed_at) VALUES ('service_bus', 'q', %(id)s, 1, 'malformed_message', 'm', 'b', "
+                "%(state)s, now() - make_interval(days => %(age)s))",
+                id=f"{state} {age}",
+                state=state,
+                age=age,
+            )
+    report = retain(durable)["delete_ledger_history"]
+    assert (report["received_batches"], report["messages"]) == (1, 2)
+    assert durable.query("SELECT count(*) FROM ledger.received_batch") == [(1,)]
+    left = {name for (name,) in durable.query("SELECT message_id FROM ledger.message")}
+    old = {"to_dead_letter 91", "dead_letter 91"}
+    assert left == old | {f"{state} 89" for state in ("to_dead_letter", "dead_letter", "replayed", "dropped")}
+
+
 def test_a_tombstone_whose_item_is_not_withdrawn_stays(durable: Pipeline) -> None:
     durable.run()
     execute(durable, "UPDATE ledger.blob SET deleted_at = now() - interval '400 days'")

@@ -1,7 +1,7 @@
 """sources.yaml: what it may say, and that each mistake is named with its place and its remedy."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.item_rules import BandRule
+from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources import (
     CollectionRule,
     FixedDatetime,
@@ -352,3 +353,31 @@ def test_a_rule_has_one_kind_and_a_range_both_ends() -> None:
     for rule in ({"start": "a"}, two_kinds, {"time_dimension": False}):
         with pytest.raises(ValidationError):
             Source(name="s", url="az://c", collection=CollectionRule(id="c", description="d"), datetime=(rule,))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1h", 3600), ("90s", 90), ("30 min", 1800), ("1.5h", 5400), ("2 days", 172_800), ("PT15M", 900), (60, 60)],
+)
+def test_a_length_of_time_is_read_as_people_write_it(path: Path, text: Any, seconds: int) -> None:
+    assert load(path, document(relist=text)).relist == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["often", "-1", "1 fortnight"])
+def test_a_wrong_length_of_time_is_named(path: Path, text: str) -> None:
+    assert "sources.landsat.relist" in error_of(path, document(relist=text)).message
+
+
+def test_a_source_is_relisted_hourly_where_a_queue_serves_it_and_in_each_tick_elsewhere(path: Path) -> None:
+    collection = {"id": "c", "description": "d"}
+    sources = {
+        "served": {"url": "az://bronze", "collection": collection},
+        "told": {"url": "az://bronze", "collection": collection, "relist": "2h"},
+        "folder": {"url": "file:///data", "collection": collection},
+    }
+    file = SourcesFile(path=str(path))
+    every = {"queues": {"q": {"storage_queue": "events"}}}
+    one = {"queues": {"q": {"service_bus": "events", "sources": ["folder"]}}}
+    for queues, minutes in (({}, [0, 120, 0]), (every, [60, 120, 0]), (one, [0, 120, 60])):
+        path.write_text(yaml.safe_dump({"sources": sources, **queues}))
+        assert file.relist() == {name: timedelta(minutes=number) for name, number in zip(sources, minutes, strict=True)}

@@ -1,5 +1,6 @@
 """When the sensor asks for a run, by a clock the test holds."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.change import Decision, Observation, Request, change_digest, decide
+from geo_assets.core.change import (
+    Decision,
+    Observation,
+    Progress,
+    Request,
+    Watch,
+    change_digest,
+    decide,
+    next_look,
+)
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 COUNTS = st.integers(0, 10_000)
@@ -144,3 +154,18 @@ def test_a_run_that_never_helps_is_asked_for_at_most_hourly_in_the_end(attempts:
 def test_a_digest_names_what_it_is_made_of() -> None:
     assert change_digest(1, 2, "x") == change_digest(1, 2, "x")
     assert len({change_digest(1, 2), change_digest(12), change_digest(2, 1), change_digest(1, 2, 0)}) == 4
+
+
+def test_a_source_is_looked_at_again_when_its_interval_has_passed_since_all_of_it_was_seen() -> None:
+    hour = timedelta(hours=1)
+
+    def due(watch: Watch, listed_at: datetime | None) -> datetime | None:
+        return next_look(watch, listed_at=listed_at, relist=hour, rule="r")
+
+    seen = Watch(seen_whole_at=NOON, rule="r")
+    assert due(Watch(), None) is None
+    assert due(Watch(), NOON) == NOON + hour
+    assert due(seen, None) == NOON + hour
+    assert due(seen, NOON + hour) == NOON + 2 * hour
+    assert due(replace(seen, rule="other globs"), None) is None
+    assert due(replace(seen, progress=Progress("", "m", 1, 7)), NOON) is None

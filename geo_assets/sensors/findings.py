@@ -1,0 +1,279 @@
+"""The troubles that stand now, as Dagster's instance and the ledger know them.
+
+Here: asking, and putting into words what, where, how many and what to do. Not here: what is told of it and when
+(`geo_assets.core.alerts`). What cannot be asked is a trouble too, and ends no other.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from dagster import (
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
+
+from geo_assets.alert_rules import AlertRules, Kind
+from geo_assets.assets.census import CHECKS
+from geo_assets.core.alerts import Finding
+from geo_assets.core.durations import say_duration
+from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
+from geo_assets.jobs import all_jobs
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.retention import retention
+from geo_assets.sources import Source
+
+FAILED_RUNS_STAND = timedelta(days=1)
+FAILED_TICKS_STAND = timedelta(hours=1)
+ALERT_SENSOR = "failure_alert_sensor"
+_PARTITION_TAG = "dagster/partition"
+_LONGEST_TEXT = 600
+_ITEM_CHECKS = [AssetCheckKey(AssetKey("stac_items"), name) for name in (*CHECKS, "header_agreement")]
+_DECIDED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+# Materializing assets by hand runs in a job that Dagster makes.
+_JOBS = {*(job.name for job in all_jobs), retention.name, "__ASSET_JOB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What stands now; ``unseen`` are the kinds that could not be asked for, ``rules`` what is to be told."""
+
+    findings: list[Finding] = field(default_factory=list)
+    unseen: set[Kind] = field(default_factory=set)
+    rules: AlertRules = field(default_factory=AlertRules)
+
+
+def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledger: Ledger) -> Troubles:
+    """Ask Dagster for failed runs, ticks and checks, and the ledger for the rest."""
+    found = [*_failed_runs(instance), *_failed_ticks(instance)]
+    unseen: set[Kind] = set()
+    rules, sources = AlertRules(), dict[str, Source]()
+    try:
+        rules, sources = sources_file.alert_rules(), sources_file.all()
+    except InvalidConfiguration as error:
+        unseen |= {"census", "backlog", "deletions_held"}
+        found.append(_not_observed("sources.yaml", error))
+    found += _failed_checks(instance, sources)
+    try:
+        found += [*_poison(ledger), *_backlog_and_deletions(sources.values(), rules, ledger)]
+    except DatabaseUnavailable as error:
+        unseen |= {"poison", "backlog", "deletions_held"}
+        found.append(_not_observed("the ledger", error))
+    return Troubles(found, unseen, rules)
+
+
+def _not_observed(what: str, error: GeoAssetsError) -> Finding:
+    return Finding(
+        kind="not_observed",
+        key=f"not_observed:{what}",
+        title=f"{what} cannot be read",
+        what=_cut(f"{error.code}: {error.message}"),
+        count=1,
+        remedy=error.remedy or "See the tick of failure_alert_sensor in Dagster.",
+        version=error.code,
+    )
+
+
+def _failed_runs(instance: DagsterInstance) -> Iterator[Finding]:
+    """A finding for each job and source whose latest run to end has failed."""
+    since = datetime.now(UTC) - FAILED_RUNS_STAND
+    failed: dict[tuple[str, str | None], list[RunRecord]] = {}
+    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since)):
+        run = record.dagster_run
+        if run.job_name in _JOBS:
+            failed.setdefault((run.job_name, run.tags.get(_PARTITION_TAG)), []).append(record)
+    for (job, source), records in failed.items():
+        tags = {_PARTITION_TAG: source} if source else {}
+        success = instance.get_run_records(
+            RunsFilter(job_name=job, statuses=[DagsterRunStatus.SUCCESS], tags=tags), limit=1
+        )
+        standing = [record for record in records if not success or record.storage_id > success[0].storage_id]
+        if standing:
+            yield _failed_run(instance, job, source, standing)
+
+
+def _failed_run(instance: DagsterInstance, job: str, source: str | None, standing: list[RunRecord]) -> Finding:
+    run_id = standing[0].dagster_run.run_id
+    cause, why, remedy = _cause(instance, run_id)
+    times = "" if len(standing) == 1 else f", {len(standing)} times without a success between"
+    return Finding(
+        kind="failed_run",
+        key=f"failed_run:{job}:{source or ''}",
+        title=f"{source or 'geo_assets'}: {job} failed{times}",
+        what=f"Run {run_id}: {why}",
+        count=len(standing),
+        remedy=remedy or "See the run in Dagster. What it did is kept, and the next run goes on from there.",
+        source=source,
+        run_id=run_id,
+        link=f"runs/{run_id}",
+        version=cause,
+    )
+
+
+def _cause(instance: DagsterInstance, run_id: str) -> tuple[str, str, str | None]:
+    """(what tells this failure from others, what it says, its remedy) of the first step that failed, or of the run."""
+    kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
+    events = [
+        record.event_log_entry.dagster_event
+        for record in instance.get_records_for_run(run_id, of_type=kinds, limit=20).records
+        if record.event_log_entry.dagster_event is not None
+    ]
+    for event in events:
+        if event.event_type is not DagsterEventType.STEP_FAILURE:
+            continue
+        step = str(event.step_key).partition("[")[0]
+        user = event.step_failure_data.user_failure_data
+        if user is not None and user.description:
+            code, remedy = (user.metadata.get(name) for name in ("code", "remedy"))
+            said = user.description.partition(" Remedy: ")[0]
+            return f"{step} {code.value if code else ''}", _cut(said), str(remedy.value) if remedy else None
+        error = event.step_failure_data.error
+        if error is not None:
+            return f"{step} {error.cls_name}", _cut(f"{step}: {_root(error)}"), None
+    return "run", _cut(next((event.message for event in events if event.message), None) or "no step says why."), None
+
+
+def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
+    """A finding for each sensor whose latest tick to end has failed, but for that which tells of it."""
+    if instance.schedule_storage is None:
+        return
+    for state in instance.all_instigator_state(
+        instigator_type=InstigatorType.SENSOR,
+        instigator_statuses={InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE},
+    ):
+        ticks = instance.get_ticks(
+            state.instigator_origin_id,
+            state.selector_id,
+            after=(datetime.now(UTC) - FAILED_TICKS_STAND).timestamp(),
+            limit=1,
+            statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
+        )
+        if not ticks or ticks[0].status is not TickStatus.FAILURE or state.name == ALERT_SENSOR:
+            continue
+        error = ticks[0].error
+        said, _, remedy = (_root(error) if error else "no word why").partition(" Remedy: ")
+        yield Finding(
+            kind="failed_tick",
+            key=f"failed_tick:{state.name}",
+            title=f"{state.name} fails",
+            what=_cut(said),
+            count=1,
+            remedy=remedy or "See the sensor's ticks in Dagster.",
+            link=f"locations/{state.origin.location_name}/sensors/{state.name}",
+        )
+
+
+def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    """A finding for each source with an error in the latest of a check of its items that came to an end."""
+    for source in sources:
+        failed = {}
+        for key, record in _latest_checks(instance, source).items():
+            evaluation = record.evaluation
+            if evaluation and not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR:
+                counted = evaluation.metadata.get(CHECKS[key.name][0] if key.name in CHECKS else "disagreements")
+                number = counted.value if counted else 1
+                failed[key.name] = len(number) if isinstance(number, dict) else int(str(number))
+        if failed:
+            yield Finding(
+                kind="census",
+                key=f"census:{source}",
+                title=f"{source}: blobs and items disagree",
+                what="Checks of stac_items that failed: "
+                + ", ".join(f"{name} ({number:,})" for name, number in sorted(failed.items())),
+                count=sum(failed.values()),
+                remedy=f"See `geo-assets census {source}`, then run the job reconcile or `geo-assets repair {source}`.",
+                source=source,
+                link=f"assets/stac_items?view=checks&partition={source}",
+                version=" ".join(sorted(failed)),
+            )
+
+
+def _latest_checks(instance: DagsterInstance, source: str) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
+    """The latest decided execution of each check of the source's items; one that is only planned decides nothing."""
+    storage, one = instance.event_log_storage, PartitionKeyFilter(key=source)
+    latest = dict(storage.get_latest_asset_check_execution_by_key(_ITEM_CHECKS, partition_filter=one))
+    for key, record in list(latest.items()):
+        if record.status not in _DECIDED:
+            decided = storage.get_asset_check_execution_history(key, limit=1, status=_DECIDED, partition_filter=one)
+            del latest[key]
+            if decided:
+                latest[key] = decided[0]
+    return latest
+
+
+def _poison(ledger: Ledger) -> Iterator[Finding]:
+    for poison in ledger.poison():
+        correlated = f" (correlation id {poison.correlation_id})" if poison.correlation_id else ""
+        messages = "1 message was" if poison.messages == 1 else f"{poison.messages:,} messages were"
+        yield Finding(
+            kind="poison",
+            key=f"poison:{poison.path}:{poison.queue}",
+            title=f"{poison.queue}: {messages} given up",
+            what=_cut(f"The latest{correlated}: {poison.error_code}: {poison.error_message}"),
+            count=poison.messages,
+            remedy="See `geo-assets deadletters list`; replay them when the cause is mended, or drop them. The next "
+            "listing finds what they tell.",
+            version=str(poison.latest),
+        )
+
+
+def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger: Ledger) -> Iterator[Finding]:
+    now = ledger.now()
+    for source in (source.name for source in sources):
+        left = ledger.outstanding(source)
+        if left.pending_since is not None and now - left.pending_since > rules.backlog:
+            waits = say_duration(now - left.pending_since)
+            yield Finding(
+                kind="backlog",
+                key=f"backlog:{source}",
+                title=f"{source}: a blob has been waiting for its item for {waits}",
+                what=f"{left.pending:,} blobs are pending, {left.size_bytes:,} bytes; the limit is "
+                f"{say_duration(rules.backlog)}.",
+                count=left.pending,
+                remedy=f"See `geo-assets status {source}` and the source's latest runs: they fail, are queued behind "
+                "others, or no daemon starts them.",
+                source=source,
+                link=f"assets/stac_items?partition={source}",
+            )
+        if left.held:
+            deletions = ledger.deletions(source)
+            yield Finding(
+                kind="deletions_held",
+                key=f"deletions_held:{source}",
+                title=f"{source}: {deletions.held:,} deletions await consent",
+                what=f"{deletions.held:,} of {deletions.items:,} items ({deletions.held_share:.0%}) would be "
+                "withdrawn, for their blobs are gone.",
+                count=deletions.held,
+                remedy=f"See `geo-assets deletions {source}`; consent with --consent where that was on purpose, else "
+                "bring the blobs back.",
+                source=source,
+                link=f"assets/stac_items?partition={source}",
+            )
+
+
+def _root(error: SerializableErrorInfo) -> str:
+    """What the innermost error says, without the name of its class's module."""
+    while error.cause is not None:
+        error = error.cause
+    head, separator, said = error.message.strip().partition(": ")
+    return f"{head.rpartition('.')[2]}{separator}{said}"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} ..."
