@@ -28,7 +28,8 @@ class BlobRef:
 
     ``name`` is the blob's full name in its container (for a folder: the path below it, with ``/``).
     ``etag`` names the version: the store's own etag, and a digest of its world file and .prj where it has them.
-    ``md5`` is the store's own checksum in hex, None where it has none.
+    ``md5`` is the store's own checksum in hex, None where it has none. ``correlation_id`` is that of the event which
+    announced the version; it is no part of what the blob is.
     """
 
     name: str
@@ -37,6 +38,7 @@ class BlobRef:
     last_modified: datetime
     content_type: str | None = None
     md5: str | None = None
+    correlation_id: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name or not self.etag:
@@ -59,10 +61,14 @@ class BlobRef:
 
 @dataclass(frozen=True, slots=True)
 class BlobPage:
-    """One page of a listing, and the marker its store takes to go on after it: None after the last page."""
+    """One page of a listing, and the marker its store takes to go on after it: None after the last page.
+
+    ``asked_at`` is when it was asked for by the database's clock, None where nobody noted it.
+    """
 
     blobs: Sequence[BlobRef]
     next_marker: str | None = None
+    asked_at: datetime | None = None
 
     def __iter__(self) -> Iterator[BlobRef]:
         return iter(self.blobs)

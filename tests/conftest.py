@@ -13,13 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.queue import QueueClient, QueueServiceClient
 from psycopg import sql
 
 from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, copied_database, open_pipeline
-from tests.services import Azurite, running_azurite
+from tests.services import Azurite, running_azurite, running_queues
 
 FOREIGN_VARIABLES = ("GEO_ASSETS_", "AZURE_", "DAGSTER_")
 SAMPLES = os.environ.get("GEO_ASSETS_SAMPLES")
@@ -116,6 +117,23 @@ def container(azurite: Azurite) -> Iterator[ContainerClient]:
     with service:
         yield client
         client.delete_container()
+
+
+@pytest.fixture(scope="session")
+def queue_service(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """The session's Azurite with its queue service, which starts with the first test that asks for it."""
+    with running_queues(tmp_path_factory.mktemp("azurite_queues"), azurite) as service:
+        yield service
+
+
+@pytest.fixture
+def event_queue(queue_service: Azurite) -> Iterator[QueueClient]:
+    """An empty queue of this test's own; its dead letters go with it."""
+    name = f"test-{uuid.uuid4().hex}"
+    with QueueServiceClient.from_connection_string(queue_service.connection_string) as service:
+        yield service.create_queue(name)
+        for queue in service.list_queues(name_starts_with=name):
+            service.delete_queue(queue)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""The part of Dagster's daemon that evaluates the blob sensor, for tests: tick after tick, with its cursor.
+"""The part of Dagster's daemon that evaluates a sensor, for tests: tick after tick, with its cursor.
 
-Here: what tests of the sensor share. Not here: the pipeline it looks at (`tests.pipeline`).
+Here: what tests of sensors share. Not here: the pipeline it looks at (`tests.pipeline`).
 """
 
 import json
@@ -17,15 +17,16 @@ from tests.pipeline import SOURCE, Pipeline
 class Daemon:
     """Evaluates tick after tick and keeps the cursor, as Dagster's daemon does."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, sensor: str = "blob_sensor") -> None:
         self.pipeline = pipeline
+        self.sensor = sensor
         self.cursor: str | None = None
 
     def tick(self) -> SensorExecutionData:
         """One tick; a cursor is kept unless the tick raises."""
         resources = self.pipeline.resources()
         definitions = build_definitions(resources)
-        sensor: SensorDefinition = definitions.resolve_sensor_def("blob_sensor")
+        sensor: SensorDefinition = definitions.resolve_sensor_def(self.sensor)
         instance = self.pipeline.instance
         # Dagster looks partitions up in the instance, which it cannot reopen here, for it is in memory.
         with (

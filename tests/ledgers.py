@@ -6,7 +6,7 @@ Here: what all tests of the ledger share. Not here: the database (`tests.conftes
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from geo_assets.models import BandMetadata, BlobRef, Failure, RasterMetadata
+from geo_assets.models import BandMetadata, BlobPage, BlobRef, Failure, RasterMetadata
 from geo_assets.resources.ledger import Batch, Ledger, Stage
 from geo_assets.sources import CollectionRule, Source
 
@@ -36,7 +36,7 @@ def listed(
     """List these pages; (new, changed, deleted, unchanged)."""
     with ledger.open_listing(source, run_id="run") as writer:
         for page in pages:
-            writer.add_page(page)
+            writer.add_page(BlobPage(page))
         diff = writer.finish(complete=complete)
     assert diff.complete == complete
     return diff.new, diff.changed, diff.deleted, diff.unchanged

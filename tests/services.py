@@ -10,11 +10,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-AZURITE = PROJECT / "node_modules" / ".bin" / "azurite-blob"
+PROGRAMS = PROJECT / "node_modules" / ".bin"
 
 # Azurite's fixed development account, published in Microsoft's documentation: no secret.
 AZURITE_ACCOUNT = "devstoreaccount1"
@@ -23,10 +23,11 @@ AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 @dataclass(frozen=True, slots=True)
 class Azurite:
-    """A running Azurite: where its blob service listens."""
+    """A running Azurite: where its blob service listens, and its queue service where it has one."""
 
     port: int
     pid: int
+    queue_port: int | None = None
 
     @property
     def account_url(self) -> str:
@@ -36,10 +37,16 @@ class Azurite:
     @property
     def connection_string(self) -> str:
         """What AZURE_STORAGE_CONNECTION_STRING takes."""
+        queue = "" if self.queue_port is None else f"QueueEndpoint={self.queue_url};"
         return (
             f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
-            f"BlobEndpoint={self.account_url};"
+            f"BlobEndpoint={self.account_url};{queue}"
         )
+
+    @property
+    def queue_url(self) -> str:
+        """The URL of the account's queues, as AZURE_STORAGE_QUEUE_URL takes it."""
+        return f"http://127.0.0.1:{self.queue_port}/{AZURITE_ACCOUNT}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,17 +60,34 @@ def running_azurite(folder: Path, *, port: int | None = None, persistent: bool =
 
     It starts empty and forgets all; a ``persistent`` one keeps its blobs in ``folder`` for the next.
     """
-    if not AZURITE.exists():
-        raise FileNotFoundError(f"{AZURITE} is missing: run `make test`, which installs it.")
     port = port or free_port()
-    keep = ["--location", str(folder / "blobs")] if persistent else ["--inMemoryPersistence"]
+    with _azurite_service("blob", folder, port, persistent=persistent) as pid:
+        yield Azurite(port, pid)
+
+
+@contextmanager
+def running_queues(
+    folder: Path, blobs: Azurite, *, port: int | None = None, persistent: bool = False
+) -> Iterator[Azurite]:
+    """Have Azurite's queue service beside ``blobs`` inside the block: both as one account."""
+    port = port or free_port()
+    with _azurite_service("queue", folder, port, persistent=persistent):
+        yield replace(blobs, queue_port=port)
+
+
+@contextmanager
+def _azurite_service(kind: str, folder: Path, port: int, *, persistent: bool) -> Iterator[int]:
+    program = PROGRAMS / f"azurite-{kind}"
+    if not program.exists():
+        raise FileNotFoundError(f"{program} is missing: run `make test`, which installs it.")
+    keep = ["--location", str(folder / f"{kind}s")] if persistent else ["--inMemoryPersistence"]
     options = [*keep, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), *options]
-    with (folder / "azurite.log").open("wb") as log:
+    command = [str(program), f"--{kind}Host", "127.0.0.1", f"--{kind}Port", str(port), *options]
+    with (folder / f"azurite-{kind}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _wait_for_port(process, port)
-        yield Azurite(port, process.pid)
+        yield process.pid
     finally:
         process.terminate()  # never kill: Azurite then loses what it acknowledged
         process.wait(timeout=30)

@@ -14,7 +14,7 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import REPAIR_TAG, repair_source
 from geo_assets.assets.reports import Stopwatch, listing_metadata
-from geo_assets.core.listing import SourceListing, build_matcher, outside_shards
+from geo_assets.core.listing import SourceListing, build_matcher, outside_shards, timed_pages
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
@@ -111,15 +111,15 @@ def _list_shard(
 ) -> ListingDiff:
     """List one shard ("" the whole source) from where an earlier run left off; counts go into ``ignored`` as well."""
     name = f"{source.name}/{shard}".rstrip("/")
-    with ledger.open_listing(source, run_id=context.run.run_id, shard=shard) as writer:
+    with ledger.open_listing(source, run_id=context.run.run_id, shard=shard) as writer, ledger.open_clock() as now:
         if writer.marker is not None:
             context.log.info(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed")
-        fetched = store.list_pages(source.prefix + shard, marker=writer.marker)
+        fetched = timed_pages(store.list_pages(source.prefix + shard, marker=writer.marker), now)
         try:
             with reading_ahead(fetched) as pages:
                 listing = SourceListing(source, pages, listed=writer.diff.blobs, ignored=writer.ignored)
                 for number, page in enumerate(listing, start=1):
-                    writer.add_page(page.blobs, next_marker=page.next_marker, ignored=listing.ignored_by_extension)
+                    writer.add_page(page, ignored=listing.ignored_by_extension)
                     if number % 20 == 0:
                         context.log.info(f"{name}: {writer.diff.blobs:,} blobs listed")
         except MarkerRefused:

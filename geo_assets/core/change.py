@@ -35,8 +35,9 @@ class Observation:
 
     def __str__(self) -> str:
         deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
+        withdraw = f", {self.to_withdraw} to withdraw" if self.to_withdraw else ""
         held = f", {self.held} deletions await consent" if self.held else ""
-        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{held}"
+        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def build_item(*, source: Source, blob: BlobRef, metadata: RasterMetadata, href:
         "geo_assets:source": source.name,
         "geo_assets:blob": blob.name,
         "geo_assets:etag": blob.etag,
+        "geo_assets:correlation_id": blob.correlation_id,
         "geo_assets:datetime_source": acquired.origin,
         "geo_assets:geometry_source": footprint.source,
         "geo_assets:statistics_source": metadata.statistics_source,

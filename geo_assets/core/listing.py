@@ -8,6 +8,8 @@ includes those of its sidecars. Not here: which names are sidecars (`formats.sid
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from wcmatch import glob
@@ -41,6 +43,17 @@ def build_matcher(source: Source) -> Callable[[str], bool]:
     return matches
 
 
+def timed_pages(pages: Iterable[BlobPage], now: Callable[[], datetime]) -> Iterator[BlobPage]:
+    """The same pages, each with the time at which it was asked for: what happened later it need not know."""
+    asking = iter(pages)
+    while True:
+        asked_at = now()
+        page = next(asking, None)
+        if page is None:
+            return
+        yield replace(page, asked_at=asked_at)
+
+
 class SourceListing:
     """The pages of a container reduced to one source; after the iteration it knows what was passed over.
 
@@ -69,10 +82,13 @@ class SourceListing:
         page = next(pages, None)
         before: dict[str, str] = {}
         here = placing_sidecars(page)
+        asked_before = None
         while page is not None:
+            # The versions of a page are as old as the page its sidecars came with.
+            asked_at, asked_before = asked_before if before else page.asked_at, page.asked_at
             matching = [blob for blob in page if self._matches(blob.name) or self._ignore(blob)]
             if room is not None and len(matching) > room:
-                yield BlobPage(with_sidecars(matching[:room], before | here))
+                yield BlobPage(with_sidecars(matching[:room], before | here), asked_at=asked_at)
                 return
             room = None if room is None else room - len(matching)
             following, failure = None, None
@@ -82,7 +98,7 @@ class SourceListing:
                 except GeoAssetsError as error:  # after this page, which was seen
                     failure = error
             after = placing_sidecars(following)
-            yield BlobPage(with_sidecars(matching, before | here | after), page.next_marker)
+            yield BlobPage(with_sidecars(matching, before | here | after), page.next_marker, asked_at)
             if failure is not None:
                 raise failure
             if not looks_ahead:

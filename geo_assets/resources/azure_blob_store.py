@@ -7,7 +7,7 @@ docs/decisions/), and the translation of both libraries' errors.
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -23,7 +23,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.core.pipeline.policies import ContentDecodePolicy
-from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.blob import BlobProperties, BlobServiceClient, ContentSettings
 from dagster_azure.blob import AzureBlobStorageResource
 from obstore.auth.azure import AzureCredentialProvider
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
@@ -81,6 +81,19 @@ class AzureBlobStore:
         with _azure_errors(self._name):
             for entry in self._container.walk_blobs(name_starts_with=prefix or None, **_NO_SDK_RETRY):
                 yield entry.name
+
+    def head(self, name: str) -> BlobRef | None:
+        """The blob's properties; a folder of an account with a hierarchical namespace is no blob."""
+        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+            with attempt, _azure_errors(self._name):
+                try:
+                    found = self._container.get_blob_client(name).get_blob_properties(**_NO_SDK_RETRY)
+                except ResourceNotFoundError as error:
+                    if getattr(error, "error_code", None) == "ContainerNotFound":
+                        raise
+                    return None
+                return None if (found.metadata or {}).get("hdi_isfolder") == "true" else _blob(name, found)
+        raise AssertionError("unreachable: stamina raises or returns")
 
     def read_range(self, blob: BlobRef, offset: int, length: int) -> bytes:
         """``length`` bytes at ``offset`` under If-Match, so that they are of the version that was listed."""
@@ -192,6 +205,18 @@ def _reader(resource: AzureBlobStorageResource, client: BlobServiceClient, conta
         client_options={"allow_http": True, "timeout": "30s", "connect_timeout": "10s"},
         retry_config=_READER_RETRY,
         **options,
+    )
+
+
+def _blob(name: str, found: BlobProperties) -> BlobRef:
+    md5 = found.content_settings.content_md5
+    return BlobRef(
+        name=name,
+        etag=str(found.etag).strip('"'),
+        size_bytes=int(found.size),
+        last_modified=found.last_modified.astimezone(UTC),
+        content_type=found.content_settings.content_type or None,
+        md5=bytes(md5).hex() if md5 else None,
     )
 
 

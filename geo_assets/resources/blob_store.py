@@ -1,4 +1,5 @@
-"""What geo_assets asks of a blob store: list, read a range of one version or a sidecar, and give an address.
+"""What geo_assets asks of a blob store: list, look at one blob, read a range of
+one version or a sidecar, and give an address.
 
 Here: the Protocol every store fulfils. Not here: the stores (`local_blob_store`, `azure_blob_store`).
 """
@@ -24,6 +25,13 @@ class BlobStore(Protocol):
         """The names one level below ``prefix`` ("" or ending with a slash): blobs, and folders with a slash.
 
         Raises what `list_pages` raises.
+        """
+        ...
+
+    def head(self, name: str) -> BlobRef | None:
+        """The blob ``name`` as it is now, as a listing shows it but for its sidecars; None where there is none.
+
+        Raises StorageUnavailable, Unauthorized, InvalidConfiguration (no such container).
         """
         ...
 

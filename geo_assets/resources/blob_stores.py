@@ -18,7 +18,8 @@ from dagster_azure.blob import (
     AzureBlobStorageSASTokenCredential,
 )
 
-from geo_assets.errors import InvalidConfiguration
+from geo_assets.core.events import account_of
+from geo_assets.errors import InvalidConfiguration, MalformedMessage
 from geo_assets.resources.azure_blob_store import AzureBlobStore
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.local_blob_store import LocalBlobStore
@@ -41,6 +42,16 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
         """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
         with open_store(source, Settings()) as store:
             yield store
+
+    def azure_account(self) -> str:
+        """The name of the storage account that holds every az: source. Raises InvalidConfiguration without one."""
+        url = azure_resource(Settings()).account_url
+        try:
+            return account_of(url)
+        except MalformedMessage as error:
+            raise InvalidConfiguration(
+                f"{url} is no address of a storage account.", remedy="Mend AZURE_STORAGE_ACCOUNT_URL."
+            ) from error
 
     def probe(self, source: Source) -> None:
         """Ask the store of ``source`` once, without trying again. Raises what `BlobStore.list_level` raises."""

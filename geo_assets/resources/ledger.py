@@ -1,11 +1,11 @@
 """The ledger: one row a blob, what was seen of it, what was done and what failed.
 
-Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`) and deletions
-(`ledger_deletions`). Not here: deciding anything;
-the view `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
+Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`), events (`event_ledger`),
+scenes (`scene_ledger`) and deletions (`ledger_deletions`). Not here: deciding anything; the view `ledger.blob_state`
+says what a row's etags mean, and the assets say what happens next.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +15,10 @@ from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
 from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.database import read_sql
+from geo_assets.resources.database import database_errors, read_sql
+from geo_assets.resources.event_ledger import EventLedger
 from geo_assets.resources.ledger_deletions import DeletionLedger
-from geo_assets.resources.scene_ledger import SceneLedger, write_failures
+from geo_assets.resources.scene_ledger import write_failures
 from geo_assets.sources import Source
 
 Stage = Literal["describe", "catalogue"]
@@ -81,7 +82,7 @@ class StandingFailure:
     run_id: str | None
 
 
-class Ledger(SceneLedger, DeletionLedger):
+class Ledger(EventLedger, DeletionLedger):
     """The ledger in the catalogue's database."""
 
     @contextmanager
@@ -113,6 +114,11 @@ class Ledger(SceneLedger, DeletionLedger):
         row = self.row("outstanding", source=source)
         return Outstanding(**{**row, "digest": str(row["digest"])})
 
+    def correlation_ids(self, source: str, *, most: int) -> list[str]:
+        """The correlation ids of the events that brought what is left to do for ``source``, the earliest first."""
+        rows = self.rows("select_correlation_ids", source=source, most=most)
+        return [row["correlation_id"] for row in rows]
+
     def count_pending(self, source: str, stage: Stage, *, as_of: datetime) -> tuple[int, int]:
         """(blobs, bytes) that await ``stage`` and were seen by ``as_of``."""
         row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of)
@@ -125,6 +131,20 @@ class Ledger(SceneLedger, DeletionLedger):
         assert row is not None
         moment: datetime = row["now"]
         return moment
+
+    @contextmanager
+    def open_clock(self) -> Iterator[Callable[[], datetime]]:
+        """`now` on a connection of its own, which may be asked from another thread."""
+        with self.connect() as connection:
+
+            def now() -> datetime:
+                with database_errors():
+                    row = connection.execute("SELECT clock_timestamp() AS now").fetchone()
+                assert row is not None
+                moment: datetime = row["now"]
+                return moment
+
+            yield now
 
     def plan_batches(
         self, source: str, stage: Stage, *, as_of: datetime, batch_size: int, by_scene: bool = False

@@ -14,7 +14,7 @@ from typing import Any
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobPage, BlobRef
 from geo_assets.resources.database import Connection, DatabaseResource, read_sql
 from geo_assets.sources import Source
 
@@ -93,18 +93,25 @@ class ListingWriter:
         self.diff = replace(seen, resumed_after=seen.blobs)
         connection.execute(read_sql("create_listed"))
 
-    def add_page(
-        self, blobs: Sequence[BlobRef], *, next_marker: str | None = None, ignored: Counter[str] | None = None
-    ) -> None:
-        """Merge one page and commit it, together with where the next one begins and what was passed over so far."""
+    def add_page(self, page: BlobPage, *, ignored: Counter[str] | None = None) -> None:
+        """Merge one page and commit it, together with where the next one begins and what was passed over so far.
+
+        Of blobs that were looked at after the page was asked for, the ledger knows more, and they stay as they are.
+        A page that does not say when that was counts as asked for when the listing began.
+        """
         self._pages += 1
         if ignored is not None:
             self.ignored = ignored
-        progress = {"page": self._pages, "marker": next_marker, "ignored": Jsonb(dict(self.ignored))}
+        progress = {
+            "page": self._pages,
+            "marker": page.next_marker,
+            "looked_at": page.asked_at or self._bound["started_at"],
+            "ignored": Jsonb(dict(self.ignored)),
+        }
         with self._connection.transaction():
             with self._connection.cursor().copy(read_sql("copy_listed")) as copy:
                 copy.set_types(_BLOB_TYPES)
-                for blob in blobs:
+                for blob in page:
                     copy.write_row(_blob_values(blob))
             self._connection.execute(read_sql("look_up_by_key"))
             bound = {**self._bound, **progress}

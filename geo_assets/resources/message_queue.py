@@ -2,6 +2,9 @@
 
 Here: the Protocol both kinds of queue fulfil, and the message. Not here: the queues (`storage_queue`, `service_bus`),
 what a message says (`geo_assets.core.events`), what becomes of it (`event_observer`).
+
+A dead letter has an id of its own: a Storage Queue gives a new one to what is put into NAME-poison, Service Bus keeps
+the message's. `dead_letter` returns it, `dead_letters` shows it, `replay` and `drop` take it.
 """
 
 from collections.abc import Sequence
@@ -63,8 +66,8 @@ class MessageQueue(Protocol):
         """Give the message back, to be delivered again."""
         ...
 
-    def dead_letter(self, message: Message, *, reason: str, description: str) -> None:
-        """Move the message to the dead-letter queue. It may come there twice, and is never lost on the way."""
+    def dead_letter(self, message: Message, *, reason: str, description: str) -> str:
+        """Move the message to the dead-letter queue; its id there. It may come there twice, and is never lost."""
         ...
 
     def depth(self) -> int | None:

@@ -49,7 +49,7 @@ class SceneLedger(ListingLedger):
             for start in range(0, len(rows), _GROUP_AT_ONCE):
                 blobs = [(row["name"], row["etag"]) for row in rows[start : start + _GROUP_AT_ONCE]]
                 with connection.transaction():
-                    _group(connection, source, blobs, run_id=run_id)
+                    group_named(connection, source, blobs, run_id=run_id)
         return len(rows)
 
     def record_documents(
@@ -161,7 +161,10 @@ def _surplus_message(scene: Scene, surplus: SceneMember) -> str:
     return f"asset {surplus.asset} of scene {scene.id} is {taken} already."
 
 
-def _group(connection: Connection, source: Source, blobs: Sequence[tuple[str, str]], *, run_id: str | None) -> None:
+def group_named(
+    connection: Connection, source: Source, blobs: Sequence[tuple[str, str]], *, run_id: str | None
+) -> None:
+    """Apply the source's group rule to these blobs, given by name and etag."""
     said = [(name, etag, membership(source, name)) for name, etag in blobs]
     connection.execute(
         read_sql("group_blobs"),

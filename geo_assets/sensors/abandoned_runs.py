@@ -13,12 +13,12 @@ from geo_assets.resources.ledger import Ledger
 
 # A worker between two steps, or one whose database just restarted, holds no lock for a moment.
 SILENT_SECONDS = 120.0
-_PARTITION_TAG = "dagster/partition"
+PARTITION_TAG = "dagster/partition"
 
 
 def fail_abandoned_runs(instance: DagsterInstance, *, job_name: str, source: str, ledger: Ledger) -> list[str]:
     """Report as failed the started runs of ``source`` that have no worker and have been silent; their ids."""
-    filters = RunsFilter(job_name=job_name, statuses=[DagsterRunStatus.STARTED], tags={_PARTITION_TAG: source})
+    filters = RunsFilter(job_name=job_name, statuses=[DagsterRunStatus.STARTED], tags={PARTITION_TAG: source})
     failed = []
     for run in instance.get_runs(filters=filters):
         if _silent_seconds(instance, run.run_id) > SILENT_SECONDS and not ledger.has_worker(run.run_id):

@@ -11,10 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dagster import (
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SensorResult,
     sensor,
@@ -28,21 +26,13 @@ from geo_assets.jobs import ingest_rasters
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.abandoned_runs import fail_abandoned_runs
 from geo_assets.sensors.observation import observe
+from geo_assets.sensors.runs import run_in_progress
 from geo_assets.sources import Source
 
 # A tick has 60 s before Dagster cancels it; listing leaves room for the rest.
 TICK_BUDGET_SECONDS = 40.0
-PARTITION_TAG = "dagster/partition"
 _CURSOR = TypeAdapter(dict[str, Watch])
-_IN_PROGRESS = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 
 class SourcesNotObserved(TransientError):
@@ -106,7 +96,7 @@ def _look(
 ) -> tuple[Watch, Decision]:
     """Look at one source until ``deadline``; what to remember of it and what to do."""
     watch = replace(watch, looked_at=datetime.now(UTC))
-    if _run_in_progress(context, source.name, ledger=ledger):
+    if run_in_progress(context, source.name, ledger=ledger):
         return watch, Decision(f"{source.name}: a run is in progress")
     try:
         observed, progress = observe(source, watch.progress, blob_stores=blob_stores, ledger=ledger, deadline=deadline)
@@ -131,10 +121,3 @@ def _longest_unseen_first(sources: Iterable[Source], watches: Mapping[str, Watch
     """Sources in the order of their last look, so that no busy or large one takes the whole budget for ever."""
     never = datetime.min.replace(tzinfo=UTC)
     return sorted(sources, key=lambda source: watches.get(source.name, Watch()).looked_at or never)
-
-
-def _run_in_progress(context: SensorEvaluationContext, source: str, *, ledger: Ledger) -> bool:
-    for run_id in fail_abandoned_runs(context.instance, job_name=ingest_rasters.name, source=source, ledger=ledger):
-        context.log.warning(f"{source}: run {run_id} had lost its worker and was reported as failed")
-    filters = RunsFilter(job_name=ingest_rasters.name, statuses=_IN_PROGRESS, tags={PARTITION_TAG: source})
-    return bool(context.instance.get_runs(filters=filters, limit=1))

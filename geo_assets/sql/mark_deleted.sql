@@ -1,5 +1,5 @@
--- Only after a complete listing: known blobs of its shard that no page showed. A row that was written after the
--- listing began, by the listing or by another, is none of them.
+-- Only after a complete listing: known blobs of its shard that no page showed. A row that was looked at
+-- after the listing began, by the listing or by another, is none of them.
 WITH shown AS MATERIALIZED (
     SELECT coalesce(range_agg(ids), '{}') AS ids
     FROM ledger.listing_page AS p
@@ -11,12 +11,13 @@ gone AS (
     SET deleted_at = clock_timestamp(),
         deletion_held = NULL,
         described_etag = NULL,
+        looked_at = %(started_at)s,
         run_id = %(run_id)s
     WHERE b.source = %(source)s
         AND b.name >= %(scope)s
         AND starts_with(b.name, %(scope)s)
         AND b.deleted_at IS NULL
-        AND b.etag_seen_at < %(started_at)s
+        AND b.looked_at < %(started_at)s
         AND NOT (SELECT ids FROM shown) @> b.id
     RETURNING b.name
 )

@@ -22,6 +22,7 @@ UPDATE ledger.blob AS b
 SET catalogued_etag = h.etag,
     catalogued_rule = %(rule_digest)s,
     catalogued_at = clock_timestamp(),
+    searchable_at = coalesce(b.searchable_at, clock_timestamp()),
     failed_etag = NULL,
     failed_rule = NULL,
     failed_stage = NULL,

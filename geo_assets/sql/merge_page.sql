@@ -1,5 +1,6 @@
 -- One page of a listing into the ledger: only rows that are new, changed or back from deletion are written.
--- What was unchanged is noted by ranges of ids; the listing's counts and marker move in the same statement.
+-- What was unchanged is noted by ranges of ids; the listing's counts and marker move in the same statement. A row that
+-- somebody looked at after the page was asked for is newer than the page, and counts as unchanged.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT ON (name) * FROM listed ORDER BY name, last_modified DESC
 ),
@@ -7,17 +8,19 @@ compared AS MATERIALIZED (
     SELECT
         p.*,
         b.id,
-        b.name IS NULL OR b.deleted_at IS NOT NULL AS is_new,
-        b.deleted_at IS NULL AND b.etag <> p.etag AS is_changed,
-        b.deleted_at IS NULL AND b.etag = p.etag AS is_unchanged
+        b.name IS NULL OR b.deleted_at IS NOT NULL AND b.looked_at <= %(looked_at)s AS is_new,
+        b.deleted_at IS NULL AND b.etag <> p.etag AND b.looked_at <= %(looked_at)s AS is_changed,
+        b.looked_at > %(looked_at)s OR b.deleted_at IS NULL AND b.etag = p.etag AS is_unchanged
     FROM page AS p
     LEFT JOIN LATERAL (
-        SELECT id, name, etag, deleted_at FROM ledger.blob WHERE source = %(source)s AND name = p.name LIMIT 1
+        SELECT id, name, etag, deleted_at, looked_at FROM ledger.blob WHERE source = %(source)s AND name = p.name LIMIT 1
     ) AS b ON true
 ),
 written AS (
-    INSERT INTO ledger.blob (source, name, etag, size_bytes, last_modified, content_type, md5, run_id)
-    SELECT %(source)s, name, etag, size_bytes, last_modified, content_type, md5, %(run_id)s
+    INSERT INTO ledger.blob (
+        source, name, etag, size_bytes, last_modified, content_type, md5, event_time, looked_at, run_id
+    )
+    SELECT %(source)s, name, etag, size_bytes, last_modified, content_type, md5, last_modified, %(looked_at)s, %(run_id)s
     FROM compared
     WHERE is_new OR is_changed
     ON CONFLICT (source, name) DO UPDATE
@@ -27,8 +30,14 @@ written AS (
         content_type = EXCLUDED.content_type,
         md5 = EXCLUDED.md5,
         etag_seen_at = clock_timestamp(),
+        looked_at = EXCLUDED.looked_at,
+        observed_by = 'listing',
+        event_time = EXCLUDED.event_time,
+        correlation_id = NULL,
+        searchable_at = NULL,
         deleted_at = NULL,
         run_id = EXCLUDED.run_id
+    WHERE blob.looked_at <= EXCLUDED.looked_at
 ),
 noted AS (
     INSERT INTO ledger.listing_page (listing_id, page, unchanged)

@@ -2,6 +2,7 @@
 -- that are one asset the one in the catalogue comes first, then the one whose name does.
 SELECT
     m.scene_id, m.asset_key, m.name, m.etag, m.size_bytes, m.last_modified, m.content_type, m.md5,
+    m.correlation_id,
     r.metadata::text AS metadata,
     coalesce(d.content, '{}') AS document
 FROM ledger.blob_state AS m

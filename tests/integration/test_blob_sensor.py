@@ -136,8 +136,9 @@ def test_the_same_change_back_and_forth_is_asked_for_each_time(
     assert len(set(keys)) == 3
 
 
-def test_a_run_that_is_starting_is_waited_for(pipeline: Pipeline, folder: Path, daemon: Daemon) -> None:
-    a_run(pipeline, DagsterRunStatus.STARTING)
+@pytest.mark.parametrize("job", ["ingest_rasters", "ingest_observed"])
+def test_a_run_that_is_starting_is_waited_for(pipeline: Pipeline, folder: Path, daemon: Daemon, job: str) -> None:
+    a_run(pipeline, DagsterRunStatus.STARTING, job=job)
     data = daemon.tick()
     assert not data.run_requests
     assert "a run is in progress" in str(data.skip_message)

@@ -101,6 +101,7 @@ def test_every_job_runs_all_its_steps_again_after_a_crash_and_says_what_it_does(
     definitions = build_definitions()
     assert {job.name for job in all_jobs} == {
         "ingest_rasters",
+        "ingest_observed",
         "reconcile",
         "list_container",
         "snapshot",
@@ -207,3 +208,18 @@ def test_asset_materialize_refuses_a_source_that_is_not_declared(cli: DagsterCli
     )
     assert status != 0
     assert "nosuch" in output
+
+
+def test_the_job_of_events_works_from_the_ledger_alone_and_ends_with_a_census(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder = tmp_path / "container"
+    write_raster(folder / "a.tif")
+    pipeline.declare(folder.as_uri())
+    assert pipeline.run("list_container").success
+    write_raster(folder / "b.tif")
+    result = pipeline.run("ingest_observed")
+    assert result.success
+    assert list(pipeline.items()) == ["a.tif"]
+    assert len(result.get_asset_check_evaluations()) == 4
+    assert pipeline.query("SELECT count(*) FROM ledger.listing") == [(1,)]

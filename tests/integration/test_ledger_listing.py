@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobPage, BlobRef
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.ledger_listing import ListingDiff
 from tests.ledgers import SOURCE, blob, counts, describe, everything, listed
@@ -40,7 +40,7 @@ def test_a_listing_that_breaks_off_keeps_its_pages_and_deletes_nothing(ledger: L
 
     def break_off() -> None:
         with ledger.open_listing(SOURCE, run_id=None) as writer:
-            writer.add_page([blob("c")])
+            writer.add_page(BlobPage([blob("c")]))
             raise ConnectionError
 
     with pytest.raises(ConnectionError):
@@ -65,7 +65,7 @@ def test_a_blob_seen_twice_in_one_page_counts_once_with_its_newest_version(ledge
 
 def test_a_blob_first_seen_after_the_listing_began_is_not_taken_for_deleted(ledger: Ledger, catalogue: str) -> None:
     with ledger.open_listing(SOURCE, run_id=None) as writer:
-        writer.add_page([blob("a")])
+        writer.add_page(BlobPage([blob("a")]))
         # Another writer (an event, say) records a blob where this listing has passed already.
         with ledger.connect() as connection:
             connection.execute(
@@ -89,11 +89,11 @@ def test_two_listings_of_one_source_take_turns(ledger: Ledger) -> None:
 
     def second() -> None:
         with ledger.open_listing(SOURCE, run_id="second") as writer:
-            writer.add_page([blob("a"), blob("b")])
+            writer.add_page(BlobPage([blob("a"), blob("b")]))
             finished.append(writer.finish(complete=True))
 
     with ledger.open_listing(SOURCE, run_id="first") as writer:
-        writer.add_page([blob("a")])
+        writer.add_page(BlobPage([blob("a")]))
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(0.5)

@@ -27,6 +27,11 @@ def is_sidecar(name: str) -> bool:
     return name.lower().endswith(SIDECARS)
 
 
+def places_rasters(name: str) -> bool:
+    """Whether a blob of this name is a sidecar that the version of its rasters names."""
+    return name.lower().endswith(PLACING)
+
+
 def placing_names(name: str) -> tuple[str, ...]:
     """The sidecars that may place the raster ``name``: world files, the most specific first, and .prj, in both cases.
 
@@ -42,7 +47,7 @@ def placing_names(name: str) -> tuple[str, ...]:
 
 def placing_sidecars(page: BlobPage | None) -> dict[str, str]:
     """The etags of a page's world files and .prj by their names."""
-    return {blob.name: blob.etag for blob in page or () if blob.name.lower().endswith(PLACING)}
+    return {blob.name: blob.etag for blob in page or () if places_rasters(blob.name)}
 
 
 def awaits_sidecars(page: BlobPage) -> bool:

@@ -2,12 +2,15 @@
 
 from alembic import op
 
+from geo_assets.migrations.versions import v0005_scenes
+
 revision = "0006"
 down_revision = "0005"
 
 # Of the version that `etag` names: which path saw it first, when it came to be (the event's time, or the blob's
 # Last-Modified where a listing saw it), under which correlation id, and when its item could first be found.
-# `sequencer` is the newest of all the blob's events, of its deletion too.
+# `sequencer` is the newest of all the blob's events, of its deletion too. `looked_at` is when the look at the store
+# began by which the row is as it is: an older look that ends later does not undo it.
 BLOB = """
 ALTER TABLE ledger.blob
     ADD COLUMN observed_by text NOT NULL DEFAULT 'listing'
@@ -15,7 +18,8 @@ ALTER TABLE ledger.blob
     ADD COLUMN event_time timestamptz,
     ADD COLUMN correlation_id text,
     ADD COLUMN sequencer text,
-    ADD COLUMN searchable_at timestamptz
+    ADD COLUMN searchable_at timestamptz,
+    ADD COLUMN looked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 """
 
 # One row a batch of messages that was received and settled: what the paths are compared by.
@@ -62,15 +66,22 @@ CREATE TABLE ledger.message (
 """
 
 
+def _replace_views(*statements: str) -> None:
+    """Change `ledger.blob` while the views are away, for they show its columns."""
+    op.execute("DROP VIEW ledger.withdrawal")
+    op.execute("DROP VIEW ledger.blob_state")
+    for statement in (*statements, v0005_scenes.BLOB_STATE, v0005_scenes.WITHDRAWAL):
+        op.execute(statement)
+
+
 def upgrade() -> None:
     """Add what events leave in the ledger."""
-    for statement in (BLOB, RECEIVED_BATCH, RECEIVED_BATCH_BY_TIME, MESSAGE):
-        op.execute(statement)
+    _replace_views(BLOB, RECEIVED_BATCH, RECEIVED_BATCH_BY_TIME, MESSAGE)
 
 
 def downgrade() -> None:
     """Drop it again; a listing finds what events told."""
     for table in ("message", "received_batch"):
         op.execute(f"DROP TABLE ledger.{table}")
-    for column in ("observed_by", "event_time", "correlation_id", "sequencer", "searchable_at"):
-        op.execute(f"ALTER TABLE ledger.blob DROP COLUMN {column}")
+    columns = ("observed_by", "event_time", "correlation_id", "sequencer", "searchable_at", "looked_at")
+    _replace_views(f"ALTER TABLE ledger.blob {', '.join(f'DROP COLUMN {column}' for column in columns)}")
