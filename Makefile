@@ -3,6 +3,7 @@
 VENV := .venv
 ARGS ?=
 QUICK ?=
+EVENTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test soak bench check clean
@@ -16,8 +17,9 @@ setup: ## Make .venv and bring PostgreSQL with PostGIS where it is missing (idem
 demo: setup ## From nothing to a catalogue of sample rasters, and stop again
 	@$(VENV)/bin/geo-assets demo $(ARGS)
 
-up: setup ## PostgreSQL, Dagster's web UI and its sensors, until Ctrl-C
-	@$(VENV)/bin/geo-assets up $(ARGS)
+up: ## PostgreSQL, Dagster's web UI and its sensors, until Ctrl-C (EVENTS=1: with Azurite and queues of blob events)
+	@bash scripts/setup.sh $(if $(EVENTS),--with-azurite)
+	@exec $(VENV)/bin/$(if $(EVENTS),python -m tests.peers.local_loop,geo-assets up) $(ARGS)
 
 test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks some)
 	@bash scripts/setup.sh --with-azurite

@@ -57,13 +57,15 @@ def databases_running(settings: Settings) -> Iterator[None]:
         yield
 
 
-def ensure_embedded_databases(cluster: EmbeddedPostgres) -> None:
+def ensure_embedded_databases(
+    cluster: EmbeddedPostgres, *, catalogue: str = CATALOGUE_DATABASE, dagster: str = DAGSTER_DATABASE
+) -> None:
     """Make both databases in the running cluster.
 
     Dagster commits some 13 events a step, each waiting for the disk: its database may lose the last
     moment of its log in a power cut, and halves the time of a run. The catalogue's may not.
     """
-    cluster.ensure_databases(CATALOGUE_DATABASE, DAGSTER_DATABASE)
-    with psycopg.connect(cluster.url(DAGSTER_DATABASE), autocommit=True) as connection:
+    cluster.ensure_databases(catalogue, dagster)
+    with psycopg.connect(cluster.url(dagster), autocommit=True) as connection:
         relax = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
-        connection.execute(relax.format(sql.Identifier(DAGSTER_DATABASE)))
+        connection.execute(relax.format(sql.Identifier(dagster)))

@@ -84,7 +84,10 @@ def _azurite_service(kind: str, folder: Path, port: int, *, persistent: bool) ->
     options = [*keep, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     command = [str(program), f"--{kind}Host", "127.0.0.1", f"--{kind}Port", str(port), *options]
     with (folder / f"azurite-{kind}.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # In a session of its own: Ctrl-C is for those who use it, and they then end it in its turn.
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         _wait_for_port(process, port)
         yield process.pid

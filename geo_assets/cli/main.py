@@ -9,6 +9,7 @@ SUBCOMMANDS = {
     "census": "geo_assets.cli.census:census_command",
     "collections": "geo_assets.cli.collections:collections_group",
     "db": "geo_assets.cli.database_commands:database_group",
+    "deadletters": "geo_assets.cli.deadletters:deadletters_group",
     "deletions": "geo_assets.cli.deletions:deletions_command",
     "demo": "geo_assets.cli.demo:demo_command",
     "export": "geo_assets.cli.export_commands:export_group",

@@ -24,6 +24,8 @@ COMMANDS = [
     *(["collections", name] for name in ("delete", "list", "show", "update")),
     ["db"],
     *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
+    ["deadletters"],
+    *(["deadletters", name] for name in ("drop", "list", "replay", "show")),
     ["deletions"],
     ["demo"],
     ["export"],

@@ -1,0 +1,230 @@
+"""geo-assets deadletters: messages of events that were given up: which, why, and another try."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Column, Table
+
+from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.errors import InvalidConfiguration
+from geo_assets.queue_rules import QueueRule
+from geo_assets.resources.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.sources_file import SourcesFile
+
+MOST_AT_ONCE = 1000
+
+queue_option = click.option("--queue", help="Only this queue of sources.yaml.")
+code_option = click.option("--code", help="Only messages given up for this, such as malformed_message.")
+all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter, or all with --code or --queue.")
+messages_argument = click.argument("message_ids", metavar="[ID]...", nargs=-1)
+
+
+@click.group("deadletters")
+def deadletters_group() -> None:
+    """List, show, replay and drop messages of events that were given up.
+
+    A message that is none is given up at once, one that failed for a passing reason after the queue's `tries`.
+    What it told is found by the next listing in any case.
+    """
+
+
+@deadletters_group.command("list")
+@queue_option
+@code_option
+@click.option("--most", default=100, show_default=True, help="Show at most this many of each queue.")
+@json_option
+def list_command(*, queue: str | None, code: str | None, most: int, as_json: bool) -> None:
+    """List the dead letters of each queue, with why each is there."""
+    messages: list[SetAside] = []
+    with clear_errors():
+        for rule in _rules(queue):
+            with open_box(rule) as box:
+                messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
+    if as_json:
+        print_json([_document(message, most=BODY_CHARACTERS) for message in messages])
+    else:
+        _print_list(messages)
+
+
+@deadletters_group.command("show")
+@click.argument("message_id", metavar="ID")
+@queue_option
+@json_option
+def show_command(message_id: str, *, queue: str | None, as_json: bool) -> None:
+    """Show the message ID whole, decoded for reading, and why it was given up."""
+    with clear_errors():
+        found = next((message for message in _found(message_id, queue) if message.body), None)
+        if found is None:
+            raise _missing([message_id])
+    if as_json:
+        print_json(_document(found))
+        return
+    for label, value in (
+        ("queue", found.queue),
+        ("code", found.code),
+        ("reason", found.reason),
+        ("correlation id", found.correlation_id),
+        ("tries", found.delivery_count),
+        ("given up", found.recorded_at and f"{found.recorded_at:%Y-%m-%d %H:%M:%S}"),
+        ("body", None if found.seen else "its first 1,000 characters, for the queue does not show it"),
+    ):
+        if value is not None:
+            console.print(f"{label}: {escape(str(value))}", highlight=False)
+    click.echo(readable(found.body))
+
+
+@deadletters_group.command("replay")
+@messages_argument
+@all_option
+@code_option
+@queue_option
+@json_option
+def replay_command(
+    message_ids: tuple[str, ...], *, everything: bool, code: str | None, queue: str | None, as_json: bool
+) -> None:
+    """Put dead letters back into their queue: those with an ID, or --all (of a --code, of a --queue)."""
+    _check_choice(message_ids, everything, code)
+    with clear_errors():
+        done = _settle(DeadLetterBox.replay, message_ids, code=code, queue=queue)
+    if as_json:
+        print_json({"replayed": done["replayed"], "missing": done["missing"]})
+    else:
+        console.print(f"{done['replayed']:,} messages are back in their queues.")
+        if done["missing"]:
+            console.print(
+                f"{done['missing']:,} were not found there; `geo-assets deadletters drop` forgets what is gone."
+            )
+
+
+@deadletters_group.command("drop")
+@messages_argument
+@all_option
+@code_option
+@queue_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def drop_command(
+    message_ids: tuple[str, ...], *, everything: bool, code: str | None, queue: str | None, yes: bool, as_json: bool
+) -> None:
+    """Delete dead letters for good: those with an ID, or --all (of a --code, of a --queue)."""
+    _check_choice(message_ids, everything, code)
+    if not yes:
+        which = f"these {len(message_ids):,} messages" if message_ids else "all these messages"
+        click.confirm(f"Delete {which} for good?", abort=True, err=True)
+    with clear_errors():
+        done = _settle(DeadLetterBox.drop, message_ids, code=code, queue=queue)
+    if as_json:
+        print_json({"dropped": done["dropped"]})
+    else:
+        console.print(f"{done['dropped']:,} messages are deleted.")
+
+
+def _rules(queue: str | None) -> list[QueueRule]:
+    queues = SourcesFile().queues()
+    if queue is not None and queue not in queues:
+        raise InvalidConfiguration(
+            f"sources.yaml has no queue {queue!r}; it has: {', '.join(queues) or 'none'}.",
+            remedy="Use one of these names.",
+        )
+    return [rule for name, rule in queues.items() if queue in (None, name)]
+
+
+def _check_choice(message_ids: Sequence[str], everything: bool, code: str | None) -> None:
+    if bool(message_ids) == everything or (message_ids and code):
+        raise click.UsageError("Say which: the IDs of messages, or --all with or without --code and --queue.")
+
+
+Act = Callable[[DeadLetterBox, SetAside], Outcome]
+
+
+def _settle(act: Act, message_ids: Sequence[str], *, code: str | None, queue: str | None) -> Counter[Outcome]:
+    """Do it to each message; how many came out how. Raises where there is none of an id."""
+    outcomes: Counter[Outcome] = Counter()
+    unknown = set(message_ids)
+    started_at = Ledger().now()
+    for rule in _rules(queue):
+        with open_box(rule) as box:
+            if message_ids:
+                chosen: Iterator[SetAside] = (box.find(each, most=MOST_AT_ONCE) for each in message_ids)
+            else:
+                chosen = _all(box, code, started_at)
+            for message in chosen:
+                outcome = act(box, message)
+                if outcome != "missing" or message.record is not None:
+                    outcomes[outcome] += 1
+                    unknown.discard(message.message_id)
+    if unknown:
+        raise _missing(sorted(unknown))
+    return outcomes
+
+
+def _all(box: DeadLetterBox, code: str | None, started_at: datetime) -> Iterator[SetAside]:
+    """Every dead letter of the box, page by page, but what was given up since we began: it may be one of ours."""
+    done: set[str] = set()
+    while True:
+        page = [
+            message
+            for message in box.messages(most=MOST_AT_ONCE)
+            if message.message_id not in done
+            and code in (None, message.code)
+            and (message.recorded_at is None or message.recorded_at < started_at)
+        ]
+        # What only the ledger knows comes last: a later page of the queue may show it.
+        page = [message for message in page if message.seen] or page
+        if not page:
+            return
+        done.update(message.message_id for message in page)
+        yield from page
+
+
+def _found(message_id: str, queue: str | None) -> Iterator[SetAside]:
+    for rule in _rules(queue):
+        with open_box(rule) as box:
+            yield box.find(message_id, most=MOST_AT_ONCE)
+
+
+def _missing(message_ids: Sequence[str]) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"there is no dead letter {', '.join(message_ids)}.", remedy="See which there are: geo-assets deadletters list."
+    )
+
+
+def _document(message: SetAside, *, most: int | None = None) -> dict[str, Any]:
+    return {
+        "queue": message.queue,
+        "id": message.message_id,
+        "code": message.code,
+        "reason": message.reason,
+        "correlation_id": message.correlation_id,
+        "tries": message.delivery_count,
+        "enqueued_at": message.enqueued_at,
+        "given_up_at": message.recorded_at,
+        "seen_in_queue": message.seen,
+        "body": readable(message.body)[:most],
+    }
+
+
+def _print_list(messages: list[SetAside]) -> None:
+    if not messages:
+        console.print("There are no dead letters.")
+        return
+    table = Table("queue", Column("id", overflow="fold"), "code", "reason", "correlation id", "tries", "given up")
+    for message in messages:
+        moment = message.recorded_at or message.enqueued_at
+        table.add_row(
+            message.queue,
+            message.message_id,
+            escape(message.code or ""),
+            escape(message.reason or ""),
+            escape(message.correlation_id or ""),
+            str(message.delivery_count),
+            f"{moment:%Y-%m-%d %H:%M}" if moment else "",
+        )
+    console.print(table)
+    for (queue, code), number in Counter((message.queue, message.code) for message in messages).items():
+        console.print(f"{queue}: {number:,} {code or 'without a code'}", highlight=False)
