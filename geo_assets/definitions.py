@@ -18,6 +18,7 @@ from geo_assets.resources.census import Census
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.silver_store import SilverStore
@@ -25,6 +26,7 @@ from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
 from geo_assets.retention import retention, retention_schedule
 from geo_assets.sensors.blob import blob_sensor
+from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
 
 
@@ -39,6 +41,7 @@ def build_definitions(
     resources: dict[str, Any] = {
         "sources_file": SourcesFile(),
         "blob_stores": BlobStores(),
+        "message_queues": MessageQueues(),
         "ledger": Ledger(),
         "pgstac": PgStac(),
         "census": Census(),
@@ -54,7 +57,7 @@ def build_definitions(
         asset_checks=[census_checks, header_agreement],
         jobs=[*all_jobs, retention],
         schedules=[retention_schedule, snapshot_schedule],
-        sensors=[blob_sensor],
+        sensors=[blob_sensor, storage_queue_sensor, service_bus_sensor],
         resources={**resources, **(overrides or {})},
         executor=executor,
     )

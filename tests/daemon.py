@@ -6,8 +6,9 @@ Here: what tests of sensors share. Not here: the pipeline it looks at (`tests.pi
 import json
 
 import pytest
-from dagster import SensorDefinition, build_sensor_context, partition_loading_context
+from dagster import DagsterRun, DagsterRunStatus, SensorDefinition, build_sensor_context, partition_loading_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.test_utils import create_run_for_test
 
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
@@ -57,3 +58,13 @@ class Daemon:
         """How many blobs the look at a source has come to; None where none is on the way."""
         progress = json.loads(self.cursor or "{}")[source]["progress"]
         return int(progress["unchanged"]) if progress else None
+
+
+def a_run(
+    pipeline: Pipeline, status: DagsterRunStatus, *, job: str = "ingest_rasters", source: str = SOURCE
+) -> DagsterRun:
+    """A run as the instance may know one, without any process."""
+    run: DagsterRun = create_run_for_test(
+        pipeline.instance, job_name=job, status=status, tags={"dagster/partition": source}
+    )
+    return run

@@ -22,6 +22,7 @@ from geo_assets.resources.census import Census
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
+from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
@@ -59,6 +60,7 @@ class Pipeline:
         return {
             "sources_file": SourcesFile(path=str(self.sources_path)),
             "blob_stores": BlobStores(),
+            "message_queues": MessageQueues(),
             "ledger": self.ledger,
             "pgstac": self.pgstac,
             "census": self.census,
@@ -79,6 +81,12 @@ class Pipeline:
             "datetime": [{"fixed": "2020-01-01T00:00:00Z"}],
             **keys,
         }
+        self.sources_path.write_text(yaml.safe_dump(document))
+
+    def declare_queue(self, name: str, **keys: Any) -> None:
+        """Write (or rewrite) one queue into sources.yaml, which has a source by now."""
+        document = yaml.safe_load(self.sources_path.read_text())
+        document.setdefault("queues", {})[name] = keys
         self.sources_path.write_text(yaml.safe_dump(document))
 
     def run(self, job: str = "ingest_rasters", *, source: str = SOURCE, **options: Any) -> ExecuteInProcessResult:

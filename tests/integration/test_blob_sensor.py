@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterRun, DagsterRunStatus, DefaultSensorStatus
-from dagster._core.test_utils import create_run_for_test
+from dagster import AssetKey, DagsterRunStatus, DefaultSensorStatus
 
 from geo_assets.assets.partitions import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
 from geo_assets.resources import azure_blob_store
 from geo_assets.sensors import blob as sensor_module
 from geo_assets.sensors.observation import observe
-from tests.daemon import Daemon
+from tests.daemon import Daemon, a_run
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes, write_raster
 from tests.services import free_port
@@ -46,16 +45,6 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:{free_port()}/a;"
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
     monkeypatch.setattr(azure_blob_store, "_ATTEMPTS", 1)
-
-
-def a_run(
-    pipeline: Pipeline, status: DagsterRunStatus, *, job: str = "ingest_rasters", source: str = SOURCE
-) -> DagsterRun:
-    """A run as the instance may know one, without any process."""
-    run: DagsterRun = create_run_for_test(
-        pipeline.instance, job_name=job, status=status, tags={"dagster/partition": source}
-    )
-    return run
 
 
 def test_the_sensor_runs_by_default_and_asks_for_the_main_job() -> None:
