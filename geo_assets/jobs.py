@@ -21,6 +21,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from pydantic import Field
 
 from geo_assets.assets.repair import REPAIR_TAG
+from geo_assets.assets.reports import MAPS_TAG
 
 # After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
 # failed steps alone would collect only those and call the rest done (dagster#20925, dagster#30077).
@@ -43,7 +44,7 @@ ingest_observed = define_asset_job(
     "ingest_observed",
     selection=OBSERVED - HEADER_AGREEMENT,
     description="Read the headers of the blobs that events told of, and load their STAC items: no listing.",
-    tags=RETRY_ALL_STEPS,
+    tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
 )
 
 # Two runs of a source never overlap (dagster.yaml), and a sensor asks for none while one of these is under way.

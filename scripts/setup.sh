@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with
-# --with-azurite, Node.js, Azurite, Redis and other readers of STAC for the tests; with --with-bench also what the benchmarks
-# compare with. Idempotent, and quick where all is there.
+# --with-azurite, a C compiler, Node.js, Azurite, Redis and other readers of STAC for the tests; with --with-bench also
+# what the benchmarks compare with. Idempotent, and quick where all is there.
 # Prints a line a step; all output of the tools goes to the log, which is shown on failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -184,6 +184,39 @@ setup_packages_and_postgres() {
     "$1" || fail "PostgreSQL with PostGIS, btree_gist and unaccent is still not found. Debian: apt-get install postgresql-15-postgis-3."
 }
 
+# --- a C compiler: python-qpid-proton, which the tests' Service Bus speaks by, comes as source
+
+can_compile() {
+    "$VENV/bin/python" - << 'EOF' >> "$LOG" 2>&1
+import os, shlex, shutil, sys, sysconfig
+compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+sys.exit(not (shutil.which(compiler) and os.path.exists(sysconfig.get_path("include") + "/Python.h")))
+EOF
+}
+
+# The package with the system's Python's headers; another Python brings them itself.
+headers_package() {
+    "$VENV/bin/python" -c '
+import sys
+if sys.base_prefix == "/usr":
+    print("python%d.%d-" % sys.version_info[:2] + sys.argv[1])' "$1"
+}
+
+install_compiler() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_install gcc libc6-dev $(headers_package dev) ;;
+        dnf) as_root dnf install -y gcc $(headers_package devel) ;;
+        *)
+            echo "Install a C compiler and Python's headers (macOS: xcode-select --install): tests need them."
+            return 1
+            ;;
+    esac
+}
+
+setup_compiler() {
+    has_packages || can_compile || step "installing a C compiler and Python's headers" install_compiler
+}
+
 # --- Azurite
 
 install_node() {
@@ -239,11 +272,13 @@ setup_venv
 case "${1:-}" in
     --with-bench)
         EXTRAS=$EXTRAS_BENCH
+        setup_compiler
         setup_packages_and_postgres has_postgres
         setup_azurite
         ;;
     --with-azurite)
         EXTRAS=$EXTRAS_TEST
+        setup_compiler
         setup_packages_and_postgres has_postgres
         setup_azurite
         setup_redis

@@ -23,6 +23,8 @@ from geo_assets.sources import Source
 
 # Results are committed in steps of this many blobs, so that a killed worker loses no more.
 COMMIT_EVERY = 100
+MOST_CORRELATION_IDS = 10
+"""How many correlation ids a run names, of the events behind its work."""
 
 
 @op(
@@ -37,6 +39,8 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)
         ledger.group_blobs(source, run_id=context.run_id)
+        if ids := ledger.correlation_ids(source.name, most=MOST_CORRELATION_IDS):
+            context.log.info(f"{source.name}: correlation ids {', '.join(ids)}")
         yield from plan_stage(context, source.name, stage="describe", ledger=ledger)
 
 
@@ -70,7 +74,7 @@ def finish_raster_metadata(
 ) -> None:
     """Fail where blobs of the scope still wait; otherwise show counts, bytes, rate, failures and a map."""
     with clear_failures():
-        context.add_output_metadata(raster_report(scope, total(reports), ledger=ledger))
+        context.add_output_metadata(raster_report(scope, total(reports), tags=context.run.tags, ledger=ledger))
         check_complete(scope, stage="describe", ledger=ledger)
 
 

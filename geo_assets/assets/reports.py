@@ -25,6 +25,8 @@ from geo_assets.sources import Source
 # More would make the event-log row large; the ledger holds them all (`geo-assets status SOURCE`).
 MOST_FAILURES_SHOWN = 100
 MOST_FOOTPRINTS_DRAWN = 500
+MAPS_TAG = "geo_assets/maps"
+"""A tag of a run: "false" where no maps are drawn, which takes longer than all else that a run over one blob does."""
 
 Metadata = dict[str, Any]
 
@@ -83,12 +85,13 @@ def listing_metadata(
     return metadata
 
 
-def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+def raster_report(scope: Scope, done: BatchReport, *, tags: Mapping[str, str], ledger: Ledger) -> Metadata:
     """What describing the rasters of a scope came to, with the map of where the source's rasters lie.
 
-    A run over nothing new draws no map: the last run's still holds.
+    A run over nothing new draws no map, for the last run's still holds; nor does one whose ``tags`` say so.
     """
-    rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN) if scope.blobs else []
+    drawn = scope.blobs and tags.get(MAPS_TAG) != "false"
+    rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
     geometries = [raster.footprint.geometry for raster in rasters if isinstance(raster.footprint, Footprint)]
     return {
         **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
@@ -100,10 +103,21 @@ def raster_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadat
 
 
 def items_report(
-    scope: Scope, done: BatchReport, *, source: Source, withdrawn: int, ledger: Ledger, pgstac: PgStac
+    scope: Scope,
+    done: BatchReport,
+    *,
+    source: Source,
+    withdrawn: int,
+    tags: Mapping[str, str],
+    ledger: Ledger,
+    pgstac: PgStac,
 ) -> Metadata:
-    """What cataloguing a scope came to, with the map of the source's items where they are no longer the same."""
-    items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN) if scope.blobs or withdrawn else []
+    """What cataloguing a scope came to, with the map of the source's items where they are no longer the same.
+
+    A run whose ``tags`` say so draws none.
+    """
+    drawn = (scope.blobs or withdrawn) and tags.get(MAPS_TAG) != "false"
+    items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
     return {
         **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),

@@ -135,7 +135,15 @@ def finish_stac_items(
             refresh_collection(source, pgstac=pgstac, collections=collections, summarize=True)
         context.add_output_metadata(
             {
-                **items_report(scope, total(reports), source=source, withdrawn=withdrawn, ledger=ledger, pgstac=pgstac),
+                **items_report(
+                    scope,
+                    total(reports),
+                    source=source,
+                    withdrawn=withdrawn,
+                    tags=context.run.tags,
+                    ledger=ledger,
+                    pgstac=pgstac,
+                ),
                 "extensions_not_checked": unchecked_extensions(Settings().schemas_folder),
             }
         )

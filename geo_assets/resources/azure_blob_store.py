@@ -84,6 +84,8 @@ class AzureBlobStore:
 
     def head(self, name: str) -> BlobRef | None:
         """The blob's properties; a folder of an account with a hierarchical namespace is no blob."""
+        if {".", ".."} & set(name.split("/")):  # the HTTP client would take them for steps, to another blob
+            return None
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
             with attempt, _azure_errors(self._name):
                 try:

@@ -8,24 +8,21 @@ tells more than a HEAD, and one of a folder tells of many blobs at once. Not her
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from geo_assets.core.formats.sidecars import places_rasters, placing_names, placing_sidecars, with_sidecars
+from geo_assets.core.formats.sidecars import is_sidecar, places_rasters, placing_names, placing_sidecars, with_sidecars
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.resources.blob_store import BlobStore
 
-_WORTH_A_FOLDER = 16
-"""From so many names in one folder on they are looked for by one listing of what their names have in common."""
+_WORTH_A_LISTING = 16
+"""From so many names on they are looked for by one page of a listing of what their names have in common."""
 
 Sights = Mapping[str, Sequence[tuple[str, BlobRef | None]]]
 """By the name that was looked at: the blobs that it tells of, None for one that is not there."""
 
 
 def group_names(names: Iterable[str]) -> list[list[str]]:
-    """The names cut into groups that one request may answer: many of one folder, else those of one stem."""
-    groups: list[list[str]] = []
-    for _, in_folder in groupby(sorted(set(names), key=_folder), key=_folder):
-        together = list(in_folder)
-        groups.extend([together] if len(together) >= _WORTH_A_FOLDER else by_stem(together))
-    return groups
+    """The names cut into groups that one request may answer: all of many, else those of one stem."""
+    distinct = sorted(set(names))
+    return [distinct] if len(distinct) >= _WORTH_A_LISTING else by_stem(distinct)
 
 
 def look_at(store: BlobStore, names: Sequence[str]) -> tuple[Sights, list[list[str]]]:
@@ -38,9 +35,9 @@ def look_at(store: BlobStore, names: Sequence[str]) -> tuple[Sights, list[list[s
     page = next(iter(store.list_pages(prefix)))
     if page.next_marker is None:
         return _sights(names, page), []
-    stems = by_stem(names)
-    if len(stems) > 1:
-        return {}, stems
+    smaller = _split(names)
+    if len(smaller) > 1:
+        return {}, smaller
     return {name: _look_closely(store, name) for name in names}, []
 
 
@@ -59,10 +56,22 @@ def _sights(names: Sequence[str], page: BlobPage) -> Sights:
     blobs = {blob.name: blob for blob in with_sidecars(page.blobs, placing_sidecars(page))}
     placed: dict[str, list[tuple[str, BlobRef | None]]] = {name: [] for name in names if places_rasters(name)}
     if placed:
-        for blob in blobs.values():
+        for blob in (blob for blob in blobs.values() if not is_sidecar(blob.name)):
             for sidecar in placed.keys() & set(placing_names(blob.name)):
                 placed[sidecar].append((blob.name, blob))
     return {name: placed[name] if name in placed else [(name, blobs.get(name))] for name in names}
+
+
+def _split(names: Sequence[str]) -> list[list[str]]:
+    """The many of one folder stay together, if that is not what they were."""
+    folders = [list(together) for _, together in groupby(sorted(names, key=_folder), key=_folder)]
+    if len(folders) == 1:
+        return by_stem(names)
+    return [
+        group
+        for together in folders
+        for group in ([together] if len(together) >= _WORTH_A_LISTING else by_stem(together))
+    ]
 
 
 def by_stem(names: Iterable[str]) -> list[list[str]]:

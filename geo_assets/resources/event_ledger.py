@@ -104,8 +104,8 @@ class EventLedger(SceneLedger):
                     return _record(connection, batch, registered)
         raise AssertionError("unreachable: stamina raises or returns")
 
-    def settle_batch(self, batch: EventBatch, number: int) -> None:
-        """Note that every message of the batch was settled, and that those given up are dead letters now."""
+    def settle_batch(self, batch: EventBatch, number: int, *, dead_letters: Mapping[str, str]) -> None:
+        """Note that every message of the batch was settled; ``dead_letters``: the ids of those given up, and there."""
         with self.borrow() as connection:
             connection.execute(
                 read_sql("settle_batch"),
@@ -113,7 +113,8 @@ class EventLedger(SceneLedger):
                     "batch_id": number,
                     "path": batch.path,
                     "queue": batch.queue,
-                    "message_ids": [poison.message.message_id for poison in batch.poisoned],
+                    "message_ids": list(dead_letters),
+                    "dead_letter_ids": list(dead_letters.values()),
                 },
             )
 

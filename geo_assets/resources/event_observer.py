@@ -126,8 +126,8 @@ class EventObserver:
         for source in sorted({each.source for each in observed if each.outcome == "deleted"}):
             self._ledger.record_renames(self._sources[source], run_id=None)
         _log(observed, dropped, [*poisoned, *abandoned])
-        self._settle(letters, abandoned, poisoned)
-        self._ledger.settle_batch(batch, number)
+        dead_letters = self._settle(letters, abandoned, poisoned)
+        self._ledger.settle_batch(batch, number, dead_letters=dead_letters)
         return _taken(batch, observed)
 
     def _read(self, message: Message) -> _Letter:
@@ -204,8 +204,10 @@ class EventObserver:
             return False
         return isinstance(letter.error, MalformedMessage) or letter.message.delivery_count >= self._rule.tries
 
-    def _settle(self, letters: Sequence[_Letter], abandoned: Sequence[_Letter], poisoned: Sequence[_Letter]) -> None:
-        """Those that are done first: whatever fails afterwards, they are off the queue."""
+    def _settle(
+        self, letters: Sequence[_Letter], abandoned: Sequence[_Letter], poisoned: Sequence[_Letter]
+    ) -> dict[str, str]:
+        """Settle all, those that are done first: whatever fails afterwards, they are off. Dead letters by their ids."""
         done = [letter.message for letter in letters if letter.error is None]
         if done and (unsure := self._queue.complete(done)):
             _LOG.info(
@@ -215,9 +217,13 @@ class EventObserver:
             )
         for letter in abandoned:
             self._queue.abandon(letter.message)
+        dead: dict[str, str] = {}
         for letter in poisoned:
             assert letter.error is not None
-            self._queue.dead_letter(letter.message, reason=letter.error.code, description=str(letter.error))
+            dead[letter.message.message_id] = self._queue.dead_letter(
+                letter.message, reason=letter.error.code, description=str(letter.error)
+            )
+        return dead
 
 
 def _poison(letter: _Letter) -> Poison:

@@ -48,22 +48,8 @@ class LocalBlobStore:
                     yield name
 
     def head(self, name: str) -> BlobRef | None:
-        """The file ``name``; None too where a listing would not come past it: behind a linked folder, or outside."""
-        self._check_folder()
-        path = self._path(name)
-        folder, _, file_name = name.rpartition("/")
-        try:
-            if path.parent.resolve(strict=True) != self._folder.resolve() / folder or file_name in ("", ".", ".."):
-                return None
-            with os.scandir(path.parent) as entries:
-                entry = next((entry for entry in entries if entry.name == path.name), None)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, RuntimeError, ValueError) as error:
-            raise StorageUnavailable(
-                f"{name} cannot be looked at: {error}.", remedy="Check the folder's permissions and the disk."
-            ) from error
-        return _blob(entry, name) if entry is not None and self._is_own_file(entry) else None
+        """The file ``name``, found on the way on which a listing finds it: what that passes over is not there."""
+        return next((blob for page in self.list_pages(name) for blob in page if blob.name == name), None)
 
     def read_range(self, blob: BlobRef, offset: int, length: int) -> bytes:
         """``length`` bytes at ``offset``, after checking that the open file still has the blob's etag."""

@@ -3,22 +3,23 @@
 Here: receiving under a lock, settling one by one, the dead-letter queue, and the translation of the SDK's errors. Not
 here: which namespace and credential (`message_queues`), what a message says (`geo_assets.core.events`).
 
-The SDK waits for the broker's word on each settlement, and its receivers may be used by one thread at a time. So there
-are up to four receivers, each with a connection and a thread of its own, that share a large batch.
+The SDK waits for the broker's word on each settlement, and its receivers may be used by one thread at a time. So up to
+four receivers, each with a connection of its own, share a large batch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from typing import Any, Self
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity import DefaultAzureCredential
 from azure.servicebus import (
-    AutoLockRenewer,
     ServiceBusClient,
     ServiceBusMessage,
     ServiceBusReceivedMessage,
@@ -37,15 +38,16 @@ from azure.servicebus.exceptions import (
 
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, Unauthorized
 from geo_assets.resources.message_queue import DeadLetter, Message, Path
+from geo_assets.resources.renewing_receiver import RenewingReceiver
 
 _MOST_RECEIVERS = 4
 _SHARE = 50  # a batch is shared by so many receivers that each has at least this
+_LEAST_WAIT = 0.5  # seconds: the broker is asked, and answers
 _MORE_WITHIN = 1.0  # seconds that further receivers wait, when the first had its full share
-_LONGEST_WORK = timedelta(minutes=5)  # locks are renewed that long
 _PATIENCE = timedelta(seconds=15)  # for the answer to one settlement: the SDK's own is a minute
 _PEEKED_AT_ONCE = 100
 _DESCRIPTION_CHARACTERS = 1024  # the broker has room for 4,096
-_RETRY: dict[str, Any] = {"retry_total": 3, "retry_backoff_factor": 0.2, "retry_backoff_max": 5}
+_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 5}
 _LOCK_LOST = (MessageLockLostError, MessageAlreadySettled)
 _BROKERS_WORDS = ("DeadLetterReason", "DeadLetterErrorDescription")
 
@@ -54,8 +56,12 @@ _BROKERS_WORDS = ("DeadLetterReason", "DeadLetterErrorDescription")
 class _Receipt:
     """What settles a message: the receiver it came by, and the SDK's own message."""
 
-    receiver: ServiceBusReceiver
+    receiver: RenewingReceiver
     message: ServiceBusReceivedMessage
+
+    def settle(self, how: Callable[[ServiceBusReceiver, ServiceBusReceivedMessage], None]) -> None:
+        """End the delivery by ``how``."""
+        self.receiver.settle(self.message, lambda receiver: how(receiver, self.message))
 
 
 class ServiceBusQueue:
@@ -69,17 +75,19 @@ class ServiceBusQueue:
 
     def __init__(self, client: ServiceBusClient, name: str, *, patience: timedelta = _PATIENCE) -> None:
         self._client = client
-        self._renewer = AutoLockRenewer(max_lock_renewal_duration=_LONGEST_WORK.total_seconds())
         self._patience = patience
         self._pool = ThreadPoolExecutor(_MOST_RECEIVERS, thread_name_prefix=f"bus-{name}")
         self._entity, _, self._subscription = name.rpartition("/") if "/" in name else (name, "", "")
         self._receivers = [self._new_receiver()]
+        self._dead_letters = self._new_receiver(ServiceBusSubQueue.DEAD_LETTER)
+        self._sender = self._new_sender()
         self.name = name
 
     @classmethod
-    def from_connection_string(cls, connection_string: str, name: str) -> Self:
+    def from_connection_string(cls, connection_string: str, name: str, *, patience: timedelta = _PATIENCE) -> Self:
         """The queue in the namespace of the connection string. Raises ValueError where that is malformed."""
-        return cls(ServiceBusClient.from_connection_string(connection_string, **_client_options(_PATIENCE)), name)
+        client = ServiceBusClient.from_connection_string(connection_string, **_client_options(patience))
+        return cls(client, name, patience=patience)
 
     @classmethod
     def from_namespace(cls, namespace: str, name: str) -> Self:
@@ -90,14 +98,17 @@ class ServiceBusQueue:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._renewer.close(wait=False)
-        self._pool.shutdown()
+        with self._pool:  # at once: each gives back what the broker has sent meanwhile, which takes half a second
+            self._pool.map(RenewingReceiver.close, (*self._receivers, self._dead_letters))
         self._client.close()
 
     def receive(self, most: int, *, wait: timedelta) -> list[Message]:
-        """Up to ``most`` messages, under locks that are renewed; [] where none came within ``wait``."""
+        """Up to ``most`` messages, under locks that are renewed; [] where none came within ``wait``.
+
+        ``wait`` counts as half a second at least; to connect may take longer.
+        """
         share, rest = self._shares(most)
-        seconds = max(wait.total_seconds(), 0.01)
+        seconds = max(wait.total_seconds(), _LEAST_WAIT)
         messages = self._receive(self._receivers[0], share, seconds)
         if rest and len(messages) == share:
             messages += self._receive_more(rest)
@@ -106,15 +117,20 @@ class ServiceBusQueue:
     def complete(self, messages: Sequence[Message]) -> list[Message]:
         """Complete each message; those of which the broker did not say that they are off. Raises Unauthorized."""
         away = Event()  # once the service does not serve, the rest is not asked for
-        lanes = self._pool.map(lambda receiver: self._complete(receiver, messages, away), self._receivers)
-        unknown = {id(message) for lane in lanes for message in lane}
-        return [message for message in messages if id(message) in unknown]
+        lanes: dict[int, list[Message]] = {}
+        for message in messages:
+            lanes.setdefault(id(message.receipt.receiver), []).append(message)
+        return [
+            message
+            for lane in self._pool.map(lambda lane: self._complete(lane, away), lanes.values())
+            for message in lane
+        ]
 
     def abandon(self, message: Message) -> None:
         """Give the message back at once; where our lock is lost it is given back already."""
         receipt: _Receipt = message.receipt
         with _bus_errors(self.name), suppress(*_LOCK_LOST):
-            receipt.receiver.abandon_message(receipt.message)
+            receipt.settle(ServiceBusReceiver.abandon_message)
 
     def dead_letter(self, message: Message, *, reason: str, description: str) -> str:
         """Have the broker move the message to the dead-letter queue, with why; its id, which stays the same.
@@ -123,9 +139,7 @@ class ServiceBusQueue:
         """
         receipt: _Receipt = message.receipt
         with _bus_errors(self.name):
-            receipt.receiver.dead_letter_message(
-                receipt.message, reason=reason, error_description=description[:_DESCRIPTION_CHARACTERS]
-            )
+            receipt.settle(partial(_dead_letter, reason=reason, description=description[:_DESCRIPTION_CHARACTERS]))
         return message.message_id
 
     def depth(self) -> None:
@@ -133,8 +147,8 @@ class ServiceBusQueue:
 
     def dead_letters(self, most: int) -> list[DeadLetter]:
         """The first dead letters, those the broker made by itself (MaxDeliveryCountExceeded) among them."""
-        with self._dead_letter_receiver() as receiver:
-            return [_dead_letter(receiver, found) for found in _peek(receiver, most)]
+        with _bus_errors(self.name):
+            return [_as_dead_letter(found) for found in _peek(self._dead_letters, most)]
 
     def replay(self, message_id: str) -> bool:
         """Send the dead letter again, then take it off the dead-letter queue; whether there was one.
@@ -144,16 +158,15 @@ class ServiceBusQueue:
         """
         with self._taken_dead_letter(message_id) as found:
             if found is not None:
-                with self._sender() as sender:
-                    sender.send_messages(_copy(found.message))
-                found.receiver.complete_message(found.message)
+                self._sender.send_messages(_copy(found.message))
+                found.settle(ServiceBusReceiver.complete_message)
             return found is not None
 
     def drop(self, message_id: str) -> bool:
         """Take the dead letter off; whether there was one."""
         with self._taken_dead_letter(message_id) as found:
             if found is not None:
-                found.receiver.complete_message(found.message)
+                found.settle(ServiceBusReceiver.complete_message)
             return found is not None
 
     def _shares(self, most: int) -> tuple[int, list[int]]:
@@ -163,10 +176,10 @@ class ServiceBusQueue:
         rest = most - share
         return share, [min(share, rest - share * number) for number in range(receivers - 1)]
 
-    def _receive(self, receiver: ServiceBusReceiver, most: int, seconds: float) -> list[Message]:
+    def _receive(self, receiver: RenewingReceiver, most: int, seconds: float) -> list[Message]:
         with _bus_errors(self.name):
-            found = receiver.receive_messages(max_message_count=most, max_wait_time=seconds)
-            return [_message(receiver, each, deliveries=(each.delivery_count or 0) + 1) for each in found]
+            found = receiver.receive(most, seconds)
+        return [_message(each, _Receipt(receiver, each), deliveries=(each.delivery_count or 0) + 1) for each in found]
 
     def _receive_more(self, shares: list[int]) -> Iterator[Message]:
         while len(self._receivers) <= len(shares):
@@ -181,21 +194,16 @@ class ServiceBusQueue:
             except GeoAssetsError:  # the first receiver's messages are ours already: the next receive meets the trouble
                 continue
 
-    def _complete(self, receiver: ServiceBusReceiver, messages: Sequence[Message], away: Event) -> list[Message]:
-        """Complete those that came by ``receiver``, in the one thread that may use it; the unknown."""
-        unknown = []
-        for message in messages:
-            receipt: _Receipt = message.receipt
-            if receipt.receiver is receiver and not self._completed(receipt, away):
-                unknown.append(message)
-        return unknown
+    def _complete(self, lane: list[Message], away: Event) -> list[Message]:
+        """Complete the messages of one receiver, in the one thread that may use it; the unknown."""
+        return [message for message in lane if not self._completed(message.receipt, away)]
 
     def _completed(self, receipt: _Receipt, away: Event) -> bool:
         if away.is_set():
             return False
         try:
             with _bus_errors(self.name):
-                receipt.receiver.complete_message(receipt.message)
+                receipt.settle(ServiceBusReceiver.complete_message)
         except _LockLost:  # or the broker's word was lost, and asked again it knows of no such lock
             return False
         except QueueUnavailable:
@@ -206,32 +214,23 @@ class ServiceBusQueue:
     @contextmanager
     def _taken_dead_letter(self, message_id: str) -> Iterator[_Receipt | None]:
         """The dead letter, locked; those that lay before it are given back."""
-        with self._dead_letter_receiver() as receiver:
-            found, others = _search(receiver, message_id)
+        with _bus_errors(self.name):
+            found, others = _search(self._dead_letters, message_id)
             try:
-                yield None if found is None else _Receipt(receiver, found)
+                yield None if found is None else _Receipt(self._dead_letters, found)
             finally:
                 for other in others:
                     with suppress(*_LOCK_LOST):
-                        receiver.abandon_message(other)
+                        _Receipt(self._dead_letters, other).settle(ServiceBusReceiver.abandon_message)
 
-    @contextmanager
-    def _dead_letter_receiver(self) -> Iterator[ServiceBusReceiver]:
-        with _bus_errors(self.name), self._new_receiver(ServiceBusSubQueue.DEAD_LETTER) as receiver:
-            yield receiver
-
-    def _new_receiver(self, sub_queue: ServiceBusSubQueue | None = None) -> ServiceBusReceiver:
+    def _new_receiver(self, sub_queue: ServiceBusSubQueue | None = None) -> RenewingReceiver:
         # Without prefetch: what lies in a buffer is locked all the same, and its lock runs out there.
-        options: dict[str, Any] = {
-            "sub_queue": sub_queue,
-            "auto_lock_renewer": self._renewer,
-            "timeout": self._patience.total_seconds(),
-        }
+        options: dict[str, Any] = {"sub_queue": sub_queue, "timeout": self._patience.total_seconds()}
         if self._subscription:
-            return self._client.get_subscription_receiver(self._entity, self._subscription, **options)
-        return self._client.get_queue_receiver(self._entity, **options)
+            return RenewingReceiver(self._client.get_subscription_receiver(self._entity, self._subscription, **options))
+        return RenewingReceiver(self._client.get_queue_receiver(self._entity, **options))
 
-    def _sender(self) -> ServiceBusSender:
+    def _new_sender(self) -> ServiceBusSender:
         if self._subscription:
             return self._client.get_topic_sender(self._entity)
         return self._client.get_queue_sender(self._entity)
@@ -246,10 +245,13 @@ def _client_options(patience: timedelta) -> dict[str, Any]:
 
 
 def _search(
-    receiver: ServiceBusReceiver, message_id: str
+    receiver: RenewingReceiver, message_id: str
 ) -> tuple[ServiceBusReceivedMessage | None, list[ServiceBusReceivedMessage]]:
+    """The message of that id, locked, and those that came before it; none is locked where it is not there."""
     others: list[ServiceBusReceivedMessage] = []
-    while page := receiver.receive_messages(max_message_count=_PEEKED_AT_ONCE, max_wait_time=_MORE_WITHIN):
+    if not any(_id(each) == message_id for each in _peek(receiver, sys.maxsize)):
+        return None, others
+    while page := receiver.receive(_PEEKED_AT_ONCE, _MORE_WITHIN):
         found = [each for each in page if _id(each) == message_id]
         others += [each for each in page if each not in found[:1]]
         if found:
@@ -257,10 +259,10 @@ def _search(
     return None, others
 
 
-def _peek(receiver: ServiceBusReceiver, most: int) -> Iterable[ServiceBusReceivedMessage]:
+def _peek(receiver: RenewingReceiver, most: int) -> Iterable[ServiceBusReceivedMessage]:
     first = 1
     while most > 0:
-        page = receiver.peek_messages(min(most, _PEEKED_AT_ONCE), sequence_number=first)
+        page = receiver.peek(min(most, _PEEKED_AT_ONCE), first=first)
         if not page:
             return
         yield from page
@@ -268,19 +270,25 @@ def _peek(receiver: ServiceBusReceiver, most: int) -> Iterable[ServiceBusReceive
         first = (page[-1].sequence_number or 0) + 1
 
 
-def _message(receiver: ServiceBusReceiver, found: ServiceBusReceivedMessage, *, deliveries: int) -> Message:
+def _dead_letter(
+    receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage, *, reason: str, description: str
+) -> None:
+    receiver.dead_letter_message(message, reason=reason, error_description=description)
+
+
+def _message(found: ServiceBusReceivedMessage, receipt: _Receipt | None, *, deliveries: int) -> Message:
     return Message(
         body=_body(found),
         message_id=_id(found),
         delivery_count=deliveries,
         enqueued_at=found.enqueued_time_utc,
         correlation_id=found.correlation_id,
-        receipt=_Receipt(receiver, found),
+        receipt=receipt,
     )
 
 
-def _dead_letter(receiver: ServiceBusReceiver, found: ServiceBusReceivedMessage) -> DeadLetter:
-    message = _message(receiver, found, deliveries=found.delivery_count or 0)
+def _as_dead_letter(found: ServiceBusReceivedMessage) -> DeadLetter:
+    message = _message(found, None, deliveries=found.delivery_count or 0)
     return DeadLetter(message, found.dead_letter_reason, found.dead_letter_error_description)
 
 

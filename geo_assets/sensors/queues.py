@@ -21,6 +21,7 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
+from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.core.change import Observation, Request, change_digest, decide
 from geo_assets.core.queue_watch import Trouble
 from geo_assets.jobs import ingest_observed
@@ -46,7 +47,6 @@ CORRELATION_TAG = "geo_assets/correlation_id"
 """A run's tag: the correlation ids of the events behind its work, the ten earliest, separated by commas."""
 PATH_TAG = "geo_assets/path"
 """A run's tag: which kind of queue asked for it."""
-MOST_CORRELATION_IDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,10 @@ def _receive(receiver: Receiver, desk: "_RunDesk") -> None:
     """
     end = time.monotonic() + TICK_SECONDS
     desk.look_at_all()
+    outstanding = dict(desk.outstanding)
     burst: _Burst | None = None
     while True:
-        turn = receiver.turn(wait=QUIET if burst or desk.run_requests else POLL, outstanding=desk.outstanding)
+        turn = receiver.turn(wait=QUIET if burst or desk.run_requests else POLL, outstanding=outstanding)
         out_of_time = time.monotonic() > end or not turn.open_queues
         if turn.messages:
             burst = burst or _Burst(time.monotonic())

@@ -14,5 +14,6 @@ SET correlation_id = EXCLUDED.correlation_id,
     error_code = EXCLUDED.error_code,
     error_message = EXCLUDED.error_message,
     body_start = EXCLUDED.body_start,
+    dead_letter_id = NULL,
     state = 'to_dead_letter',
     changed_at = clock_timestamp()

@@ -1,7 +1,7 @@
 """One contract for every blob store: a folder and a container behave alike."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,11 +12,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from azure.storage.blob import ContainerClient
 
+from geo_assets.core.listing import SourceListing
 from geo_assets.errors import BlobChanged, BlobMissing, InvalidConfiguration
 from geo_assets.models import SIDECARS_MARK, BlobRef
 from geo_assets.resources import azure_blob_store, local_blob_store
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.container_look import group_names, look_at
 from geo_assets.sources import CollectionRule, Source
 from tests.services import AZURITE_KEY, Azurite
 
@@ -204,6 +206,7 @@ def test_a_blob_that_was_deleted_and_put_again_has_changed(place: Place) -> None
 def test_a_name_of_any_characters_is_listed_read_and_addressed(place: Place, name: str) -> None:
     place.put(name, CONTENT)
     assert place.names() == [name]
+    assert place.store.head(name) == place.blob(name)
     assert place.store.read_range(place.blob(name), 3, 5) == CONTENT[3:8]
     href = urlsplit(place.store.href(name))
     assert unquote(href.path).endswith(f"/{name}")
@@ -257,3 +260,44 @@ def test_a_place_that_is_not_there_is_a_mistake_in_the_url(
         with BlobStores().open(source_at(url)) as store, pytest.raises(InvalidConfiguration) as caught:
             list(store.list_pages(""))
         assert "sources.yaml" in caught.value.remedy
+
+
+def test_a_head_shows_what_a_listing_shows_and_nothing_else(place: Place) -> None:
+    for name in ("a/b.tif", "empty.tif", "a/größe.tif"):
+        place.put(name, b"" if name == "empty.tif" else CONTENT)
+        assert place.store.head(name) == place.blob(name)
+    for name in ("a", "a/", "a/b", "b.tif", "a/B.tif", "a//b.tif", "./a/b.tif", "a/../a/b.tif", "../b.tif", "x/y/z"):
+        assert place.store.head(name) is None, name
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 5000])
+def test_single_looks_find_every_blob_in_the_version_of_a_listing(
+    place: Place, page_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However full the folder is, and whatever lies beside a blob."""
+    rasters = ["a.tif", "a.png", "a.b.png", "sub/a.jpg", "sub/noextension", "no.such/a.jp2"]
+    sidecars = ["a.tfw", "a.PGW", "a.prj", "a.wld", "a.b.pgw", "sub/a.jgw", "no.such/b.j2w", "a.png.aux.xml"]
+    crowd = [f"crowd/{number:02}.tif" for number in range(20)]
+    for name in (*rasters, *sidecars, *crowd):
+        place.put(name, name.encode())
+    source = source_at("az://c").model_copy(update={"include": ("**",)})
+    listed = {blob.name: blob for page in SourceListing(source, place.store.list_pages("")) for blob in page}
+    assert listed["a.png"].has_sidecars
+    monkeypatch.setattr(azure_blob_store, "PAGE_SIZE", page_size)
+    monkeypatch.setattr(local_blob_store, "PAGE_SIZE", page_size)
+    names = [*rasters, *crowd, "gone.tif", "sub/gone.tif", "crowd/gone.tif"]
+    assert looked_at(place.store, names) == {name: listed.get(name) for name in names}
+    assert looked_at(place.store, ["a.prj"]) == {name: listed[name] for name in ("a.tif", "a.png")}
+    assert looked_at(place.store, ["a.PGW", "sub/a.jgw", "no.such/b.j2w"]) == {
+        name: listed[name] for name in ("a.png", "sub/a.jpg")
+    }
+
+
+def looked_at(store: BlobStore, names: Sequence[str]) -> dict[str, BlobRef | None]:
+    """What single looks say of these names."""
+    groups, found = group_names(names), dict[str, BlobRef | None]()
+    while groups:
+        sights, smaller = look_at(store, groups.pop())
+        groups += smaller
+        found |= {name: blob for sight in sights.values() for name, blob in sight}
+    return found

@@ -161,7 +161,8 @@ def test_an_event_becomes_an_item_and_a_deletion_takes_it_away(world: World) -> 
     assert request.tags["geo_assets/path"] == world.kind
     assert request.tags["geo_assets/correlation_id"] == "request-a.tif,request-b.tif"
     assert world.pipeline.run("ingest_observed").success
-    assert set(world.pipeline.items()) == {"a.tif", "b.tif"}
+    correlated = {blob: item["properties"]["geo_assets:correlation_id"] for blob, item in world.pipeline.items().items()}
+    assert correlated == {"a.tif": "request-a.tif", "b.tif": "request-b.tif"}
 
     world.send(*world.delete("a.tif"))
     assert requests(daemon)[SOURCE].run_key != request.run_key

@@ -9,13 +9,16 @@ Here: connections, links, faults. Not here: messages and locks (`service_bus_bro
 """
 
 import argparse
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, Self
 
-from proton import Condition, Delivery, Endpoint, Handler, Link, symbol
+from proton import Condition, Delivery, Endpoint, Handler, Link, Message, symbol
 from proton.reactor import Container
 
 from tests.peers.service_bus_broker import DEAD_LETTERS, Broker, Entity, Rules
@@ -50,6 +53,7 @@ class Faults:
     refused_tokens: int = 0
     settlements_before_kill: int = 0  # then all connections end
     killed_connections: int = 0  # all connections end, once
+    lost_locks: int = 0  # all locks end, once
     slow_answers: float = 0.0  # seconds that each settlement's answer takes
 
     def take(self, name: str) -> bool:
@@ -83,6 +87,22 @@ class ServiceBusPeer:
     def counts(self) -> Counter[str]:
         """What happened so far: outcomes, operations, deliveries, tokens."""
         return self._broker.counts
+
+    def add(self, entity: str) -> None:
+        """Add an entity."""
+        self._broker.add(entity)
+
+    def send(self, address: str, *bodies: bytes) -> None:
+        """Put messages into a queue or topic without the SDK, whose senders take a second to open."""
+        for body in bodies:
+            message = Message(id=uuid.uuid4().hex, body=body, inferred=True)
+            self._server.soon(partial(self._broker.store, address, message.encode()))
+
+    def reset(self) -> None:
+        """Have no faults, counts and entities, and the rules of the beginning."""
+        for values, initial in ((self.faults, Faults()), (self.rules, Rules())):
+            vars(values).update(vars(initial))
+        self._broker.clear()
 
     def messages(self, name: str) -> int:
         """How many messages lie in the entity, locked ones included."""
@@ -129,6 +149,7 @@ class _Server(Handler):  # type: ignore[misc]
         self._connections: list[Any] = []
         self._listening = Event()
         self._stopping = Event()
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=lambda: Container(self).run(), name="service-bus-peer", daemon=True)
 
     def start(self) -> None:
@@ -141,6 +162,10 @@ class _Server(Handler):  # type: ignore[misc]
         """End all connections and the thread."""
         self._stopping.set()
         self._thread.join(10)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have the server's thread call this."""
+        self._inbox.put(call)
 
     def on_reactor_init(self, event: Any) -> None:
         self._container = event.container
@@ -181,7 +206,7 @@ class _Server(Handler):  # type: ignore[misc]
             self._receivers.append(link)
             self._deliver()
         elif link.is_sender or not self._broker.targets(address):
-            link.condition = Condition("amqp:not-found", f"The messaging entity '{address}' could not be found.")
+            link.condition = _condition("amqp:not-found", f"The messaging entity '{address}' could not be found.")
             link.close()
             return
         if link.is_receiver:
@@ -216,19 +241,14 @@ class _Server(Handler):  # type: ignore[misc]
         elif self._faults.take("busy_sends"):
             _answer(delivery, Delivery.REJECTED, VENDOR + "server-busy")
         else:
-            self._store(address, encoded)
+            for each in decode_sent(encoded):
+                for _ in range(2 if self._faults.take("doubled_messages") else 1):
+                    self._broker.store(address, each)
             if not self._faults.take("lost_send_acks"):
                 _answer(delivery, Delivery.ACCEPTED)
         if link.credit < _CREDIT // 2:
             link.flow(_CREDIT)
         self._deliver()
-
-    def _store(self, address: str, encoded: bytes) -> None:
-        for each in decode_sent(encoded):
-            copies = 2 if self._faults.take("doubled_messages") else 1
-            for target in self._broker.targets(address) * copies:
-                target.put(decode_message(each))
-            self._broker.counts["sent"] += 1
 
     def _reply(self, link: Any, address: str, request: Any) -> None:
         if address == _TOKENS:
@@ -285,12 +305,16 @@ class _Server(Handler):  # type: ignore[misc]
             self._acceptor.close()
             self._container.stop()
             return
+        while not self._inbox.empty():
+            self._inbox.get()()
+        no_lock_holds = self._faults.take("lost_locks")
         for entity in self._broker:
-            entity.pass_time()
+            entity.pass_time(no_lock_holds=no_lock_holds)
         if self._faults.take("killed_connections"):
             for connection in self._connections:
-                connection.condition = Condition("amqp:connection:forced", "a fault", {symbol("fault"): True})
+                connection.condition = _condition("amqp:connection:forced", "a fault")
                 connection.close()
+                self._forget(connection)
         self._deliver()
         self._after(_TICK, self._tick)
 
@@ -302,9 +326,13 @@ class _Server(Handler):  # type: ignore[misc]
         self._container.schedule(seconds, _Later(call))
 
 
+def _condition(name: str, description: str) -> Any:
+    return Condition(name, description, {symbol("peer"): True})  # the SDK fails on a condition without information
+
+
 def _answer(delivery: Any, state: Any, error: str | None = None) -> None:
     if error is not None:
-        delivery.local.condition = Condition(error, "a refusal of the peer")
+        delivery.local.condition = _condition(error, "a refusal of the peer")
     delivery.update(state)
     delivery.settle()
 

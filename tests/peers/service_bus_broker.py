@@ -100,15 +100,16 @@ class Entity:
                 self._bury(stored, reason, description)
             case "deferred":
                 stored.deferred = True
+                stored.failed_deliveries += 1  # the SDK says so of what it defers
             case "released":
                 self._give_back(stored)
             case "abandoned":
                 self._fail(stored)
 
-    def pass_time(self) -> None:
-        """End the locks that ran out, and show the scheduled messages whose time has come."""
+    def pass_time(self, *, no_lock_holds: bool) -> None:
+        """End the locks that ran out, or all, and show the scheduled messages whose time has come."""
         now = time.time()
-        for stored in [each for each in self._locked.values() if each.locked_until <= now]:
+        for stored in [each for each in self._locked.values() if no_lock_holds or each.locked_until <= now]:
             self._counts["lock_expired"] += 1
             self._locked.pop(str(stored.lock))
             stored.lock = None
@@ -172,6 +173,12 @@ class Broker:
         self._entities |= {address: entity, address + DEAD_LETTERS: graves}
         self._topics.setdefault(topic.lower() or address, []).append(entity)
 
+    def clear(self) -> None:
+        """Forget all entities, whose locks would go on to run out, and what was counted."""
+        self._entities.clear()
+        self._topics.clear()
+        self.counts.clear()
+
     def entity(self, address: str) -> Entity | None:
         """What is received from at the address."""
         return self._entities.get(_path(address))
@@ -179,6 +186,14 @@ class Broker:
     def targets(self, address: str) -> list[Entity]:
         """What a message sent to the address comes into: a queue, or all subscriptions of a topic."""
         return self._topics.get(_path(address), [])
+
+    def store(self, address: str, encoded: bytes) -> None:
+        """Put a message into what the address stands for."""
+        self.counts["sent"] += 1
+        for target in self.targets(address):
+            message = Message()
+            message.decode(encoded)
+            target.put(message)
 
     def __iter__(self) -> Iterator[Entity]:
         return iter(list(self._entities.values()))

@@ -44,7 +44,8 @@ CREATE TABLE ledger.received_batch (
 """
 RECEIVED_BATCH_BY_TIME = "CREATE INDEX received_batch_received_at ON ledger.received_batch (received_at)"
 
-# One row a message that was given up: where it went and why. The whole message lies in the dead-letter queue.
+# One row a message that was given up: where it went and why. The whole message lies in the dead-letter queue, under the
+# id that it has there.
 MESSAGE = """
 CREATE TABLE ledger.message (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -57,6 +58,7 @@ CREATE TABLE ledger.message (
     error_code text NOT NULL,
     error_message text NOT NULL,
     body_start text NOT NULL,
+    dead_letter_id text,
     state text NOT NULL DEFAULT 'to_dead_letter'
         CHECK (state IN ('to_dead_letter', 'dead_letter', 'replayed', 'dropped')),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -4,6 +4,7 @@ import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -325,8 +326,7 @@ BODIES = st.one_of(
 def test_any_bytes_are_events_or_a_malformed_message(body: bytes) -> None:
     try:
         events = read_events(body)
-    except MalformedMessage as error:
-        assert error.message
+    except MalformedMessage:
         return
     for event in events:
         if isinstance(event, BlobEvent):
@@ -338,8 +338,6 @@ def test_any_bytes_are_events_or_a_malformed_message(body: bytes) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30), st.booleans())
 def test_a_name_that_a_client_encodes_is_read_back(name: str, in_path_style: bool) -> None:
-    from urllib.parse import quote
-
     host = "http://127.0.0.1:10000/rasters" if in_path_style else AT
     body = dumped(grid(f"{host}/bronze/{quote(name, safe='/')}"))
     if "\0" in name or {".", ".."} & set(name.split("/")):

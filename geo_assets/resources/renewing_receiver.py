@@ -1,0 +1,92 @@
+"""One receiver of Service Bus whose messages stay locked until they are settled.
+
+Here: one thread at a time at the SDK's receiver, and the renewal of locks. Not here: the queue (`service_bus`).
+
+The SDK's AutoLockRenewer asks the receiver from threads of its own while we use it, and receivers are not thread-safe
+(azure-sdk-for-python#21385): with two messages their frames mix, and the connection ends.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Event, RLock, Thread
+
+from azure.core.exceptions import AzureError
+from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiver
+
+_LOOK_EVERY = 0.25  # seconds; a lock is renewed when half of it is over
+_LONGEST_WORK = timedelta(minutes=5)  # then the message may come again, to another
+
+
+@dataclass(slots=True)
+class _Held:
+    message: ServiceBusReceivedMessage
+    renew_at: datetime
+    let_go_at: datetime
+
+
+class RenewingReceiver:
+    """The SDK's receiver, to be used from any thread."""
+
+    def __init__(self, receiver: ServiceBusReceiver) -> None:
+        self._receiver = receiver
+        self._in_use = RLock()
+        self._held: dict[int, _Held] = {}
+        self._closed = Event()
+        self._renewal: Thread | None = None
+
+    def receive(self, most: int, seconds: float) -> list[ServiceBusReceivedMessage]:
+        """Up to ``most`` messages that came within ``seconds``; to connect may take longer. Raises AzureError."""
+        with self._in_use:
+            self._receiver.__enter__()  # opens what is not open: to receive would, but within ``seconds`` only
+            found = self._receiver.receive_messages(max_message_count=most, max_wait_time=seconds)
+            now = datetime.now(UTC)
+            self._held |= {id(each): _Held(each, _half_way(each, now), now + _LONGEST_WORK) for each in found}
+            if found and self._renewal is None:
+                self._renewal = Thread(target=self._renew_until_closed, name="renew-locks", daemon=True)
+                self._renewal.start()
+            return found
+
+    def peek(self, most: int, *, first: int) -> list[ServiceBusReceivedMessage]:
+        """Up to ``most`` messages from that sequence number on, neither taken nor locked. Raises AzureError."""
+        with self._in_use:
+            return self._receiver.peek_messages(most, sequence_number=first)
+
+    def settle(self, message: ServiceBusReceivedMessage, how: Callable[[ServiceBusReceiver], None]) -> None:
+        """End the delivery by ``how``; the lock is renewed no more. Raises AzureError, MessageAlreadySettled."""
+        with self._in_use:
+            self._held.pop(id(message), None)
+            how(self._receiver)
+
+    def close(self) -> None:
+        """Let go of what is not settled, and of the connection."""
+        self._closed.set()
+        if self._renewal is not None:
+            self._renewal.join()
+        with self._in_use:
+            self._receiver.close()
+
+    def _renew_until_closed(self) -> None:
+        while not self._closed.wait(_LOOK_EVERY):
+            now = datetime.now(UTC)
+            for key, held in list(self._held.items()):
+                if held.renew_at <= now and not self._closed.is_set():
+                    self._renew(key, held, now)
+
+    def _renew(self, key: int, held: _Held, now: datetime) -> None:
+        with self._in_use:
+            if key not in self._held:
+                return
+            try:
+                if now >= held.let_go_at:
+                    del self._held[key]
+                else:
+                    self._receiver.renew_message_lock(held.message)
+                    held.renew_at = _half_way(held.message, datetime.now(UTC))
+            except AzureError:  # to settle the message will tell
+                self._held.pop(key, None)
+
+
+def _half_way(message: ServiceBusReceivedMessage, now: datetime) -> datetime:
+    until = message.locked_until_utc
+    return now if until is None else now + (until - now) / 2

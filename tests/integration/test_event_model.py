@@ -1,0 +1,184 @@
+"""Any sequence of changes, events, duplicates, losses and listings: the ledger ends as the container is."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from azure.storage.blob import ContainerClient
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from geo_assets.core.listing import SourceListing, timed_pages
+from geo_assets.models import BlobPage
+from geo_assets.queue_rules import QueueRule
+from geo_assets.resources import azure_blob_store
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.event_observer import EventObserver
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.message_queue import DeadLetter, Message, Path
+from geo_assets.sources import Source
+from tests.event_messages import blob_event
+from tests.services import Azurite
+
+NUMBERS = itertools.count(1)
+NAMES = st.sampled_from(["a.png", "a.pgw", "a.prj", "b.tif", "x/c.tif"])
+
+
+class Line:
+    """Messages in the order that the machine chooses; what is settled here is known to the machine already."""
+
+    path: Path = "service_bus"
+    name = "model"
+
+    def receive(self, most: int, *, wait: timedelta) -> list[Message]:  # noqa: ARG002
+        return []
+
+    def complete(self, messages: Sequence[Message]) -> list[Message]:
+        assert messages
+        return []
+
+    def abandon(self, message: Message) -> None:
+        raise AssertionError(f"{message} was abandoned, though all services are up")
+
+    def dead_letter(self, message: Message, *, reason: str, description: str) -> str:
+        raise AssertionError(f"{message} is a dead letter for {reason}: {description}")
+
+    def depth(self) -> int | None:
+        return None
+
+    def dead_letters(self, most: int) -> list[DeadLetter]:  # noqa: ARG002
+        return []
+
+    def replay(self, message_id: str) -> bool:  # noqa: ARG002
+        return False
+
+    def drop(self, message_id: str) -> bool:  # noqa: ARG002
+        return False
+
+
+class EventMachine(RuleBasedStateMachine):
+    """A real container and the real ledger; between them messages on their way, and pages on theirs."""
+
+    def __init__(self, container: ContainerClient, ledger: Ledger) -> None:
+        super().__init__()
+        self.container, self.ledger = container, ledger
+        number = next(NUMBERS)
+        self.prefix = f"model_{number}"
+        self.source = Source.model_validate(
+            {
+                "name": self.prefix,
+                "url": f"az://{container.container_name}/{self.prefix}",
+                "include": ["**/*.png", "**/*.tif"],
+                "collection": {"id": self.prefix, "description": "d"},
+            }
+        )
+        ledger.register_source(self.source)
+        self.observer = EventObserver(
+            Line(),
+            QueueRule(name="model", service_bus="model"),
+            sources={self.source.name: self.source},
+            blob_stores=BlobStores(),
+            ledger=ledger,
+        )
+        self.there: set[str] = set()
+        self.on_the_way: list[Message] = []
+        self.pages: list[BlobPage] = []
+        self.lost = False
+
+    @rule(name=NAMES)
+    def put(self, name: str) -> None:
+        """Create or overwrite a blob."""
+        answer = self.container.upload_blob(f"{self.prefix}/{name}", b"x", overwrite=True).get_blob_properties()
+        self.there.add(name)
+        self._tell("Created", name, eTag=answer.etag)
+
+    @precondition(lambda self: self.there)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        """Delete a blob."""
+        name = data.draw(st.sampled_from(sorted(self.there)))
+        self.container.delete_blob(f"{self.prefix}/{name}")
+        self.there.remove(name)
+        self._tell("Deleted", name)
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(data=st.data(), again=st.booleans())
+    def deliver(self, data: st.DataObject, again: bool) -> None:
+        """Some of the messages arrive, in any order; they may come once more."""
+        count = data.draw(st.integers(1, len(self.on_the_way)))
+        arriving = data.draw(st.permutations(self.on_the_way))[:count]
+        if not again:
+            self.on_the_way = [message for message in self.on_the_way if message not in arriving]
+        self.observer.take(arriving)
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """A message never arrives."""
+        self.on_the_way.remove(data.draw(st.sampled_from(self.on_the_way)))
+        self.lost = True
+
+    @rule()
+    def fetch(self) -> None:
+        """A listing asks for its pages; what becomes of them comes later."""
+        self.pages = self._fetched()
+
+    @precondition(lambda self: self.pages)
+    @rule()
+    def merge(self) -> None:
+        """Pages that were asked for a while ago come into the ledger."""
+        with self.ledger.open_listing(self.source, run_id=None) as writer:
+            for page in self.pages:
+                writer.add_page(page)
+            writer.finish(complete=False)
+        self.pages = []
+
+    def teardown(self) -> None:
+        """All messages that were not lost arrive; where one was, a listing repairs what it told."""
+        if self.on_the_way:
+            self.observer.take(self.on_the_way)
+        if not self.lost:
+            assert self._known() == {blob.name: blob.etag for page in self._fetched() for blob in page}
+        with self.ledger.open_listing(self.source, run_id=None) as writer:
+            pages = self._fetched()
+            for page in pages:
+                writer.add_page(page)
+            diff = writer.finish(complete=True)
+        assert self._known() == {blob.name: blob.etag for page in pages for blob in page}
+        assert self.lost or (diff.new, diff.changed, diff.deleted) == (0, 0, 0)
+
+    def _tell(self, kind: str, name: str, **data: object) -> None:
+        body = blob_event(kind, str(self.container.url), f"{self.prefix}/{name}", **data)
+        self.on_the_way.append(Message(body, f"message-{next(NUMBERS)}", 1, None, None, None))
+
+    def _fetched(self) -> list[BlobPage]:
+        with BlobStores().open(self.source) as store:
+            return list(SourceListing(self.source, timed_pages(store.list_pages(self.source.prefix), self.ledger.now)))
+
+    def _known(self) -> dict[str, str]:
+        with self.ledger.connect() as connection:
+            rows = connection.execute(
+                "SELECT name, etag FROM ledger.blob WHERE source = %s AND deleted_at IS NULL", (self.source.name,)
+            ).fetchall()
+        return {row["name"]: row["etag"] for row in rows}
+
+
+def test_the_ledger_ends_as_the_container_is(
+    container: ContainerClient, azurite: Azurite, catalogue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a listing where no message was lost; with one in any case."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    monkeypatch.setattr(azure_blob_store, "PAGE_SIZE", 2)
+    ledger = Ledger(database_url=catalogue)
+    run_state_machine_as_test(
+        lambda: EventMachine(container, ledger),
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=12,
+            deadline=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        ),
+    )

@@ -1,0 +1,337 @@
+"""Events of a real container through a real queue into the ledger: the end is what the container holds."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient
+
+from geo_assets.core.listing import SourceListing, timed_pages
+from geo_assets.errors import DatabaseUnavailable
+from geo_assets.models import BlobRef
+from geo_assets.queue_rules import QueueRule
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.event_observer import EventObserver, TakenBatch
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.ledger_listing import ListingDiff
+from geo_assets.resources.message_queue import Message, MessageQueue
+from geo_assets.resources.message_queues import MessageQueues
+from geo_assets.sources import Source
+from tests.event_messages import blob_event
+from tests.ledgers import METADATA
+from tests.services import Azurite, free_port
+
+NOW = timedelta(0)
+
+
+@dataclass
+class Arrivals:
+    """A container, a queue that tells of it, and the observer that takes the one into the ledger by the other."""
+
+    container: ContainerClient
+    sender: QueueClient
+    queue: MessageQueue
+    rule: QueueRule
+    sources: dict[str, Source]
+    ledger: Ledger
+
+    @property
+    def observer(self) -> EventObserver:
+        return EventObserver(self.queue, self.rule, sources=self.sources, blob_stores=BlobStores(), ledger=self.ledger)
+
+    def put(self, name: str, content: bytes = b"x") -> bytes:
+        """Write a blob; the event that tells so."""
+        answer = self.container.upload_blob(name, content, overwrite=True).get_blob_properties()
+        return self.event("Created", name, eTag=answer.etag, clientRequestId=f"upload of {name}")
+
+    def delete(self, name: str) -> bytes:
+        """Delete a blob; the event that tells so."""
+        self.container.delete_blob(name)
+        return self.event("Deleted", name)
+
+    def event(self, kind: str, name: str, **data: object) -> bytes:
+        return blob_event(kind, str(self.container.url), name, **data)
+
+    def messages(self, *bodies: bytes) -> list[Message]:
+        """The bodies through the queue."""
+        for body in bodies:
+            self.sender.send_message(body.decode())
+        return self.queue.receive(len(bodies), wait=timedelta(seconds=5))
+
+    def take(self, *bodies: bytes) -> TakenBatch:
+        return self.observer.take(self.messages(*bodies))
+
+    def listed(self) -> list[ListingDiff]:
+        """List every source into the ledger."""
+        return [list_into(self.ledger, source) for source in self.sources.values()]
+
+    def rows(self, columns: str = "name, deleted_at IS NOT NULL AS gone") -> list[dict[str, object]]:
+        with self.ledger.connect() as connection:
+            return connection.execute(f"SELECT {columns} FROM ledger.blob ORDER BY source, name").fetchall()
+
+    def batches(self) -> list[dict[str, object]]:
+        with self.ledger.connect() as connection:
+            return connection.execute("SELECT * FROM ledger.received_batch ORDER BY id").fetchall()
+
+
+def list_into(ledger: Ledger, source: Source) -> ListingDiff:
+    """List a source into the ledger as the asset does."""
+    with (
+        BlobStores().open(source) as store,
+        ledger.open_listing(source, run_id="run") as writer,
+        ledger.open_clock() as now,
+    ):
+        listing = SourceListing(source, timed_pages(store.list_pages(source.prefix), now))
+        for page in listing:
+            writer.add_page(page)
+        return writer.finish(complete=listing.complete)
+
+
+def source_in(container: str, name: str = "rasters", **keys: object) -> Source:
+    collection = {"id": name, "description": "d"}
+    return Source.model_validate({"name": name, "url": f"az://{container}", "collection": collection, **keys})
+
+
+@pytest.fixture
+def arrivals(
+    container: ContainerClient,
+    event_queue: QueueClient,
+    queue_service: Azurite,
+    catalogue: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Arrivals]:
+    for name, value in queue_service.environment.items():
+        monkeypatch.setenv(name, value)
+    rule = QueueRule(name="arrivals", storage_queue=event_queue.queue_name, tries=2)
+    source = source_in(str(container.container_name), include=["**/*.tif", "**/*.png"])
+    with MessageQueues().open(rule) as queue:
+        yield Arrivals(container, event_queue, queue, rule, {source.name: source}, Ledger(database_url=catalogue))
+
+
+UNCHANGED = ListingDiff(complete=True)
+
+
+def assert_is_what_the_container_holds(arrivals: Arrivals) -> None:
+    """A listing afterwards finds nothing to do, and nothing is left in the queue."""
+    for diff in arrivals.listed():
+        assert (diff.new, diff.changed, diff.deleted) == (0, 0, 0)
+    assert arrivals.queue.receive(10, wait=NOW) == []
+
+
+def test_a_blob_that_comes_changes_goes_and_comes_back(arrivals: Arrivals) -> None:
+    created = arrivals.take(arrivals.put("a.tif"))
+    assert (created.messages, created.events, created.new) == (1, 1, 1)
+    assert created.sources == {"rasters"}
+    assert created.correlation_ids == {"rasters": ("upload of a.tif",)}
+    assert arrivals.take(arrivals.put("a.tif", b"other")).changed == 1
+    assert arrivals.take(arrivals.delete("a.tif")).deleted == 1
+    assert arrivals.rows() == [{"name": "a.tif", "gone": True}]
+    assert arrivals.take(arrivals.put("a.tif")).new == 1
+    assert arrivals.rows() == [{"name": "a.tif", "gone": False}]
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_the_row_says_who_saw_the_version_and_when_it_came_to_be(arrivals: Arrivals) -> None:
+    body = arrivals.put("a.tif")
+    arrivals.take(body)
+    told = json.loads(body)
+    (row,) = arrivals.rows("observed_by, event_time, correlation_id, sequencer, searchable_at")
+    assert (row["observed_by"], row["correlation_id"]) == ("storage_queue", "upload of a.tif")
+    assert str(row["event_time"])[:22] == str(told["eventTime"]).replace("T", " ")[:22]
+    assert str(row["sequencer"]).endswith(told["data"]["sequencer"])
+    assert row["searchable_at"] is None
+    arrivals.container.upload_blob("a.tif", b"unannounced", overwrite=True)
+    assert arrivals.listed()[0].changed == 1
+    (row,) = arrivals.rows(
+        "observed_by, event_time = last_modified AS as_stored, correlation_id, sequencer IS NULL AS new"
+    )
+    assert row == {"observed_by": "listing", "as_stored": True, "correlation_id": None, "new": False}
+
+
+@pytest.mark.parametrize("order", ["as sent", "reversed"])
+def test_any_order_and_every_event_three_times(arrivals: Arrivals, order: str) -> None:
+    bodies = [arrivals.put("a.tif"), arrivals.put("b.tif"), arrivals.put("a.tif", b"2"), arrivals.delete("b.tif")]
+    bodies += [arrivals.put("c.tif"), arrivals.delete("c.tif"), arrivals.put("c.tif", b"3")]
+    for body in bodies if order == "as sent" else reversed(bodies):
+        arrivals.take(body, body, body)
+    assert arrivals.rows() == [{"name": "a.tif", "gone": False}, {"name": "c.tif", "gone": False}]
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_deletion_is_told_before_the_creation(arrivals: Arrivals) -> None:
+    created = arrivals.put("a.tif")
+    deleted = arrivals.delete("a.tif")
+    assert arrivals.take(deleted).unchanged == 1
+    assert arrivals.take(created).unchanged == 1
+    assert arrivals.rows() == []
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_what_concerns_no_source_is_counted_by_its_reason(arrivals: Arrivals) -> None:
+    other = str(arrivals.container.url)
+    source = source_in(str(arrivals.container.container_name)).model_copy(
+        update={"url": f"az://{arrivals.container.container_name}/landsat"}
+    )
+    arrivals.sources = {source.name: source}
+    taken = arrivals.take(
+        blob_event("Created", "https://others.blob.core.windows.net/bronze", "a.tif"),
+        blob_event("Created", f"{other}x", "landsat/a.tif"),
+        arrivals.event("Created", "a.tif"),
+        arrivals.event("Created", "landsat/a.txt"),
+        arrivals.event("TierChanged", "landsat/a.tif"),
+        arrivals.put("landsat/a.tif"),
+    )
+    reasons = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", "unknown_event_type")
+    assert taken.dropped == dict.fromkeys(reasons, 1)
+    assert (taken.messages, taken.events, taken.new) == (6, 6, 1)
+    (batch,) = arrivals.batches()
+    assert batch["dropped"] == taken.dropped
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_one_bad_message_among_a_hundred_leaves_ninety_nine_done(arrivals: Arrivals) -> None:
+    bodies = [arrivals.put(f"x/{number:03}.tif") for number in range(99)]
+    bodies.insert(50, b'{"eventType": "Microsoft.Storage.BlobCreated", "id": "bad", "data": {"url": 1}}')
+    taken = arrivals.take(*bodies)
+    assert (taken.messages, taken.new, taken.poisoned, taken.abandoned) == (100, 99, 1, 0)
+    assert_is_what_the_container_holds(arrivals)
+    (dead,) = arrivals.queue.dead_letters(10)
+    assert dead.message.body == bodies[50]
+    with arrivals.ledger.connect() as connection:
+        (row,) = connection.execute("SELECT * FROM ledger.message").fetchall()
+    assert (row["state"], row["error_code"], row["dead_letter_id"]) == (
+        "dead_letter",
+        "malformed_message",
+        dead.message.message_id,
+    )
+    assert "eventTime is missing" in row["error_message"]
+    assert row["body_start"].encode() == bodies[50]
+
+
+def test_a_container_that_is_away_costs_its_own_messages_only(arrivals: Arrivals) -> None:
+    gone = source_in("never-made", "gone")
+    arrivals.sources |= {"gone": gone}
+    there = arrivals.put("a.tif")
+    away = there.replace(str(arrivals.container.container_name).encode(), b"never-made").replace(b"event-", b"other-")
+    taken = arrivals.take(there, away)
+    assert (taken.new, taken.abandoned, taken.poisoned) == (1, 1, 0)
+    (again,) = arrivals.queue.receive(10, wait=timedelta(seconds=5))
+    assert again.delivery_count == 2
+    last = arrivals.observer.take([again])
+    assert (last.redelivered, last.abandoned, last.poisoned) == (1, 0, 1)
+    (dead,) = arrivals.queue.dead_letters(10)
+    assert dead.message.body == away
+    del arrivals.sources["gone"]
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_store_that_is_down_gives_the_messages_back(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = arrivals.messages(*[arrivals.put(f"{number}.tif") for number in range(3)])
+    with monkeypatch.context() as down:
+        down.setenv("AZURE_STORAGE_ACCOUNT_URL", f"http://127.0.0.1:{free_port()}/devstoreaccount1")
+        down.setenv("AZURE_STORAGE_ANONYMOUS", "true")
+        down.delenv("AZURE_STORAGE_CONNECTION_STRING")
+        assert arrivals.observer.take(messages).abandoned == 3
+    assert arrivals.rows() == []
+    again = arrivals.observer.take(arrivals.queue.receive(3, wait=timedelta(seconds=5)))
+    assert (again.new, again.redelivered) == (3, 3)
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_nothing_is_settled_while_the_database_is_down(arrivals: Arrivals) -> None:
+    messages = arrivals.messages(arrivals.put("a.tif"), b"no event")
+    arrivals.ledger, ledger = Ledger(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/none"), arrivals.ledger
+    with pytest.raises(DatabaseUnavailable):
+        arrivals.observer.take(messages)
+    arrivals.ledger = ledger
+    for message in messages:  # as their locks would run out
+        arrivals.queue.abandon(message)
+    taken = arrivals.observer.take(arrivals.queue.receive(2, wait=timedelta(seconds=5)))
+    assert (taken.new, taken.poisoned) == (1, 1)
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_page_that_was_asked_for_earlier_does_not_undo_an_event(arrivals: Arrivals) -> None:
+    source = arrivals.sources["rasters"]
+    arrivals.take(arrivals.put("a.tif"), arrivals.put("b.tif"))
+    with BlobStores().open(source) as store, arrivals.ledger.open_listing(source, run_id=None) as writer:
+        (page,) = timed_pages(store.list_pages(""), arrivals.ledger.now)
+        events = [arrivals.put("a.tif", b"newer"), arrivals.delete("b.tif"), arrivals.put("c.tif")]
+        assert arrivals.take(*events).sources == {"rasters"}
+        writer.add_page(page)
+        diff = writer.finish(complete=True)
+    assert (diff.new, diff.changed, diff.deleted) == (0, 0, 0)
+    assert arrivals.rows() == [
+        {"name": "a.tif", "gone": False},
+        {"name": "b.tif", "gone": True},
+        {"name": "c.tif", "gone": False},
+    ]
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_look_that_began_earlier_does_not_undo_a_listing(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events are looked at, then a listing comes in between before they are committed."""
+    arrivals.take(arrivals.put("a.tif"), arrivals.put("b.tif"))
+    bodies = [arrivals.put("a.tif", b"2"), arrivals.put("b.tif", b"2"), arrivals.put("c.tif")]
+    observer, record = arrivals.observer, Ledger.record_events
+
+    def late(self: Ledger, *args: object) -> object:
+        arrivals.container.upload_blob("a.tif", b"3", overwrite=True)
+        arrivals.container.delete_blob("b.tif")
+        arrivals.container.delete_blob("c.tif")
+        (diff,) = arrivals.listed()
+        assert (diff.new, diff.changed, diff.deleted) == (0, 1, 1)
+        return record(self, *args)  # type: ignore[arg-type]
+
+    messages = arrivals.messages(*bodies)
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "record_events", late)
+        observer.take(messages)
+    assert arrivals.rows()[:2] == [{"name": "a.tif", "gone": False}, {"name": "b.tif", "gone": True}]
+    arrivals.take(arrivals.event("Deleted", "c.tif"))
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_world_file_changes_the_version_of_its_picture(arrivals: Arrivals) -> None:
+    arrivals.take(arrivals.put("a.png"), arrivals.put("a.tif"), arrivals.put("b.png"))
+    taken = arrivals.take(arrivals.put("a.pgw"))
+    assert (taken.events, taken.changed, taken.new) == (1, 1, 0)
+    assert arrivals.take(arrivals.put("a.pgw", b"other")).changed == 1
+    taken = arrivals.take(arrivals.put("a.prj"))
+    assert (taken.changed, taken.unchanged) == (2, 0)
+    assert arrivals.take(arrivals.delete("a.pgw")).changed == 1
+    assert arrivals.take(arrivals.put("nobodys.pgw")).unchanged == 0
+    assert arrivals.take(arrivals.put("a.png.ovr")).dropped == {"sidecar": 1}
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_moved_blob_is_taken_for_a_rename(arrivals: Arrivals) -> None:
+    arrivals.take(arrivals.put("old.tif", b"content"))
+    (row,) = arrivals.rows("name, etag, size_bytes, last_modified")
+    arrivals.ledger.record_described("rasters", [(BlobRef(**row), METADATA)], run_id=None)  # type: ignore[arg-type]
+    taken = arrivals.take(arrivals.put("new.tif", b"content"), arrivals.delete("old.tif"))
+    assert (taken.new, taken.deleted) == (1, 1)
+    assert arrivals.ledger.former_names("rasters", ["new.tif"]) == {"new.tif": "old.tif"}
+
+
+def test_blobs_of_scenes_are_grouped_with_the_event(arrivals: Arrivals) -> None:
+    group = {"name": r"(?P<item>[^/]+)/(?P<asset>\w+)\.tif$", "required": ["red"]}
+    source = arrivals.sources["rasters"].model_dump(exclude={"item_id", "group"}) | {"group": group}
+    arrivals.sources = {"rasters": Source.model_validate(source)}
+    arrivals.take(arrivals.put("s1/red.tif"), arrivals.put("s1/green.tif"), arrivals.put("stray.tif"))
+    rows = arrivals.rows("name, scene_id, asset_key, error_code")
+    assert [tuple(row.values()) for row in rows] == [
+        ("s1/green.tif", "s1", "green", None),
+        ("s1/red.tif", "s1", "red", None),
+        ("stray.tif", None, None, "not_in_group"),
+    ]
+    assert_is_what_the_container_holds(arrivals)
+
+
+def test_a_message_about_a_blob_that_never_was_leaves_the_ledger_empty(arrivals: Arrivals) -> None:
+    taken = arrivals.take(arrivals.event("Created", "a.tif", eTag="0x1"))
+    assert (taken.new, taken.unchanged, taken.sources) == (0, 1, frozenset())
+    assert arrivals.rows() == []
