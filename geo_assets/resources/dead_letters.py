@@ -130,7 +130,8 @@ class DeadLetterBox:
 class _Records:
     """The ledger's records of a queue, each taken once.
 
-    A Storage Queue gives a dead letter an id of its own, so that its record is found by how the message begins.
+    A Storage Queue gives a dead letter an id of its own. Where a crash kept it from the ledger, the record is found by
+    how the message begins.
     """
 
     def __init__(self, rows: Sequence[DictRow]) -> None:

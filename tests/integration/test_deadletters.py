@@ -1,0 +1,147 @@
+"""Dead letters by the command line, of a real Storage Queue and of the Service Bus peer."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
+from azure.storage.queue import QueueClient
+from click.testing import CliRunner, Result
+
+from geo_assets.cli.main import main
+from geo_assets.queue_rules import QueueRule
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.event_observer import EventObserver
+from geo_assets.resources.message_queues import MessageQueues
+from tests.peers.service_bus import ServiceBusPeer
+from tests.pipeline import Pipeline
+from tests.services import Azurite
+
+LONG = "no JSON: " + "x" * 2000
+CUT = base64.b64encode(b'{"eventType": "Microsoft.Stor').decode()
+
+
+@dataclass
+class Line:
+    """A queue of sources.yaml with its other end, taken into the ledger of a pipeline."""
+
+    pipeline: Pipeline
+    rule: QueueRule
+    send: Callable[[str], object]
+
+    def take(self, *bodies: str) -> int:
+        """Send these messages and take what the queue then has; how many were given up."""
+        for body in bodies:
+            self.send(body)
+        with MessageQueues().open(self.rule) as queue:
+            messages = queue.receive(100, wait=timedelta(seconds=2))
+            observer = EventObserver(
+                queue, self.rule, sources={}, blob_stores=BlobStores(), ledger=self.pipeline.ledger
+            )
+            return observer.take(messages).poisoned
+
+    def states(self) -> list[str]:
+        """The states of the ledger's messages, in order."""
+        return [state for (state,) in self.pipeline.query("SELECT state FROM ledger.message ORDER BY id")]
+
+
+@pytest.fixture(params=["storage_queue", "service_bus"])
+def line(
+    request: pytest.FixtureRequest,
+    pipeline: Pipeline,
+    queue_service: Azurite,
+    event_queue: QueueClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Line]:
+    """A queue called `arrivals`, of either kind."""
+    rule = QueueRule.model_validate({"name": "arrivals", request.param: event_queue.queue_name})
+    declared = {"sources": {}, "queues": {"arrivals": {request.param: event_queue.queue_name}}}
+    pipeline.sources_path.write_text(yaml.safe_dump(declared))
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    for name, value in queue_service.environment.items():
+        monkeypatch.setenv(name, value)
+    if request.param == "storage_queue":
+        yield Line(pipeline, rule, event_queue.send_message)
+        return
+    with (
+        ServiceBusPeer(rule.queue) as peer,
+        ServiceBusClient.from_connection_string(peer.connection_string) as service_bus,
+        service_bus.get_queue_sender(rule.queue) as sender,
+    ):
+        monkeypatch.setenv("AZURE_SERVICEBUS_CONNECTION_STRING", peer.connection_string)
+        yield Line(pipeline, rule, lambda body: sender.send_messages(ServiceBusMessage(body, correlation_id="c-1")))
+
+
+def run(*arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(main, ["deadletters", *arguments], catch_exceptions=False, **options)
+
+
+def printed(*arguments: str) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_list_and_show_have_the_message_and_why_it_was_given_up(line: Line) -> None:
+    assert line.take(LONG, CUT) == 2
+    letters = {letter["body"]: letter for letter in printed("list")}
+    assert set(letters) == {LONG[:1000], '{"eventType": "Microsoft.Stor'}
+    for letter in letters.values():
+        assert (letter["queue"], letter["code"], letter["tries"]) == ("arrivals", "malformed_message", 1)
+        assert letter["reason"]
+        assert letter["seen_in_queue"]
+        assert letter["correlation_id"] == ("c-1" if line.rule.service_bus else None)
+    shown = run("show", letters[LONG[:1000]]["id"]).stdout
+    assert "code: malformed_message" in shown
+    assert LONG in shown
+    assert printed("list", "--code", "storage_unavailable") == []
+    assert "malformed_message" in run("list", "--queue", "arrivals").stdout
+
+
+def test_a_replayed_message_is_tried_again_and_given_up_again(line: Line) -> None:
+    assert line.take(LONG, CUT) == 2
+    first, second = (letter["id"] for letter in printed("list"))
+    assert printed("replay", first) == {"replayed": 1, "missing": 0}
+    assert sorted(line.states()) == ["dead_letter", "replayed"]
+    assert [letter["id"] for letter in printed("list")] == [second]
+    assert line.take() == 1
+    assert len(printed("list")) == 2
+    assert run("replay", first).exit_code == 1, "it has another id by now"
+
+
+def test_all_are_replayed_page_by_page_and_none_twice(line: Line) -> None:
+    bodies = [f"no JSON {number}" for number in range(40)]
+    assert line.take(*bodies) == 40
+    assert printed("replay", "--all", "--code", "malformed_message") == {"replayed": 40, "missing": 0}
+    assert printed("list") == []
+    assert set(line.states()) == {"replayed"}
+    assert line.take() == 40
+
+
+def test_drop_asks_first_and_deletes_for_good(line: Line) -> None:
+    assert line.take(LONG, CUT) == 2
+    first, _ = (letter["id"] for letter in printed("list"))
+    assert run("drop", first, input="n\n").exit_code == 1
+    assert len(printed("list")) == 2
+    assert run("drop", first, input="y\n").exit_code == 0
+    assert len(printed("list")) == 1
+    assert printed("drop", "--all", "--yes") == {"dropped": 1}
+    assert printed("list") == []
+    assert line.states() == ["dropped", "dropped"]
+    assert line.take() == 0
+
+
+def test_nothing_in_particular_and_what_is_not_there_are_refused(line: Line) -> None:
+    assert run("replay").exit_code == 2
+    assert run("drop", "--all", "some id").exit_code == 2
+    for command in (("show", "no-such"), ("replay", "no-such"), ("drop", "no-such", "--yes")):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "there is no dead letter no-such" in " ".join(result.stderr.split())
+    assert "no queue 'nosuch'" in " ".join(run("list", "--queue", "nosuch").stderr.split())
