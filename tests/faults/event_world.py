@@ -121,8 +121,12 @@ class EventWorld:
         command = ["tests.faults.tick", *arguments, *self.sensors]
         if moment is not None:
             command = ["tests.faults.killing", str(moment), *command]
+        return self.run(*command, launcher=_LAUNCHER)
+
+    def run(self, *command: str, launcher: str = "") -> "subprocess.Popen[str]":
+        """Start a module with arguments, pointed at this world; ``launcher`` is added to the product's dagster.yaml."""
         self.home.mkdir(exist_ok=True)
-        (self.home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text() + _LAUNCHER)
+        (self.home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text() + launcher)
         bus = {"AZURE_SERVICEBUS_CONNECTION_STRING": self.peer.connection_string} if self.peer else {}
         return subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -157,14 +161,18 @@ class EventWorld:
         """Run the daemon without a fault until nothing is left to do anywhere."""
         process = self.start("--forever")
         try:
-            deadline = time.monotonic() + QUIET_WITHIN_SECONDS
-            while not (self._is_quiet() and self._is_quiet()):
-                assert process.poll() is None, f"the daemon ended\n{self.log[-4000:]}"
-                assert time.monotonic() < deadline, f"not quiet: {self._left()}\n{self.log[-4000:]}"
-                time.sleep(_POLL_SECONDS)
+            self.wait_until_quiet([process])
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=30)
+
+    def wait_until_quiet(self, processes: "Sequence[subprocess.Popen[str]]") -> None:
+        """Wait until nothing is left to do anywhere; fails where one of these processes ends, or it takes too long."""
+        deadline = time.monotonic() + QUIET_WITHIN_SECONDS
+        while not (self._is_quiet() and self._is_quiet()):
+            assert all(process.poll() is None for process in processes), f"a process ended\n{self.log[-4000:]}"
+            assert time.monotonic() < deadline, f"not quiet: {self._left()}\n{self.log[-4000:]}"
+            time.sleep(_POLL_SECONDS)
 
     def judge(self) -> Verdict:
         """What holds now."""

@@ -4,8 +4,8 @@ Here: Dagster's own code of a sensor's tick and of its queue of runs, with each 
 `killing` reaches every moment from receiving a message to marking its blob. Not here: the daemon, webserver and code
 server as processes of their own (`test_kills_of_services`).
 
-As a program: `python -m tests.faults.tick [--forever] [--hidden SECONDS] SENSOR...`. What takes minutes in the product
-takes seconds here: until a message shows again, until a silent run counts as dead, until a request is repeated.
+As a program: `python -m tests.faults.tick [--forever] [--hidden SECONDS] SENSOR...`. Time
+passes faster in it, as `hurried` says.
 """
 
 import argparse
@@ -28,17 +28,14 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from geo_assets.core import change
 from geo_assets.resources import storage_queue
-from geo_assets.sensors import abandoned_runs, queues
+from geo_assets.sensors import queues
+from tests.faults.hurried import hurry
 from tests.services import PROJECT
 
 
-def hurry(*, hidden_seconds: float) -> None:
-    """Let time pass faster in this process: what was received shows again after ``hidden_seconds``."""
-    storage_queue.VISIBILITY = timedelta(seconds=hidden_seconds)
-    abandoned_runs.SILENT_SECONDS = 0.0
-    change.FIRST_RETRY = timedelta(seconds=1)
+def shorten_ticks() -> None:
+    """Tick again at once, and wait for messages for a moment only."""
     queues.TICK_SECONDS, queues.POLL = 1.0, timedelta(seconds=0.3)
     sensor_daemon.is_under_min_interval = lambda *_: False
 
@@ -95,7 +92,8 @@ def main() -> None:
     parser.add_argument("--forever", action="store_true")
     parser.add_argument("--hidden", type=float, default=storage_queue.VISIBILITY.total_seconds())
     options = parser.parse_args()
-    hurry(hidden_seconds=options.hidden)
+    hurry(hidden_seconds=options.hidden, silent_seconds=0.0)
+    shorten_ticks()
     run_daemon(options.sensors, forever=options.forever)
 
 
