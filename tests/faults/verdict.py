@@ -3,11 +3,14 @@
 Here: the judgement. Not here: the faults, and writing the judgement down (`fault_record`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from geo_assets.resources.dead_letters import BODY_CHARACTERS
 from geo_assets.resources.message_queue import MessageQueue
 from tests.pipeline import SOURCE, Pipeline
+
+_LETTERS = 32  # of a Storage Queue no more can be seen
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,17 @@ class Verdict:
 
 
 def judge(
-    pipeline: Pipeline, blobs: Mapping[str, str], *, source: str = SOURCE, queues: Iterable[MessageQueue] = ()
+    pipeline: Pipeline,
+    blobs: Mapping[str, str],
+    *,
+    source: str = SOURCE,
+    queues: Iterable[MessageQueue] = (),
+    waiting: Mapping[str, int] | None = None,
 ) -> Verdict:
-    """Compare the container, as names and etags of all its blobs that the source lists, with what users can see."""
+    """Compare the container, as names and etags of all its blobs that the source lists, with what users can see.
+
+    ``waiting`` says how many messages lie in queues that do not say so themselves.
+    """
     rows = pipeline.pgstac.items_of(source, most=1_000_000)
     items = [(item["properties"]["geo_assets:blob"], item["properties"]["geo_assets:etag"]) for item in rows]
     reasons = {name for name, failure in pipeline.failures(source).items() if failure.permanent}
@@ -50,18 +61,30 @@ def judge(
             "SELECT collection, id FROM pgstac.items GROUP BY 1, 2 HAVING count(*) > 1"
         )
     ]
-    return Verdict(
-        sorted(set(lost)), sorted(set(false)), sorted(set(duplicated)), [*_unexplained(pipeline, list(queues))]
-    )
-
-
-def _unexplained(pipeline: Pipeline, queues: list[MessageQueue]) -> Iterable[str]:
+    unexplained = [f"{count} messages in {name}" for name, count in (waiting or {}).items() if count]
     for queue in queues:
-        if depth := queue.depth():
-            yield f"{depth} messages in {queue.name}"
-        ((recorded,),) = pipeline.query(
-            f"SELECT count(*) FROM ledger.message WHERE queue = '{queue.name}' AND state = 'dead_letter'"
-        )
-        letters = len(queue.dead_letters(1000))
-        if letters < recorded:
-            yield f"{recorded} dead letters of {queue.name} are recorded, {letters} are there"
+        unexplained += _unexplained(pipeline, queue)
+    return Verdict(sorted(set(lost)), sorted(set(false)), sorted(set(duplicated)), unexplained)
+
+
+def _unexplained(pipeline: Pipeline, queue: MessageQueue) -> Iterator[str]:
+    """What waits in the queue, dead letters without a record, and records of dead letters that are not there.
+
+    One message may become two equal dead letters (`MessageQueue.dead_letter`): one record explains both.
+    """
+    if depth := queue.depth():
+        yield f"{depth} messages in {queue.name}"
+    records = pipeline.query(
+        "SELECT message_id, body_start, state FROM ledger.message "
+        f"WHERE queue = '{queue.name}' AND path = '{queue.path}'"
+    )
+    letters = [letter.message for letter in queue.dead_letters(_LETTERS)]
+    bodies = [letter.body.decode(errors="replace").replace("\0", "\ufffd")[:BODY_CHARACTERS] for letter in letters]
+    recorded = {record[0] for record in records} | {record[1] for record in records}
+    for letter, body in zip(letters, bodies, strict=True):
+        if letter.message_id not in recorded and body not in recorded:
+            yield f"a dead letter of {queue.name} without a record: {body[:80]}"
+    there = {letter.message_id for letter in letters} | set(bodies)
+    for message_id, body, state in records:
+        if state == "dead_letter" and message_id not in there and body not in there and len(letters) < _LETTERS:
+            yield f"message {message_id} of {queue.name} is recorded as a dead letter, and is none"
