@@ -16,7 +16,7 @@ WITH gone AS MATERIALIZED (
     ) AS k (content)
     WHERE b.source = %(source)s AND b.deleted_at IS NOT NULL
         AND b.described_reading = s.reading_digest
-        AND strpos(b.etag, ';') = 0
+        AND strpos(b.etag, chr(59)) = 0
         AND m.metadata ->> 'driver' <> 'VRT'
 ),
 arrived AS (
@@ -28,7 +28,7 @@ arrived AS (
     WHERE b.source = %(source)s AND b.deleted_at IS NULL
         AND b.described_etag IS DISTINCT FROM b.etag
         AND b.failed_etag IS DISTINCT FROM b.etag
-        AND strpos(b.etag, ';') = 0
+        AND strpos(b.etag, chr(59)) = 0
         AND k.content IN (SELECT content FROM gone)
 ),
 pairs AS MATERIALIZED (

@@ -48,6 +48,7 @@ run_launcher:
 HIDDEN_SECONDS = 4.0
 """How long a message stays with a receiver that was killed: longer than a tick, far shorter than in the product."""
 QUIET_WITHIN_SECONDS = 300
+KILLED_WITHIN_SECONDS = 120
 _POLL_SECONDS = 0.2
 
 
@@ -147,9 +148,13 @@ class EventWorld:
         )
 
     def kill_at(self, moment: Moment) -> None:
-        """Run the daemon once until it is killed at the moment; fails where it never came to it."""
-        process = self.start("--hidden", str(HIDDEN_SECONDS), moment=moment)
-        status = process.wait(timeout=QUIET_WITHIN_SECONDS)
+        """Run the daemon until it is killed at the moment; fails where it never comes to it."""
+        process = self.start("--forever", "--hidden", str(HIDDEN_SECONDS), moment=moment)
+        try:
+            status = process.wait(timeout=KILLED_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            status = None
         assert status == -signal.SIGKILL, f"never killed {moment}: {status}\n{self.log[-4000:]}"
 
     @property
@@ -163,8 +168,8 @@ class EventWorld:
         try:
             self.wait_until_quiet([process])
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+            os.killpg(process.pid, signal.SIGKILL)  # Dagster's run and tick each take a SIGTERM for their own end only
+            process.wait()
 
     def wait_until_quiet(self, processes: "Sequence[subprocess.Popen[str]]") -> None:
         """Wait until nothing is left to do anywhere; fails where one of these processes ends, or it takes too long."""

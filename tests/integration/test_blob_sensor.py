@@ -50,7 +50,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_sensor_runs_by_default_and_asks_for_the_main_job() -> None:
     sensor = build_definitions().resolve_sensor_def("blob_sensor")
     assert sensor.default_status is DefaultSensorStatus.RUNNING
-    assert sensor.job_name == "ingest_rasters"
+    assert [target.job_name for target in sensor.targets] == ["ingest_rasters", "ingest_observed"]
     assert sensor.description
 
 

@@ -120,11 +120,13 @@ def test_a_served_source_is_looked_at_once_an_hour_and_its_known_work_asked_for_
     write_raster(done / "new.tif", value=9)
     assert "nothing to do; looked at again at" in str(daemon.tick().skip_message)
     pipeline.execute("UPDATE ledger.blob SET catalogued_etag = NULL WHERE name = 'scene_0.tif'")
-    assert list(daemon.requested()) == [SOURCE]
+    (known,) = daemon.tick().run_requests or []
+    assert (known.job_name, known.partition_key) == ("ingest_observed", SOURCE)
     assert "asked for already" in str(daemon.tick().skip_message)
     pipeline.execute("UPDATE ledger.blob SET catalogued_etag = etag")
     age_ledger(pipeline, "61 minutes")
-    assert list(daemon.requested()) == [SOURCE]
+    (found,) = daemon.tick().run_requests or []
+    assert (found.job_name, found.partition_key) == ("ingest_rasters", SOURCE)
 
 
 def test_a_look_that_saw_the_whole_source_counts_as_much_as_a_listing_unless_its_globs_change(
