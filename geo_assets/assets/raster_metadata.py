@@ -18,6 +18,7 @@ from geo_assets.resources.circuit_breaker import circuit_breaker
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.raster_reader import Reading, read_headers
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.worker_pool import prepare_workers
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
@@ -38,6 +39,8 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)
+        if ledger.outstanding(source.name).pending:
+            prepare_workers()
         ledger.group_blobs(source, run_id=context.run_id)
         if ids := ledger.correlation_ids(source.name, most=MOST_CORRELATION_IDS):
             context.log.info(f"{source.name}: correlation ids {', '.join(ids)}")

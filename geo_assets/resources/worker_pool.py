@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -121,10 +123,8 @@ class WorkerPool:
         return _Chunk(tasks, future, marker)
 
     def _start(self) -> ProcessPool:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         return ProcessPool(
-            max_workers=self._processes, initializer=_limit_memory, initargs=(self._limits,), context=context
+            max_workers=self._processes, initializer=_limit_memory, initargs=(self._limits,), context=_context()
         )
 
     def _reason(self, death: ProcessExpired) -> PermanentError:
@@ -152,6 +152,18 @@ class _Chunk(Generic[T, R]):
         except (FileNotFoundError, struct.error):
             return None
         return int(index)
+
+
+def prepare_workers() -> None:
+    """Have what workers are forked from import what they need by now, which takes seconds; returns at once."""
+    _context()
+    forkserver.ensure_running()
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def shared_pool(settings: Settings) -> WorkerPool:

@@ -36,7 +36,7 @@ ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery_app", "geo_assets.ce
 
 
 def leaves(of: type[GeoAssetsError]) -> list[type[GeoAssetsError]]:
-    """The classes below ``of`` that have none below them; what a module tells apart for itself has its parent's code."""
+    """The classes below ``of`` that have none below them; what a module keeps to itself has its parent's code."""
     below = [child for child in of.__subclasses__() if not child.__name__.startswith("_")]
     return [leaf for child in below for leaf in leaves(child)] if below else [of]
 
