@@ -6,10 +6,10 @@ QUICK ?=
 EVENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test soak bench check clean
+.PHONY: help setup demo up test soak reliability bench check clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and bring PostgreSQL with PostGIS where it is missing (idempotent)
 	@bash scripts/setup.sh
@@ -28,6 +28,12 @@ test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks so
 soak: ## The tests that take minutes: runs and Celery workers killed amid thousands of blobs (as root)
 	@bash scripts/setup.sh --with-azurite
 	@$(VENV)/bin/pytest -m soak $(ARGS)
+
+reliability: ## Every fault of the fault suite, and what came of it in docs/reliability.md (as root, most of an hour)
+	@bash scripts/setup.sh --with-azurite
+	@mkdir -p .geo_assets && rm -f .geo_assets/faults.jsonl
+	@GEO_ASSETS_FAULT_RECORDS=$(CURDIR)/.geo_assets/faults.jsonl $(VENV)/bin/pytest -m "" tests/faults $(ARGS)
+	@$(VENV)/bin/python -m tests.faults.fault_record .geo_assets/faults.jsonl docs/reliability.md
 
 bench: ## Measure against the tools one would use instead (QUICK=1: small, under 5 minutes)
 	@bash scripts/setup.sh --with-bench
