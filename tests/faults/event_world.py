@@ -99,9 +99,13 @@ class EventWorld:
 
     def delete(self, *names: str) -> None:
         """Delete each, and tell of it."""
+        self.send(*self.delete_silently(*names))
+
+    def delete_silently(self, *names: str) -> list[Event]:
+        """Delete each; the events that nobody was sent."""
         for name in names:
             self.container.delete_blob(name)
-        self.send(*(self._event(BlobChange("deleted", name)) for name in names))
+        return [self._event(BlobChange("deleted", name)) for name in names]
 
     def send(self, *messages: Event | bytes) -> None:
         """Send messages through every path: events, or bytes as they are."""
