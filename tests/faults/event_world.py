@@ -47,7 +47,7 @@ run_launcher:
 """
 HIDDEN_SECONDS = 4.0
 """How long a message stays with a receiver that was killed: longer than a tick, far shorter than in the product."""
-QUIET_WITHIN_SECONDS = 300
+QUIET_WITHIN_SECONDS = 60
 KILLED_WITHIN_SECONDS = 120
 _POLL_SECONDS = 0.2
 

@@ -112,7 +112,7 @@ def test_each_costs_itself_only(open_world: OpenWorld, path: QueuePath) -> None:
             loop.converge()
             run.judged(world.judge(), blobs=len(world.blobs))
     records = world.pipeline.query(
-        "SELECT body_start, error_code, length(error_message) > 20, state FROM ledger.message ORDER BY id"
+        "SELECT body_start, error_code, length(error_message) > 8, state FROM ledger.message ORDER BY id"
     )
     assert Counter(record[0] for record in records) == Counter(body.decode()[:1000] for body in bad)
     assert {record[1:] for record in records} == {("malformed_message", True, "dead_letter")}
