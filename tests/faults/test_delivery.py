@@ -83,13 +83,11 @@ def test_work_that_takes_longer_than_messages_are_ours_is_done_again(
         run.judged(world.judge(), blobs=len(world.blobs))
 
 
-@pytest.mark.parametrize(
-    "lost",
-    ["lost_settle_acks", pytest.param("lost_settlements", marks=pytest.mark.soak), "doubled_messages", "lost_locks"],
-)
-def test_what_is_lost_between_queue_and_receiver_costs_a_second_delivery_alone(
-    open_world: OpenWorld, lost: str
-) -> None:
+LOST = ["lost_settle_acks", pytest.param("lost_settlements", marks=pytest.mark.soak), "doubled_messages", "lost_locks"]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_what_is_lost_on_the_way_costs_a_second_delivery_alone(open_world: OpenWorld, lost: str) -> None:
     """A sender that hears nothing sends again: a lost send-ack is a doubled message."""
     world = open_world(["service_bus"])
     assert world.peer is not None

@@ -12,10 +12,13 @@ from typing import Literal, Self
 
 Mode = Literal["up", "down", "slow", "reset", "silent", "busy"]
 
+_BUSY_BODY = (
+    b"<?xml version='1.0' encoding='utf-8'?>"
+    b"<Error><Code>ServerBusy</Code><Message>The server is currently unable to receive requests.</Message></Error>"
+)
 _BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nx-ms-error-code: ServerBusy\r\n"
-    b"Content-Type: application/xml\r\nContent-Length: 72\r\nConnection: close\r\n\r\n"
-    b"<?xml version='1.0'?><Error><Code>ServerBusy</Code><Message/></Error>   "
+    b"HTTP/1.1 503 Service Unavailable\r\nx-ms-error-code: ServerBusy\r\nContent-Type: application/xml\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_BUSY_BODY), _BUSY_BODY)
 )
 _SLOW_SECONDS = 0.5
 
