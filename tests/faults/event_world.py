@@ -47,7 +47,7 @@ run_launcher:
 """
 HIDDEN_SECONDS = 4.0
 """How long a message stays with a receiver that was killed: longer than a tick, far shorter than in the product."""
-QUIET_WITHIN_SECONDS = 60
+QUIET_WITHIN_SECONDS = 180
 KILLED_WITHIN_SECONDS = 120
 _POLL_SECONDS = 0.2
 
@@ -175,9 +175,11 @@ class EventWorld:
             os.killpg(process.pid, signal.SIGKILL)  # Dagster's run and tick each take a SIGTERM for their own end only
             process.wait()
 
-    def wait_until_quiet(self, processes: "Sequence[subprocess.Popen[str]]") -> None:
+    def wait_until_quiet(
+        self, processes: "Sequence[subprocess.Popen[str]]", *, seconds: float = QUIET_WITHIN_SECONDS
+    ) -> None:
         """Wait until nothing is left to do anywhere; fails where one of these processes ends, or it takes too long."""
-        deadline = time.monotonic() + QUIET_WITHIN_SECONDS
+        deadline = time.monotonic() + seconds
         while not (self._is_quiet() and self._is_quiet()):
             assert all(process.poll() is None for process in processes), f"a process ended\n{self.log[-4000:]}"
             assert time.monotonic() < deadline, f"not quiet: {self._left()}\n{self.log[-4000:]}"

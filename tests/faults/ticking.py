@@ -63,6 +63,11 @@ class Ticking:
             assert time.monotonic() < deadline, f"not quiet: {left}\n" + "\n".join(self.said[-20:])
             self.turn()
 
+    def list_all(self) -> None:
+        """A listing of the source with all that follows from it, as its `relist` interval has one made."""
+        result = self._pipeline.run("ingest_rasters")
+        assert result.success, failure_text(result)
+
     def left(self) -> dict[str, int]:
         """What is left to do, by where it lies."""
         outstanding = self.world.pipeline.ledger.outstanding(SOURCE)
