@@ -19,6 +19,7 @@ from functools import cache
 from math import ceil
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -178,7 +179,10 @@ def shared_pool(settings: Settings) -> WorkerPool:
 
 @cache
 def _pool(processes: int, limits: Limits) -> WorkerPool:
-    return WorkerPool(processes=processes, limits=limits)
+    """The pool, ended before this process waits for its children: a run's process, itself a child, has no atexit."""
+    pool = WorkerPool(processes=processes, limits=limits)
+    Finalize(None, pool.close, exitpriority=10)
+    return pool
 
 
 def _limit_memory(limits: Limits) -> None:

@@ -1,6 +1,7 @@
 """Work that crashes, hangs or eats memory: that task fails with its reason, the others are done."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import time
@@ -10,7 +11,8 @@ from contextlib import closing
 import pytest
 
 from geo_assets.errors import PermanentError, StorageUnavailable, WorkersUnavailable
-from geo_assets.resources.worker_pool import Limits, WorkerPool
+from geo_assets.resources.worker_pool import Limits, WorkerPool, prepare_workers, shared_pool
+from geo_assets.settings import Settings
 
 GOOD = [f"good {number}" for number in range(200)]
 
@@ -117,3 +119,19 @@ def test_a_pool_that_was_given_up_is_started_anew(pool: WorkerPool) -> None:
     pool._pool.stop()  # type: ignore[no-untyped-call]
     pool._pool.join()
     assert sorted(run(pool, GOOD[:5])) == sorted(GOOD[:5])
+
+
+def use_the_shared_pool() -> None:
+    """What the process of a run does."""
+    prepare_workers()
+    assert len(list(shared_pool(Settings()).map(perform, GOOD, chunk_size=50, lost=lambda task, _: task))) == len(GOOD)
+
+
+def test_the_process_of_a_run_ends_though_its_workers_wait_for_more() -> None:
+    """Dagster starts it by multiprocessing, where nothing that was left to atexit happens."""
+    process = multiprocessing.get_context("spawn").Process(target=use_the_shared_pool)
+    process.start()
+    process.join(60)
+    if is_left := process.is_alive():
+        process.kill()
+    assert (is_left, process.exitcode) == (False, 0)

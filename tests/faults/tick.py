@@ -11,7 +11,7 @@ passes faster in it, as `hurried` says.
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import dagster._daemon.sensor as sensor_daemon
@@ -56,9 +56,7 @@ def run_daemon(sensors: Sequence[str], *, forever: bool) -> None:
         while True:
             for sensor in sensors:
                 _tick(workspace, sensor)
-            for error in dequeuer.run_iteration(workspace):
-                if error is not None:
-                    raise RuntimeError(str(error))
+            _say(dequeuer.run_iteration(workspace))
             if not forever:
                 return
 
@@ -81,8 +79,14 @@ def _tick(workspace: WorkspaceProcessContext, name: str) -> None:
     errors = sensor_daemon._process_tick(
         workspace, logging.getLogger("dagster.daemon.SensorDaemon"), sensor, state, None, {}, None
     )
-    if found := [error for error in errors if error is not None]:
-        raise RuntimeError(str(found[0]))
+    _say(errors)
+
+
+def _say(errors: Iterable[object | None]) -> None:
+    """Write errors to the log and go on, as Dagster's daemon does; what never goes right never gets quiet."""
+    for error in errors:
+        if error is not None:
+            logging.getLogger("dagster.daemon").error(error)
 
 
 def main() -> None:
