@@ -74,6 +74,11 @@ def _credential(settings: Settings) -> Any:
         return settings.azure_key.get_secret_value()
     if settings.azure_sas_token is not None:
         return settings.azure_sas_token.get_secret_value()
+    if urlsplit(_queue_url(settings)).scheme != "https":
+        raise InvalidConfiguration(
+            f"{_queue_url(settings)} needs a key: a token of Entra ID is sent over https only.",
+            remedy="Set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or give an https address.",
+        )
     return DefaultAzureCredential()
 
 

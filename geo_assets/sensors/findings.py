@@ -20,7 +20,7 @@ from dagster import (
 )
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData, TickStatus
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -36,10 +36,13 @@ from geo_assets.jobs import all_jobs
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.retention import retention
+from geo_assets.sensors.queues import read_memory, service_bus_sensor, storage_queue_sensor
 from geo_assets.sources import Source
 
 FAILED_RUNS_STAND = timedelta(days=1)
 FAILED_TICKS_STAND = timedelta(hours=1)
+QUEUE_FAILURES_TOLD = 4  # in a row; one or two are no trouble yet
+QUEUE_SENSORS = {storage_queue_sensor.name, service_bus_sensor.name}
 ALERT_SENSOR = "failure_alert_sensor"
 _PARTITION_TAG = "dagster/partition"
 _LONGEST_TEXT = 600
@@ -163,7 +166,11 @@ def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
             limit=1,
             statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
         )
-        if not ticks or ticks[0].status is not TickStatus.FAILURE or state.name == ALERT_SENSOR:
+        if not ticks or state.name == ALERT_SENSOR:
+            continue
+        if state.name in QUEUE_SENSORS:
+            yield from _queues_away(state)
+        if ticks[0].status is not TickStatus.FAILURE:
             continue
         error = ticks[0].error
         said, _, remedy = (_root(error) if error else "no word why").partition(" Remedy: ")
@@ -174,6 +181,23 @@ def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
             what=_cut(said),
             count=1,
             remedy=remedy or "See the sensor's ticks in Dagster.",
+            link=f"locations/{state.origin.location_name}/sensors/{state.name}",
+        )
+
+
+def _queues_away(state: InstigatorState) -> Iterator[Finding]:
+    """A finding for each queue that did not serve time and again; its sensor's ticks do not fail for it."""
+    cursor = state.instigator_data.cursor if isinstance(state.instigator_data, SensorInstigatorData) else None
+    for queue, trouble in read_memory(cursor).troubles.items():
+        if trouble.times < QUEUE_FAILURES_TOLD:
+            continue
+        yield Finding(
+            kind="failed_tick",
+            key=f"failed_tick:{state.name}:{queue}",
+            title=f"nothing can be taken in from queue {queue}",
+            what=_cut(str(trouble)),
+            count=trouble.times,
+            remedy="No message is used up meanwhile, and the sensor tries again by itself; see its ticks in Dagster.",
             link=f"locations/{state.origin.location_name}/sensors/{state.name}",
         )
 

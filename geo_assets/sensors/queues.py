@@ -78,7 +78,7 @@ def _build_sensor(path: Path, description: str) -> SensorDefinition:
         rules = [rule for rule in sources_file.queues().values() if rule.path == path]
         if not rules:
             return SensorResult(skip_reason=f"off: no queue in sources.yaml has {path}", cursor=context.cursor)
-        memory = _read_cursor(context.cursor)
+        memory = read_memory(context.cursor)
         sources = all_concerned(rules, sources_file.all())
         desk = _RunDesk(context, path, sources, ledger=ledger, requests=memory.requests)
         with Receiver(
@@ -215,7 +215,7 @@ def _result(context: SensorEvaluationContext, receiver: Receiver, desk: _RunDesk
     )
 
 
-def _read_cursor(cursor: str | None) -> Memory:
+def read_memory(cursor: str | None) -> Memory:
     """What earlier ticks remembered; nothing where another release wrote it."""
     try:
         return _CURSOR.validate_json(cursor or "{}")

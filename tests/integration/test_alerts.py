@@ -27,7 +27,13 @@ from cryptography.x509.oid import NameOID
 from dagster import AssetSelection, DagsterInstance, DagsterRunStatus, Definitions, define_asset_job
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import serializable_error_info_from_exc_info
@@ -35,14 +41,16 @@ from pydantic import SecretStr
 
 from geo_assets.assets.census import census_checks
 from geo_assets.cli.main import main
+from geo_assets.core import queue_watch
 from geo_assets.core.alerts import Message
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import AlertNotDelivered, GeoAssetsError
 from geo_assets.resources.alert_destinations import Webhook, open_destinations
+from geo_assets.sensors import queues
 from geo_assets.settings import Settings
 from tests.daemon import Daemon
 from tests.pipeline import SOURCE, Pipeline
-from tests.services import free_port
+from tests.services import AZURITE_ACCOUNT, free_port
 
 PATH, PASSWORD = "/services/T0/secret-path", "secret-password"
 
@@ -270,7 +278,35 @@ def test_a_sensor_that_fails_is_told(
     assert hook.states() == ["resolved failed_tick:blob_sensor"]
 
 
-def record_tick(instance: DagsterInstance, sensor: str, tick: Callable[[], object]) -> None:
+def test_a_queue_that_is_away_is_told_though_no_tick_fails(
+    pipeline: Pipeline, folder: Path, daemon: Daemon, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "TICK_SECONDS", 0.5)
+    free = free_port()
+    monkeypatch.setenv("AZURE_STORAGE_QUEUE_URL", f"http://127.0.0.1:{free}/{AZURITE_ACCOUNT}")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "a2V5")
+    pipeline.sources_path.write_text(
+        pipeline.sources_path.read_text() + "queues:\n  arrivals: {storage_queue: no-such-queue}\n"
+    )
+    pipeline.instance = DagsterInstance.local_temp(str(tmp_path))  # the other keeps no ticks
+    watching = Daemon(pipeline, "storage_queue_sensor")
+    for longest_pause in (timedelta(minutes=1), timedelta(0)):
+        assert hook.bodies == []
+        monkeypatch.setattr(queue_watch, "LONGEST_PAUSE", longest_pause)
+        record_tick(pipeline.instance, "storage_queue_sensor", watching.tick, cursor=lambda: watching.cursor)
+        daemon.tick()
+    (body,) = hook.bodies
+    assert "nothing can be taken in from queue arrivals" in body["text"]
+    assert str(free) in body["text"]
+    assert hook.states() == ["new failed_tick:storage_queue_sensor:arrivals"]
+
+
+def record_tick(
+    instance: DagsterInstance,
+    sensor: str,
+    tick: Callable[[], object],
+    cursor: Callable[[], str | None] = lambda: None,
+) -> None:
     """Evaluate a tick and record how it ended, as Dagster's daemon does."""
     origin = RemoteInstigatorOrigin(
         repository_origin=RemoteRepositoryOrigin(
@@ -286,6 +322,7 @@ def record_tick(instance: DagsterInstance, sensor: str, tick: Callable[[], objec
         tick()
     except GeoAssetsError:
         status, error = TickStatus.FAILURE, serializable_error_info_from_exc_info(sys.exc_info())
+    instance.update_instigator_state(state.with_data(SensorInstigatorData(cursor=cursor())))
     instance.create_tick(
         TickData(
             instigator_origin_id=state.instigator_origin_id,

@@ -190,6 +190,17 @@ def test_a_storage_queue_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyP
         queue.receive(1, wait=AT_ONCE)
 
 
+def test_a_plain_http_address_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_QUEUE_URL", f"http://127.0.0.1:{free_port()}/{AZURITE_ACCOUNT}")
+    with (
+        pytest.raises(InvalidConfiguration, match="needs a key"),
+        MessageQueues().open(QueueRule(name="q", storage_queue="events")),
+    ):
+        pass
+
+
 def test_a_storage_queue_refuses_a_wrong_key(storage: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
     monkeypatch.setenv("AZURE_STORAGE_QUEUE_URL", storage.queue_url)

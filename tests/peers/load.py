@@ -26,7 +26,7 @@ from psycopg.rows import dict_row
 from geo_assets.settings import Settings
 from tests.peers.blob_events import BlobChange, make_event
 from tests.peers.event_grid import ServiceBusSubscriber, StorageQueueSubscriber, Subscriber
-from tests.peers.local_loop import LOAD, QUEUE, LoopPlaces
+from tests.peers.local_loop import LISTED, LOAD, QUEUE, LoopPlaces
 from tests.rasters import raster_bytes
 
 PATHS = ("storage_queue", "service_bus", "listing")
@@ -87,14 +87,15 @@ def run_load(places: LoopPlaces, *, path: str, events: int, give_up_seconds: flo
     started = datetime.now(UTC)
     stem = f"{path}-{started:%Y%m%dT%H%M%S}"
     names = [f"{stem}/{number:06d}.tif" for number in range(events)]
-    uploaded = _upload(names, variables["AZURE_STORAGE_CONNECTION_STRING"])
+    source = LISTED if path == "listing" else LOAD
+    uploaded = _upload(names, source, variables["AZURE_STORAGE_CONNECTION_STRING"])
     all_there = datetime.now(UTC)
     if path != "listing":
         _send(uploaded, path, variables)
     all_sent = datetime.now(UTC)
     first_event = started if path == "listing" else all_there
     with psycopg.connect(variables["GEO_ASSETS_DATABASE_URL"], autocommit=True, row_factory=dict_row) as connection:
-        values = {"source": LOAD, "prefix": f"{stem}/", "items": f"{stem}--", "since": started}
+        values = {"source": source, "prefix": f"{stem}/", "items": f"{stem}--", "since": started}
         progress = _wait(connection, values, events, give_up_seconds)
         seconds = ((progress["last_at"] or datetime.now(UTC)) - first_event).total_seconds()
         latencies = connection.execute(_LATENCIES, values).fetchall()
@@ -113,11 +114,11 @@ def run_load(places: LoopPlaces, *, path: str, events: int, give_up_seconds: flo
         )
 
 
-def _upload(names: Sequence[str], connection_string: str) -> list[BlobChange]:
+def _upload(names: Sequence[str], container_name: str, connection_string: str) -> list[BlobChange]:
     """Upload every blob; the changes to tell of, with the etags they got."""
     content = raster_bytes()
     with (
-        ContainerClient.from_connection_string(connection_string, LOAD) as container,
+        ContainerClient.from_connection_string(connection_string, container_name) as container,
         ThreadPoolExecutor(max_workers=8) as pool,
     ):
 

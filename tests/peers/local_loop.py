@@ -32,7 +32,7 @@ from tests.peers.event_grid import EventGrid, MirroredFolder, ServiceBusSubscrib
 from tests.peers.service_bus import ServiceBusPeer
 from tests.services import PROJECT, Azurite, free_port, own_environment, running_azurite, running_queues
 
-INBOX, LOAD = "inbox", "load"
+INBOX, LOAD, LISTED = "inbox", "load", "listed"
 QUEUE = "blob-events"
 CATALOGUE, DAGSTER = "geo_assets_events", "dagster_events"
 STOP_SECONDS = 120
@@ -51,6 +51,12 @@ sources:
   {LOAD}:  # filled by `python -m tests.peers.load`
     url: az://{LOAD}
     collection: {{id: {LOAD}, title: Load, description: Copies of one raster to measure with.}}
+    datetime: [last_modified]
+    deletions: {{most: 1}}
+  {LISTED}:  # as well, for the listing's path: no event tells of it
+    url: az://{LISTED}
+    relist: 15s
+    collection: {{id: {LISTED}, title: Listed, description: Copies of one raster to measure with.}}
     datetime: [last_modified]
     deletions: {{most: 1}}
 queues:
@@ -134,11 +140,12 @@ def _event_grid(azurite: Azurite, bus: str, inbox: Path) -> Iterator[None]:
     with (
         ContainerClient.from_connection_string(connection, INBOX) as container,
         ContainerClient.from_connection_string(connection, LOAD) as load,
+        ContainerClient.from_connection_string(connection, LISTED) as listed,
         QueueClient.from_connection_string(connection, QUEUE) as queue,
         ServiceBusClient.from_connection_string(bus) as service_bus,
         service_bus.get_queue_sender(QUEUE) as sender,
     ):
-        for made in (container.create_container, load.create_container, queue.create_queue):
+        for made in (container.create_container, load.create_container, listed.create_container, queue.create_queue):
             with suppress(ResourceExistsError):
                 made()
         subscribers = (StorageQueueSubscriber(queue), ServiceBusSubscriber(sender))
