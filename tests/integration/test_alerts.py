@@ -295,6 +295,7 @@ def test_a_queue_that_is_away_is_told_though_no_tick_fails(
         monkeypatch.setattr(queue_watch, "LONGEST_PAUSE", longest_pause)
         record_tick(pipeline.instance, "storage_queue_sensor", watching.tick, cursor=lambda: watching.cursor)
         daemon.tick()
+        time.sleep(1.1)  # the first pause
     (body,) = hook.bodies
     assert "nothing can be taken in from queue arrivals" in body["text"]
     assert str(free) in body["text"]
