@@ -131,7 +131,8 @@ def finish_stac_items(
     with clear_failures():
         source = sources_file.get(scope.source)
         withdrawn = scope.withdrawn + pgstac.withdraw_dead(source)
-        if scope.blobs or withdrawn:
+        # A run that is tried again may have died between its last blob and this.
+        if scope.blobs or withdrawn or context.run.parent_run_id:
             refresh_collection(source, pgstac=pgstac, collections=collections, summarize=True)
         context.add_output_metadata(
             {

@@ -158,10 +158,14 @@ class _RunDesk:
         self._waiting: set[str] = set()
 
     def look_at_all(self) -> None:
-        """Look at every source, after its rule went into the ledger."""
+        """Look at every source, after its rule went into the ledger.
+
+        And at its runs, whatever is left to do: one that died after its last blob still holds the source's only place.
+        """
         register_partitions(self._context.instance, list(self._sources))
         for name, source in self._sources.items():
             self._ledger.register_source(source)
+            run_in_progress(self._context, name, ledger=self._ledger)
             self._look(name)
 
     def look_at(self, names: Iterable[str]) -> None:

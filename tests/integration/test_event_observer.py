@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -24,6 +25,7 @@ from geo_assets.sources import Source
 from tests.event_messages import blob_event
 from tests.ledgers import METADATA, everything
 from tests.services import Azurite, free_port
+from tests.unit.core.formats.zarr_files import write_cube
 
 NOW = timedelta(0)
 
@@ -381,3 +383,30 @@ def test_a_message_about_a_blob_that_never_was_leaves_the_ledger_empty(arrivals:
     taken = arrivals.take(arrivals.event("Created", "a.tif", eTag="0x1"))
     assert (taken.new, taken.unchanged, taken.sources) == (0, 1, frozenset())
     assert arrivals.rows() == []
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_event_of_any_part_that_tells_a_zarr_stores_version_gives_the_version_of_a_listing(
+    arrivals: Arrivals, tmp_path: Path, zarr_format: int
+) -> None:
+    """Its root, and a chunk of a coordinate; a chunk of data is in the store and tells nothing."""
+    source = source_in(str(arrivals.container.container_name), include=["**/*.zarr"])
+    arrivals.sources = {source.name: source}
+    store = write_cube(tmp_path / "cube.zarr", zarr_format=zarr_format)
+    written = {
+        f"in/{path.relative_to(tmp_path)}": arrivals.put(f"in/{path.relative_to(tmp_path)}", path.read_bytes())
+        for path in sorted(store.rglob("*"))
+        if path.is_file()
+    }
+    root = next(name for name in written if name.endswith(("cube.zarr/zarr.json", "cube.zarr/.zgroup")))
+    assert arrivals.take(written[root]).new == 1
+    ((row),) = arrivals.rows("name, etag")
+    assert row["name"] == root
+    assert_is_what_the_container_holds(arrivals)
+    coordinate = next(name for name in written if "/time/" in name and name.rpartition("/")[2] in {"0", "c"})
+    event = arrivals.put(coordinate, b"other times")
+    assert arrivals.take(event).changed == 1
+    assert arrivals.rows("etag") != [{"etag": row["etag"]}]
+    assert_is_what_the_container_holds(arrivals)
+    data = next(name for name in written if "/tas/" in name and name.rpartition("/")[2].startswith("0"))
+    assert arrivals.take(written[data]).dropped == {"in_store": 1}
