@@ -13,6 +13,7 @@ from geo_assets.assets.pgstac_schema import pgstac_schema
 from geo_assets.assets.raster_metadata import raster_metadata
 from geo_assets.assets.stac_collections import stac_collections
 from geo_assets.assets.stac_items import stac_items
+from geo_assets.assets.vector_tables import vector_tables
 from geo_assets.jobs import all_jobs
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census
@@ -26,6 +27,7 @@ from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
+from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.retention import retention, retention_schedule
 from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
@@ -54,6 +56,7 @@ def build_definitions(
         "ledger_history": LedgerHistory(),
         "event_log": EventLog(),
         "silver_store": SilverStore(),
+        "vector_tables": VectorTables(),
         "io_manager": StepValues(),
     }
     return Definitions(
@@ -65,6 +68,7 @@ def build_definitions(
             catalog_snapshot,
             event_paths,
             pgstac_schema,
+            vector_tables,
         ],
         asset_checks=[census_checks, header_agreement],
         jobs=[*all_jobs, retention],

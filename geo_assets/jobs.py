@@ -47,8 +47,15 @@ ingest_observed = define_asset_job(
     tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
 )
 
+load_vectors = define_asset_job(
+    "load_vectors",
+    selection=AssetSelection.assets("container_listing", "stac_collections", "vector_tables"),
+    description="List a source of vectors, load its files into tables, and load their STAC items.",
+    tags=RETRY_ALL_STEPS,
+)
+
 # Two runs of a source never overlap (dagster.yaml), and a sensor asks for none while one of these is under way.
-INGEST_JOBS = (ingest_rasters.name, ingest_observed.name)
+INGEST_JOBS = (ingest_rasters.name, ingest_observed.name, load_vectors.name)
 
 reconcile = define_asset_job(
     "reconcile",
@@ -133,6 +140,7 @@ def hello_world() -> None:
 all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_rasters,
     ingest_observed,
+    load_vectors,
     reconcile,
     list_container,
     snapshot,

@@ -25,6 +25,7 @@ from geo_assets.intervals import Interval
 from geo_assets.item_rules import BandRules
 from geo_assets.queue_rules import QueueRule
 from geo_assets.scene_rules import GroupRule, Pointer
+from geo_assets.vector_rules import TableRule, with_vector_globs
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 ITEM_ID_FIELDS = ("slug", "stem", "path")
@@ -264,7 +265,7 @@ class Source(_Rule):
     in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
     with: each is listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one
     item. The sensor looks at the whole source once in ``relist``; by default every hour where a queue brings its events
-    (`SourcesFile.relist`), else in each tick.
+    (`SourcesFile.relist`), else in each tick. With ``tables`` its files are vectors, and become tables.
     """
 
     name: str
@@ -287,6 +288,9 @@ class Source(_Rule):
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     region: str | None = Field(default=None, min_length=1)
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
+    tables: TableRule | None = None
+
+    _include_vectors = model_validator(mode="before")(with_vector_globs)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -305,6 +309,8 @@ class Source(_Rule):
             raise ValueError("limit goes without shards: a listing that stops early cannot tell what it did not reach")
         if self.group is not None and "item_id" in self.model_fields_set:
             raise ValueError("item_id goes without group: there the regular expression's group `item` is the id")
+        if self.group is not None and self.tables is not None:
+            raise ValueError("group goes without tables: a source holds rasters or vectors")
         if self.group is None and any(isinstance(rule, JsonDatetime) for rule in self.datetime):
             raise ValueError("a datetime by json needs a group, of which the JSON document is a member")
         try:
@@ -344,6 +350,7 @@ class Source(_Rule):
         reading = f"{' and '.join(wanted)} within {self.read_budget}" if wanted else "headers"
         reading = f"{reading}, assuming {self.assume_crs}" if self.assume_crs else reading
         reading = f"{reading}, VRTs" if self.vrt else reading
+        reading = f"{reading}, tables {_digest(self.tables.model_dump(mode='json'))}" if self.tables else reading
         return f"{reading}, documents {_digest(self.documents)}" if self.documents else reading
 
     @property

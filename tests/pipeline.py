@@ -28,6 +28,7 @@ from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
+from geo_assets.resources.vector_tables import VectorTables
 
 SOURCE = "rasters"
 
@@ -70,6 +71,7 @@ class Pipeline:
             "catalogue_schema": CatalogueSchema(database_url=self.database_url),
             "ledger_history": LedgerHistory(database_url=self.database_url),
             "event_log": EventLog(database_url=self.database_url),
+            "vector_tables": VectorTables(database_url=self.database_url),
             "io_manager": StepValues(database_url=self.database_url),
             **self.overrides,
         }

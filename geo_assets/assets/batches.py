@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 
 from dagster import DynamicOutput, OpExecutionContext, Output
 
-from geo_assets.core.fanout import batch_size
+from geo_assets.core.fanout import STEP_BUDGET, batch_size
 from geo_assets.errors import LoadIncomplete, StorageUnavailable
 from geo_assets.resources.ledger import Batch, Ledger, Stage
 
@@ -65,14 +66,16 @@ def plan_stage(
     ledger: Ledger,
     withdrawn: int = 0,
     by_scene: bool = False,
+    one_file_a_step: bool = False,
 ) -> PlannedStage:
     """The stage's batches as dynamic outputs, and its scope; both are visible before work starts.
 
-    With ``by_scene`` the batches are of scenes, so that none is in two of them.
+    With ``by_scene`` the batches are of scenes, so that none is in two of them. With ``one_file_a_step``, for work that
+    takes longer than a step costs, they are of one blob as long as the budget of steps allows.
     """
     as_of = ledger.now()
     blobs, size_bytes = ledger.count_pending(source, stage, as_of=as_of)
-    size = batch_size(blobs)
+    size = max(1, ceil(blobs / STEP_BUDGET)) if one_file_a_step else batch_size(blobs)
     batches = ledger.plan_batches(source, stage, as_of=as_of, batch_size=size, by_scene=by_scene)
     scope = Scope(
         source=source,

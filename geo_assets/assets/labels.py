@@ -5,3 +5,4 @@ OWNERS = ["team:geospatial-data-engineering"]
 BRONZE = "bronze"
 CATALOGUE = "catalogue"
 DATABASE = "database"
+SILVER = "silver"

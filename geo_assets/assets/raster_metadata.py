@@ -11,7 +11,7 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import raster_report
 from geo_assets.assets.scenes import describe_documents, split_documents
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, InvalidConfiguration
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.circuit_breaker import circuit_breaker
@@ -37,6 +37,8 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
     """The batches to describe, and the scope they make up."""
     with clear_failures():
         source = sources_file.get(context.partition_key)
+        if source.tables is not None:
+            raise InvalidConfiguration(f"{source.name} is a source of vectors.", remedy="Run load_vectors for it.")
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)
         if ledger.outstanding(source.name).pending:

@@ -132,6 +132,12 @@ def items_report(
     }
 
 
+def stage_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+    """What a stage over a scope came to, without a map."""
+    failures = _failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN))
+    return {**failures, "done": done.done, **_stage_metadata(scope, done, ledger=ledger), "bytes_read": done.bytes_read}
+
+
 def snapshot_metadata(
     source: Source,
     *,

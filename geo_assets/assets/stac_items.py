@@ -26,6 +26,7 @@ from geo_assets.resources.collections import Collections
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.pgstac import Item, PgStac
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
@@ -52,6 +53,7 @@ def plan_stac_items(
     sources_file: SourcesFile,
     ledger: Ledger,
     pgstac: PgStac,
+    vector_tables: VectorTables,
 ) -> PlannedStage:
     """The batches to catalogue, and the scope they make up; deletions that are held do not keep it from starting."""
     with clear_failures():
@@ -63,6 +65,7 @@ def plan_stac_items(
         if config.consent_to_deletions:
             context.log.info(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
         withdrawn = pgstac.withdraw_dead(source)
+        vector_tables.drop_unclaimed(source.name)  # of a source that made tables before
         context.log.info(f"{source.name}: {withdrawn} items withdrawn")
         yield from plan_stage(
             context,

@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "schemas": "geo_assets.cli.schema_commands:schemas_group",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",
+    "tables": "geo_assets.cli.tables:tables_group",
     "up": "geo_assets.cli.up:up_command",
 }
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from geo_assets.core.rfc3339 import rfc3339
 from geo_assets.errors import MissingDatetime
-from geo_assets.models import BlobRef, RasterMetadata
+from geo_assets.models import BlobRef
 from geo_assets.sources import (
     DatetimeRule,
     FixedDatetime,
@@ -36,6 +36,20 @@ _LAST_PLACEHOLDER_YEAR = 1
 Documents = Mapping[str, Mapping[str, Any]]
 """What was read of the JSON members of a scene: {asset: {JSON pointer: value}}."""
 _NO_DOCUMENTS: Documents = {}
+
+
+class Dated(Protocol):
+    """What a file says that may hold its date: a raster's metadata, or less."""
+
+    @property
+    def tags(self) -> Mapping[str, Mapping[str, str]]:
+        """{domain: {name: value}}, "" the default domain."""
+        ...
+
+    @property
+    def time_range(self) -> tuple[datetime, datetime] | None:
+        """What its time coordinate spans."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ def item_datetime(
     source_rules: Sequence[DatetimeRule],
     *,
     blob: BlobRef,
-    metadata: RasterMetadata,
+    metadata: Dated,
     documents: Documents = _NO_DOCUMENTS,
 ) -> AcquisitionTime:
     """The datetime of the first rule that gives one.
@@ -90,7 +104,7 @@ def item_datetime(
     )
 
 
-def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata, documents: Documents) -> AcquisitionTime:
+def _apply(rule: DatetimeRule, blob: BlobRef, metadata: Dated, documents: Documents) -> AcquisitionTime:
     if isinstance(rule, JsonDatetime):
         return _from_document(rule, documents.get(rule.document, {}))
     if isinstance(rule, MetadataDatetime):
@@ -109,7 +123,7 @@ def _apply(rule: DatetimeRule, blob: BlobRef, metadata: RasterMetadata, document
     return AcquisitionTime(blob.last_modified.astimezone(UTC), "blob last-modified")
 
 
-def _from_metadata(rule: MetadataDatetime, metadata: RasterMetadata) -> AcquisitionTime:
+def _from_metadata(rule: MetadataDatetime, metadata: Dated) -> AcquisitionTime:
     findings = []
     for tag in rule.metadata:
         value = _tag(metadata, tag)
@@ -123,7 +137,7 @@ def _from_metadata(rule: MetadataDatetime, metadata: RasterMetadata) -> Acquisit
     raise _NoDateError("; ".join(findings))
 
 
-def _range_from_metadata(rule: RangeDatetime, metadata: RasterMetadata) -> AcquisitionTime:
+def _range_from_metadata(rule: RangeDatetime, metadata: Dated) -> AcquisitionTime:
     """Both ends, each as `MetadataDatetime` would give it; one alone, or an end before its start, is no range."""
     first, last = (
         _from_metadata(MetadataDatetime(metadata=tags, format=rule.format, timezone=rule.timezone), metadata)
@@ -134,7 +148,7 @@ def _range_from_metadata(rule: RangeDatetime, metadata: RasterMetadata) -> Acqui
     return AcquisitionTime(first.instant, f"start by {first.origin}; end by {last.origin}", last.instant)
 
 
-def _tag(metadata: RasterMetadata, tag: str) -> str | None:
+def _tag(metadata: Dated, tag: str) -> str | None:
     """The value of NAME in the default domain, or of DOMAIN:NAME (a domain may hold colons itself)."""
     domain, _, name = tag.rpartition(":")
     value = metadata.tags.get("", {}).get(tag) or metadata.tags.get(domain, {}).get(name)

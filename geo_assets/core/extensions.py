@@ -15,6 +15,7 @@ PROJECTION_EXTENSION = f"{_HOME}/projection/v2.0.0/schema.json"
 RASTER_EXTENSION = f"{_HOME}/raster/v2.0.0/schema.json"
 RENDER_EXTENSION = f"{_HOME}/render/v2.0.0/schema.json"
 STORAGE_EXTENSION = f"{_HOME}/storage/v2.0.0/schema.json"
+TABLE_EXTENSION = f"{_HOME}/table/v1.2.0/schema.json"
 VERSION_EXTENSION = f"{_HOME}/version/v1.2.0/schema.json"
 VIEW_EXTENSION = f"{_HOME}/view/v1.0.0/schema.json"
 
@@ -27,6 +28,7 @@ _BY_FIELD = {
     "cube": DATACUBE_EXTENSION,
     "renders": RENDER_EXTENSION,
     "view": VIEW_EXTENSION,
+    "table": TABLE_EXTENSION,
     "version": VERSION_EXTENSION,
     "deprecated": VERSION_EXTENSION,
     "experimental": VERSION_EXTENSION,

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.core.change import Decision, Watch, decide, next_look
 from geo_assets.errors import GeoAssetsError, MarkerRefused, TransientError
-from geo_assets.jobs import ingest_observed, ingest_rasters
+from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
@@ -42,7 +42,7 @@ class SourcesNotObserved(TransientError):
 
 
 @sensor(
-    jobs=[ingest_rasters, ingest_observed],
+    jobs=[ingest_rasters, ingest_observed, load_vectors],
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
     description="Lists every source, and asks for one run of each that has new, changed, deleted or unfinished blobs.",
@@ -86,6 +86,7 @@ def blob_sensor(
         reasons.append(decision.reason)
         context.log.info(decision.reason)
         if decision.request is not None:
+            job_name = load_vectors.name if source.tables else job_name
             run_requests.append(RunRequest(run_key=decision.run_key, job_name=job_name, partition_key=source.name))
     if errors and not run_requests and not any(watch.progress for watch in watches.values()):
         raise SourcesNotObserved("; ".join(errors))

@@ -50,7 +50,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_sensor_runs_by_default_and_asks_for_the_main_job() -> None:
     sensor = build_definitions().resolve_sensor_def("blob_sensor")
     assert sensor.default_status is DefaultSensorStatus.RUNNING
-    assert [target.job_name for target in sensor.targets] == ["ingest_rasters", "ingest_observed"]
+    assert [target.job_name for target in sensor.targets] == ["ingest_rasters", "ingest_observed", "load_vectors"]
     assert sensor.description
 
 
@@ -125,7 +125,7 @@ def test_the_same_change_back_and_forth_is_asked_for_each_time(
     assert len(set(keys)) == 3
 
 
-@pytest.mark.parametrize("job", ["ingest_rasters", "ingest_observed"])
+@pytest.mark.parametrize("job", ["ingest_rasters", "ingest_observed", "load_vectors"])
 def test_a_run_that_is_starting_is_waited_for(pipeline: Pipeline, folder: Path, daemon: Daemon, job: str) -> None:
     a_run(pipeline, DagsterRunStatus.STARTING, job=job)
     data = daemon.tick()

@@ -16,7 +16,14 @@ from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.services import PROJECT
 
-BY_SOURCE = ["catalog_snapshot", "container_listing", "raster_metadata", "stac_collections", "stac_items"]
+BY_SOURCE = [
+    "catalog_snapshot",
+    "container_listing",
+    "raster_metadata",
+    "stac_collections",
+    "stac_items",
+    "vector_tables",
+]
 OF_ALL_SOURCES = ["event_paths", "pgstac_schema"]
 ASSETS = sorted(BY_SOURCE + OF_ALL_SOURCES)
 LOAD = """
@@ -69,7 +76,7 @@ def test_the_definitions_load_with_an_empty_environment(tmp_path: Path) -> None:
 def test_each_asset_has_group_kinds_owners_and_description(name: str) -> None:
     key, definition = AssetKey(name), asset(name)
     (spec,) = definition.specs
-    assert spec.group_name in ("bronze", "catalogue", "database")
+    assert spec.group_name in ("bronze", "catalogue", "silver", "database")
     assert spec.kinds
     assert spec.owners == ["team:geospatial-data-engineering"]
     assert definition.descriptions_by_key[key]
@@ -97,6 +104,7 @@ def test_the_assets_depend_on_each_other_as_designed() -> None:
         "raster_metadata": ["container_listing"],
         "stac_collections": ["container_listing"],
         "stac_items": ["raster_metadata", "stac_collections"],
+        "vector_tables": ["container_listing", "stac_collections"],
     }
 
 
@@ -105,6 +113,7 @@ def test_every_job_runs_all_its_steps_again_after_a_crash_and_says_what_it_does(
     assert {job.name for job in all_jobs} == {
         "ingest_rasters",
         "ingest_observed",
+        "load_vectors",
         "reconcile",
         "list_container",
         "compare_paths",

@@ -16,6 +16,8 @@ WORLD_FILES = (
     ".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".j2w", ".jp2w", ".jkw", ".j2kw", ".wld",
 )  # fmt: skip
 PLACING = (*WORLD_FILES, ".prj")
+SHAPEFILE_PARTS = (".shx", ".dbf", ".cpg")
+"""No sidecars, for alone they are files like others; but the version of a shapefile names them, and its .prj."""
 SIDECARS = (*PLACING, ".ovr", ".msk", ".aux.xml")
 _PICTURES = (".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jpx")
 MAX_SIDECAR_BYTES = 64 * 1024
@@ -28,8 +30,8 @@ def is_sidecar(name: str) -> bool:
 
 
 def places_rasters(name: str) -> bool:
-    """Whether a blob of this name is a sidecar that the version of its rasters names."""
-    return name.lower().endswith(PLACING)
+    """Whether a blob of this name is one that the version of its rasters, or of its shapefile, names."""
+    return name.lower().endswith((*PLACING, *SHAPEFILE_PARTS))
 
 
 def placing_names(name: str) -> tuple[str, ...]:
@@ -41,6 +43,8 @@ def placing_names(name: str) -> tuple[str, ...]:
     if not dot or not extension or "/" in extension:
         return ()
     extension = extension.lower()
+    if extension == "shp":
+        return tuple(f"{stem}{each}" for part in (*SHAPEFILE_PARTS, ".prj") for each in (part, part.upper()))
     endings = (f"{extension[0]}{extension[-1]}w", f"{extension}w", "wld", "prj")
     return tuple(f"{stem}.{spelled}" for ending in endings for spelled in (ending, ending.upper()))
 
@@ -51,8 +55,8 @@ def placing_sidecars(page: BlobPage | None) -> dict[str, str]:
 
 
 def awaits_sidecars(page: BlobPage) -> bool:
-    """Whether the last blob of a page is a picture, whose sidecars may lie on the next page."""
-    return bool(page.blobs) and page.blobs[-1].name.lower().endswith(_PICTURES)
+    """Whether the last blob of a page is a picture or a shapefile, whose parts may lie on the next page."""
+    return bool(page.blobs) and page.blobs[-1].name.lower().endswith((*_PICTURES, ".shp"))
 
 
 def with_sidecars(blobs: Sequence[BlobRef], sidecars: Mapping[str, str]) -> Sequence[BlobRef]:

@@ -1,0 +1,248 @@
+"""vector_tables: a table of PostGIS for each layer of each vector file, or the reason why not, and its STAC item."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dagster import AssetIn, DynamicOut, In, MetadataValue, Nothing, OpExecutionContext, Out, graph_asset, op
+
+from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total
+from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.labels import OWNERS, SILVER
+from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.assets.reports import stage_report
+from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.assets.stac_items import LOAD_SIZE, WithdrawalOptions, claim_items
+from geo_assets.core.item_schemas import ItemValidator, item_validator
+from geo_assets.core.local_schemas import unchecked_extensions
+from geo_assets.core.vector.table_item import DescribedTable, build_table_items
+from geo_assets.errors import InvalidConfiguration, PermanentError, TransientError
+from geo_assets.models import BlobRef, Failure
+from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.collections import Collections
+from geo_assets.resources.ledger import Batch, Ledger
+from geo_assets.resources.pgstac import Item, PgStac
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.vector_download import clear_scratch
+from geo_assets.resources.vector_tables import VectorTable, VectorTables
+from geo_assets.settings import Settings
+from geo_assets.sources import Source
+
+MOST_TABLES_SHOWN = 100
+
+
+@op(
+    ins={"container_listing": In(Nothing), "stac_collections": In(Nothing)},
+    out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
+    description="Withdraw the items and tables of files that are gone, and plan a step for each file to load.",
+)
+def plan_vector_tables(
+    context: OpExecutionContext,
+    config: WithdrawalOptions,
+    sources_file: SourcesFile,
+    ledger: Ledger,
+    pgstac: PgStac,
+    vector_tables: VectorTables,
+) -> PlannedStage:
+    """The files to load, one a step, and the scope they make up."""
+    with clear_failures():
+        source = sources_file.get(context.partition_key)
+        if source.tables is None:
+            raise InvalidConfiguration(
+                f"{source.name} has no `tables` in sources.yaml.", remedy="Run ingest_rasters for it, or add the key."
+            )
+        register_partitions(context.instance, [source.name])
+        ledger.register_source(source)
+        ledger.group_blobs(source, run_id=context.run_id)
+        ledger.judge_deletions(source)
+        if config.consent_to_deletions:
+            context.log.info(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
+        clear_scratch(source.name, Settings())
+        withdrawn = _withdraw(source, pgstac=pgstac, vector_tables=vector_tables)
+        yield from plan_stage(
+            context, source.name, stage="describe", ledger=ledger, withdrawn=withdrawn, one_file_a_step=True
+        )
+
+
+@op(
+    pool="vectors",
+    description="Load a file's layers into tables, in one transaction; the file gets them or its reason.",
+)
+def load_vector_file(
+    context: OpExecutionContext,
+    batch: Batch,
+    sources_file: SourcesFile,
+    blob_stores: BlobStores,
+    ledger: Ledger,
+    vector_tables: VectorTables,
+) -> BatchReport:
+    """Load the files of one batch. Where one fails for now, the others are loaded before the step fails."""
+    report = BatchReport(done=0, failed=0)
+    postponed: TransientError | None = None
+    with clear_failures():
+        source, settings = sources_file.get(batch.source), Settings()
+        with blob_stores.open(source) as store:
+            for blob in ledger.blobs_to_describe(batch):
+                try:
+                    loaded = vector_tables.load(source, blob, store=store, settings=settings, run_id=context.run_id)
+                except PermanentError as error:
+                    failures = [Failure.of(blob, error)]
+                    ledger.record_failures(source, failures, stage="describe", run_id=context.run_id)
+                    report += BatchReport(done=0, failed=1)
+                    context.log.warning(f"{blob.name}: {error}")
+                    continue
+                except TransientError as error:
+                    ledger.record_failures(source, [Failure.of(blob, error)], stage="describe", run_id=context.run_id)
+                    context.log.error(f"{blob.name}: {error}")
+                    postponed = error
+                    continue
+                for layer in loaded:
+                    context.log.info(f"{blob.name}: {layer.rows:,} rows of layer {layer.layer} in {layer.table}")
+                report += BatchReport(done=1, failed=0, bytes_read=blob.size_bytes)
+        if postponed is not None:
+            raise postponed
+    return report
+
+
+@op(description="Load the items of the tables, withdraw those of files that can have none, and report.")
+def finish_vector_tables(
+    context: OpExecutionContext,
+    scope: Scope,
+    reports: list[BatchReport],
+    sources_file: SourcesFile,
+    blob_stores: BlobStores,
+    ledger: Ledger,
+    pgstac: PgStac,
+    collections: Collections,
+    vector_tables: VectorTables,
+) -> None:
+    """Every table gets its item; fail where files of the scope still wait, or deletions are held."""
+    with clear_failures():
+        source = sources_file.get(scope.source)
+        with blob_stores.open(source) as store:
+            catalogued = _catalogue(
+                source, store=store, ledger=ledger, pgstac=pgstac, vector_tables=vector_tables, run_id=context.run_id
+            )
+        withdrawn = scope.withdrawn + _withdraw(source, pgstac=pgstac, vector_tables=vector_tables)
+        if catalogued or withdrawn or context.run.parent_run_id:
+            refresh_collection(source, pgstac=pgstac, collections=collections, summarize=True)
+        context.add_output_metadata(
+            {
+                "tables": MetadataValue.md(tables_markdown(vector_tables.tables(source.name))),
+                **stage_report(scope, total(reports), ledger=ledger),
+                "catalogued": catalogued,
+                "withdrawn": withdrawn,
+                "extensions_not_checked": unchecked_extensions(Settings().schemas_folder),
+            }
+        )
+        check_complete(scope, stage="describe", ledger=ledger)
+        ledger.check_no_deletions_held(source)
+
+
+@graph_asset(
+    ins={
+        "container_listing": AssetIn(dagster_type=Nothing),
+        "stac_collections": AssetIn(dagster_type=Nothing),
+    },
+    partitions_def=sources_partitions,
+    description="A clean, indexed table of PostGIS for each layer of each vector file, with its STAC item.",
+    group_name=SILVER,
+    kinds={"postgis", "stac"},
+    owners=OWNERS,
+)
+def vector_tables(container_listing: Any, stac_collections: Any) -> Any:
+    """plan -> load each file -> finish."""
+    batches, scope = plan_vector_tables(container_listing=container_listing, stac_collections=stac_collections)
+    return finish_vector_tables(scope, batches.map(load_vector_file).collect())
+
+
+def tables_markdown(tables: Sequence[VectorTable]) -> str:
+    """A table of tables for people: rows, geometries, and what was repaired, left out and renamed."""
+    if not tables:
+        return "No tables."
+    lines = [
+        "| table | file | layer | rows | geometries | extent | repaired | split | rejected | dropped | renamed |",
+        "|---|---|---|---:|---|---|---:|---:|---|---|---|",
+    ]
+    for each in tables[:MOST_TABLES_SHOWN]:
+        extent = ", ".join(f"{value:.5g}" for value in each.bbox or ())
+        renamed = [f"{c['original']} → {c['name']}" for c in each.columns if c["original"] != c["name"]]
+        left_out = [_counts({**counts}) for counts in (each.rejected, {**each.dropped, "duplicates": each.duplicates})]
+        cells = [
+            f"`{each.table}`", each.name, each.layer, f"{each.rows:,}", ", ".join(each.geometry_types), extent,
+            f"{each.repaired:,}", f"{each.split:,}", *left_out, ", ".join(renamed),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    if len(tables) > MOST_TABLES_SHOWN:
+        lines.append(f"\n{len(tables) - MOST_TABLES_SHOWN:,} more: `geo-assets tables list`.")
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return "; ".join(f"{number:,} {reason}" for reason, number in counts.items() if number)
+
+
+def _withdraw(source: Source, *, pgstac: PgStac, vector_tables: VectorTables) -> int:
+    """Withdraw the items of files that can have none, and drop their tables; how many items went."""
+    withdrawn = pgstac.withdraw_dead(source)
+    vector_tables.drop_unclaimed(source.name)
+    return withdrawn
+
+
+def _catalogue(
+    source: Source,
+    *,
+    store: BlobStore,
+    ledger: Ledger,
+    pgstac: PgStac,
+    vector_tables: VectorTables,
+    run_id: str,
+) -> int:
+    """Build, load and read back the items of all tables that have none yet; of how many files."""
+    validator, done = item_validator(Settings().schemas_folder), 0
+    waiting = vector_tables.to_catalogue(source.name)
+    for start in range(0, len(waiting), LOAD_SIZE):
+        built, failures = _build(source, waiting[start : start + LOAD_SIZE], store=store, validator=validator)
+        own, duplicates = claim_items(source, built, pgstac=pgstac)
+        failures += duplicates
+        refused = {failure.name for failure in failures}
+        pgstac.load(source, own)
+        blobs = {blob.name: blob for blob, _ in own if blob.name not in refused}
+        ledger.record_catalogued(source, list(blobs.values()), run_id=run_id)
+        ledger.record_failures(source, failures, stage="catalogue", run_id=run_id)
+        done += len(blobs)
+    return done
+
+
+def _build(
+    source: Source,
+    waiting: Sequence[tuple[BlobRef, list[VectorTable]]],
+    *,
+    store: BlobStore,
+    validator: ItemValidator,
+) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
+    built: list[tuple[BlobRef, Item]] = []
+    failures: list[Failure] = []
+    for blob, tables in waiting:
+        try:
+            described = [_described(table) for table in tables]
+            items = build_table_items(source=source, blob=blob, tables=described, href=store.href(blob.name))
+            for item in items:
+                validator.check(item)
+            built += [(blob, item) for item in items]
+        except PermanentError as error:
+            failures.append(Failure.of(blob, error))
+    return built, failures
+
+
+def _described(table: VectorTable) -> DescribedTable:
+    return DescribedTable(
+        layer=table.layer,
+        table=table.table,
+        rows=table.rows,
+        columns=table.columns,
+        geometry_types=table.geometry_types,
+        srid=table.srid,
+        bbox=table.bbox,
+        driver=table.driver,
+    )

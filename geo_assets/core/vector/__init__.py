@@ -1,0 +1,1 @@
+"""Vector files on their way to tables: names, types, geometries and the STAC item of a layer."""

@@ -1,0 +1,234 @@
+"""The rows of one layer into a table of their own, by binary COPY, a batch at a time.
+
+Here: from Arrow batches to a filled table. Not here: reading files (`vector_reading`), and what happens to the table
+(`vector_load`).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, compress
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import shapely
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from geo_assets.core.vector.columns import Column, column_type, column_values
+from geo_assets.core.vector.geometry import (
+    GeometryColumn,
+    GeometryTally,
+    Mask,
+    Normaliser,
+    OtherGeometryType,
+    column_of,
+    read_geometries,
+)
+from geo_assets.core.vector.naming import FID, GEOMETRY, column_names
+from geo_assets.resources.vector_reading import Layer, open_layer
+from geo_assets.vector_errors import NoUsableRows
+from geo_assets.vector_rules import TableRule
+
+Connection = psycopg.Connection[TupleRow]
+_CURVES = frozenset(range(8, 15))
+UNREADABLE_PLACE = "coordinates or WKT cannot be read"
+
+
+@dataclass
+class CopiedLayer:
+    """A layer in the table ``table``: its columns, and what became of its rows."""
+
+    layer: Layer
+    table: sql.Identifier
+    columns: list[Column]
+    geometry: GeometryColumn
+    originals: sql.Identifier | None = None
+    tally: GeometryTally = field(default_factory=GeometryTally)
+    rows: int = 0
+
+
+def copy_layer(
+    connection: Connection, layer: Layer, rule: TableRule, *, schema: str, table: str, reserved: Collection[str]
+) -> CopiedLayer:
+    """Make ``table`` in ``schema`` and copy the layer into it, in the transaction that is open.
+
+    Where geometries are of other types than the layer says, it is copied anew into a column for any.
+    Raises NoUsableRows, and what reading, normalising and converting raise.
+    """
+    try:
+        with connection.transaction():
+            return _copy(connection, layer, rule, schema=schema, table=table, reserved=reserved)
+    except OtherGeometryType:
+        with connection.transaction():
+            return _copy(connection, layer, rule, schema=schema, table=table, reserved=reserved, any_kind=True)
+
+
+def _copy(
+    connection: Connection,
+    layer: Layer,
+    rule: TableRule,
+    *,
+    schema: str,
+    table: str,
+    reserved: Collection[str],
+    any_kind: bool = False,
+) -> CopiedLayer:
+    names = column_names([each.name for each in layer.attributes], reserved=reserved)
+    columns = [Column(each.name, names[each.name], column_type(each)) for each in layer.attributes]
+    linearise = _Linearise(connection)
+    with open_layer(layer, rule) as batches:
+        first = next(batches, None)
+        tally = GeometryTally()
+        sample = np.empty(0, dtype=object)
+        if first is not None:
+            sample = read_geometries(_wkb(first, layer), linearise, GeometryTally())
+        geometry = column_of(None if any_kind else layer.geometry_type, sample, rule)
+        identifier = sql.Identifier(schema, table)
+        copied = CopiedLayer(layer, identifier, columns, geometry, tally=tally)
+        _create_table(connection, copied)
+        if rule.keep_originals:
+            copied.originals = sql.Identifier(schema, f"{table}_originals")
+            _create_originals(connection, copied)
+        normaliser = Normaliser(
+            rule, geometry, layer.crs, tally=tally, transform_measured=_TransformMeasured(connection, layer, rule)
+        )
+        seen = 0
+        for batch in chain([first] if first is not None else [], batches):
+            seen += _copy_batch(connection, batch, copied, normaliser, linearise, first_row=seen + 1)
+    if not copied.rows and tally.rejected:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in tally.rejected.most_common())
+        raise NoUsableRows(f"Layer {layer.name} has no row that can be used: {reasons}.")
+    return copied
+
+
+def _copy_batch(
+    connection: Connection,
+    batch: pa.RecordBatch,
+    copied: CopiedLayer,
+    normaliser: Normaliser,
+    linearise: "_Linearise",
+    *,
+    first_row: int,
+) -> int:
+    """Copy one batch; how many rows it had in the file."""
+    layer, in_file = copied.layer, int(batch.num_rows)
+    fids = list(range(first_row, first_row + in_file))
+    if layer.fid is not None:
+        fids = batch.column(batch.schema.get_field_index(layer.fid)).to_pylist()
+    if layer.places and (misplaced := _misplaced(batch, layer)).any():
+        copied.tally.rejected[UNREADABLE_PLACE] += int(np.count_nonzero(misplaced))
+        batch, fids = batch.filter(pa.array(~misplaced)), list(compress(fids, ~misplaced))
+    wkb = _wkb(batch, layer)
+    geometries = read_geometries(wkb, linearise, copied.tally)
+    made, kept, repaired = normaliser.normalise(wkb, geometries)
+    values = [
+        column_values(batch.column(batch.schema.get_field_index(column.original)), column) for column in copied.columns
+    ]
+    ewkb = shapely.to_wkb(made, include_srid=True, flavor="extended")
+    _write(connection, copied, kept, [fids, ewkb, *values])
+    if copied.originals is not None and repaired.any():
+        _write_originals(connection, copied, list(compress(fids, repaired)), list(compress(wkb, repaired)))
+    copied.rows += int(np.count_nonzero(kept))
+    return in_file
+
+
+def _write(connection: Connection, copied: CopiedLayer, kept: Mask, values: Sequence[Sequence[Any]]) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, [FID, GEOMETRY, *(column.name for column in copied.columns)]))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(copied.table, names)
+    rows: Iterator[Any] = zip(*values, strict=True)
+    if not kept.all():
+        rows = compress(rows, kept)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["int8", "bytea", *(_copied_as(column) for column in copied.columns)])
+        write_row = copy.write_row
+        for row in rows:
+            write_row(row)
+
+
+def _copied_as(column: Column) -> str:
+    return column.copied_as.partition("(")[0]
+
+
+def _create_table(connection: Connection, copied: CopiedLayer) -> None:
+    columns = [
+        sql.SQL("{} bigint NOT NULL").format(sql.Identifier(FID)),
+        sql.SQL("{} {}").format(sql.Identifier(GEOMETRY), sql.SQL(copied.geometry.sql_type)),
+        *(sql.SQL("{} {}").format(sql.Identifier(each.name), sql.SQL(each.type)) for each in copied.columns),
+    ]
+    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(copied.table, sql.SQL(", ").join(columns)))
+
+
+def _create_originals(connection: Connection, copied: CopiedLayer) -> None:
+    assert copied.originals is not None
+    statement = sql.SQL("CREATE TABLE {} ({} bigint NOT NULL, original_wkb bytea NOT NULL)")
+    connection.execute(statement.format(copied.originals, sql.Identifier(FID)))
+
+
+def _write_originals(connection: Connection, copied: CopiedLayer, fids: list[int], wkb: list[bytes | None]) -> None:
+    assert copied.originals is not None
+    statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(copied.originals)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["int8", "bytea"])
+        for row in zip(fids, wkb, strict=True):
+            copy.write_row(row)
+
+
+def _wkb(batch: pa.RecordBatch, layer: Layer) -> list[bytes | None]:
+    array = batch.column(batch.schema.get_field_index(layer.geometry))
+    values: list[bytes | None] = (array.storage if isinstance(array, pa.ExtensionArray) else array).to_pylist()
+    return values
+
+
+def _misplaced(batch: pa.RecordBatch, layer: Layer) -> Mask:
+    """Rows of a CSV file that say something of a place, of which GDAL made none."""
+    states = np.zeros(batch.num_rows, dtype=bool)
+    for name in layer.places:
+        values = batch.column(batch.schema.get_field_index(name)).to_pylist()
+        states |= np.array([value is not None and str(value).strip() != "" for value in values], dtype=bool)
+    missing = np.array([each is None for each in _wkb(batch, layer)], dtype=bool)
+    misplaced: Mask = states & missing
+    return misplaced
+
+
+class _Linearise:
+    """Curves as lines, by PostGIS (32 segments a quarter): shapely has none."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __call__(self, curves: Sequence[bytes]) -> list[bytes | None]:
+        return [self._one(each) if _is_curve(each) else None for each in curves]
+
+    def _one(self, curve: bytes) -> bytes | None:
+        try:
+            with self._connection.transaction():
+                row = self._connection.execute(
+                    "SELECT ST_AsBinary(ST_CurveToLine(%b::bytea::geometry))", (curve,)
+                ).fetchone()
+        except (psycopg.DataError, psycopg.InternalError):
+            return None
+        return None if row is None else row[0]
+
+
+class _TransformMeasured:
+    """Reprojection by PostGIS, which keeps measures: shapely drops them when it sets coordinates."""
+
+    def __init__(self, connection: Connection, layer: Layer, rule: TableRule) -> None:
+        self._connection, self._crs, self._srid = connection, layer.crs, rule.srid
+
+    def __call__(self, wkb: Sequence[bytes]) -> list[bytes | None]:
+        rows = self._connection.execute(
+            "SELECT ST_AsBinary(ST_Transform(g::geometry, %s, %s)) FROM unnest(%s::bytea[]) WITH ORDINALITY AS t (g, n)"
+            " ORDER BY n",
+            (self._crs.to_wkt(), self._srid, list(wkb)),
+        ).fetchall()
+        return [row[0] for row in rows]
+
+
+def _is_curve(wkb: bytes) -> bool:
+    if len(wkb) < 5:
+        return False
+    code = int.from_bytes(wkb[1:5], "little" if wkb[0] == 1 else "big") & 0x0FFFFFFF
+    return code % 1000 in _CURVES or code % 1000 == 7

@@ -1,0 +1,89 @@
+"""One version of a vector file on this machine's disk, with the files that belong to it, for as long as it is read.
+
+Here: room for it, its bytes under If-Match, and that the parts of a shapefile are those which were listed. Not here:
+unpacking (`vector_archive`) and reading (`vector_reading`).
+"""
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from geo_assets.core.formats.sidecars import placing_names, with_sidecars
+from geo_assets.errors import BlobChanged, BlobMissing
+from geo_assets.models import BlobRef
+from geo_assets.resources.blob_store import BlobStore
+from geo_assets.settings import Settings
+from geo_assets.vector_errors import ScratchFull
+
+CHUNK_BYTES = 8 * 1024**2
+ROOM_TO_SPARE = 64 * 1024**2
+SHAPEFILE = ".shp"
+
+
+@contextmanager
+def downloaded(store: BlobStore, blob: BlobRef, *, source: str, settings: Settings) -> Iterator[Path]:
+    """The path of the file that holds this version of ``blob``; it and its folder are gone after the block.
+
+    Raises ScratchFull, and what `BlobStore.read_range` raises.
+    """
+    with _full_disk(), tempfile.TemporaryDirectory(dir=scratch_folder(source, settings)) as name:
+        folder = Path(name)
+        wanted = [blob, *_parts(store, blob)]
+        check_room(folder, sum(each.size_bytes for each in wanted))
+        for each in wanted:
+            _fetch(store, each, folder / PurePosixPath(each.name).name)
+        yield folder / PurePosixPath(blob.name).name
+
+
+def scratch_folder(source: str, settings: Settings) -> Path:
+    """Where files of a source lie while they are read; what a killed run left there, the next run's plan removes."""
+    folder = settings.state_folder / "scratch" / source
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def clear_scratch(source: str, settings: Settings) -> None:
+    """Remove what runs left that were killed; call it where no other run of the source is under way."""
+    shutil.rmtree(scratch_folder(source, settings), ignore_errors=True)
+
+
+def check_room(folder: Path, size_bytes: int) -> None:
+    """Raise ScratchFull unless ``size_bytes`` and something to spare fit on the folder's disk."""
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes + ROOM_TO_SPARE:
+        raise ScratchFull(f"{size_bytes:,} bytes are needed in {folder}, and {free:,} are free.")
+
+
+def _parts(store: BlobStore, blob: BlobRef) -> list[BlobRef]:
+    """The blobs that belong to a shapefile; raises BlobChanged where they are not those that were listed."""
+    if not blob.name.lower().endswith(SHAPEFILE):
+        return []
+    found = [part for name in placing_names(blob.name) if (part := store.head(name)) is not None]
+    own = BlobRef(blob.name, blob.own_etag, blob.size_bytes, blob.last_modified)
+    (seen,) = with_sidecars([own], {part.name: part.etag for part in found})
+    if seen.etag != blob.etag:
+        raise BlobChanged(f"parts of {blob.name} were overwritten after it was listed.")
+    return found
+
+
+def _fetch(store: BlobStore, blob: BlobRef, path: Path) -> None:
+    with path.open("wb") as file:
+        for offset in range(0, blob.size_bytes, CHUNK_BYTES):
+            length = min(CHUNK_BYTES, blob.size_bytes - offset)
+            content = store.read_range(blob, offset, length)
+            if len(content) != length:
+                raise BlobMissing(f"{blob.name} ended at {offset + len(content):,} bytes while it was read.")
+            file.write(content)
+
+
+@contextmanager
+def _full_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ScratchFull(f"The scratch folder takes no more: {error.strerror}.") from error
+        raise

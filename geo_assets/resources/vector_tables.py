@@ -1,0 +1,167 @@
+"""The tables that vector files became: loading them in worker processes, listing and dropping them.
+
+Here: what assets and the command line ask for. Not here: the transaction of a file (`vector_load`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from multiprocessing.util import Finalize
+from typing import Any
+
+import psycopg
+
+from geo_assets.errors import CatalogueRefusal, GeoAssetsError
+from geo_assets.models import BlobRef
+from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.pgstac import collection_lock
+from geo_assets.resources.vector_download import downloaded
+from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
+from geo_assets.resources.vector_publish import forget_rows
+from geo_assets.resources.worker_pool import Limits, WorkerPool
+from geo_assets.settings import Settings
+from geo_assets.sources import Source
+from geo_assets.vector_errors import TableInUse
+
+LOAD_SECONDS = 6 * 3600
+"""A file of 50 million features takes an hour; what takes six does not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTable:
+    """What a layer of a file became. ``bbox`` is in degrees, None without geometries; counts are of rows.
+
+    ``columns`` are {"name", "original", "type"}; ``rejected`` and ``dropped`` count by reason.
+    """
+
+    source: str
+    name: str
+    layer: str
+    table_schema: str
+    table_name: str
+    mode: str
+    etag: str
+    rows: int
+    geometry_column: str
+    geometry_types: list[str]
+    srid: int
+    bbox: list[float] | None
+    columns: list[dict[str, str]]
+    driver: str
+    source_crs: str
+    repaired: int
+    split: int
+    linearised: int
+    rejected: Mapping[str, int]
+    dropped: Mapping[str, int]
+    duplicates: int
+    seconds: float
+    loaded_at: datetime
+    run_id: str | None
+
+    @property
+    def table(self) -> str:
+        """The table with its schema."""
+        return f"{self.table_schema}.{self.table_name}"
+
+
+class VectorTables(DatabaseResource):
+    """The tables of vectors in the catalogue's database."""
+
+    def load(
+        self, source: Source, blob: BlobRef, *, store: BlobStore, settings: Settings, run_id: str | None
+    ) -> Loaded:
+        """Download a file and load its layers, in a process of its own.
+
+        Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
+        """
+        with downloaded(store, blob, source=source.name, settings=settings) as path:
+            task = LoadTask(source, blob, path, self.resolved_url(), run_id)
+            pool = _pool(settings.worker_memory_mb)
+            (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: error)
+        if isinstance(outcome, GeoAssetsError):
+            raise outcome
+        return outcome
+
+    def tables(self, source: str | None = None) -> list[VectorTable]:
+        """The tables of ``source``, or of all, by file and layer."""
+        return [VectorTable(**row) for row in self.rows("select_vector_tables", source=source)]
+
+    def to_catalogue(self, source: str) -> list[tuple[BlobRef, list[VectorTable]]]:
+        """The files of ``source`` whose tables are there and whose items are not yet."""
+        tables: dict[str, list[VectorTable]] = {}
+        for table in self.tables(source):
+            tables.setdefault(table.name, []).append(table)
+        blobs = [BlobRef(**row) for row in self.rows("select_tables_to_catalogue", source=source)]
+        return [(blob, tables[blob.name]) for blob in blobs]
+
+    def drop_unclaimed(self, source: str) -> int:
+        """Drop the tables of files that are gone or unreadable, whose items went before; of how many files.
+
+        Raises TableInUse where a view stands on one.
+        """
+        names = [row["name"] for row in self.rows("select_unclaimed_tables", source=source)]
+        with self.connect() as connection:
+            for name in names:
+                _drop(connection, source, name)
+        return len(names)
+
+    def drop(self, source: Source, name: str) -> list[str]:
+        """Drop the tables of a file and withdraw their items, together; the tables. The next run makes them anew.
+
+        Raises CatalogueRefusal where the file has none, or its collection is protected; TableInUse.
+        """
+        if source.collection.protected:
+            raise CatalogueRefusal(
+                f"collection {source.collection.id} is protected.", remedy="Take `protected` from it in sources.yaml."
+            )
+        with (
+            self.connect() as connection,
+            collection_lock(connection, source.collection.id),
+            connection.transaction(),
+        ):
+            dropped = _drop(connection, source.name, name)
+            if not dropped:
+                raise CatalogueRefusal(
+                    f"{name} of source {source.name} has no tables.", remedy="See `geo-assets tables list`."
+                )
+            claims = connection.execute(
+                read_sql("release_claims_of_blob"), {"source": source.name, "name": name}
+            ).fetchall()
+            connection.execute(
+                read_sql("delete_items"),
+                {
+                    "collection_ids": [row["collection_id"] for row in claims],
+                    "item_ids": [row["item_id"] for row in claims],
+                },
+            )
+            connection.execute(read_sql("unmark_described"), {"source": source.name, "names": [name]})
+        return dropped
+
+
+def _drop(connection: Connection, source: str, name: str) -> list[str]:
+    """Drop the tables of one file, or take its rows out of shared ones; their names."""
+    bound: dict[str, Any] = {"source": source, "name": name}
+    try:
+        with connection.transaction(), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+            connection.execute("SET LOCAL lock_timeout = '30s'")
+            gone = cursor.execute(read_sql("delete_tables_of_blob"), bound).fetchall()
+            for schema, table, mode in gone:
+                forget_rows(cursor, schema, table, mode, bound)
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = (error.diag.message_detail or str(error)).splitlines()[0]
+        raise TableInUse(f"A table of {name} cannot be dropped: {detail}.") from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise TableInUse(f"Readers hold a table of {name}.") from error
+    return [f"{schema}.{table}" for schema, table, _ in gone]
+
+
+@cache
+def _pool(memory_mb: int) -> WorkerPool:
+    """One process at a time, ended with this one: a load takes a core here and one of PostgreSQL's."""
+    limits = Limits(wall_seconds=LOAD_SECONDS, cpu_seconds=LOAD_SECONDS, memory_bytes=memory_mb * 1024**2)
+    pool = WorkerPool(processes=1, limits=limits)
+    Finalize(None, pool.close, exitpriority=10)
+    return pool
