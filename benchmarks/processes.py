@@ -18,11 +18,12 @@ _LOG_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One program's run; ``peak_rss_bytes`` is 0 where memory was not watched."""
+    """One program's run; both peaks, the second without the program's own process, are 0 where none was watched."""
 
     seconds: float
     peak_rss_bytes: int
     output: str
+    peak_children_bytes: int = 0
 
 
 def run_measured(
@@ -47,11 +48,11 @@ def run_measured(
         watch = _MemoryWatch(process.pid) if watch_memory else None
         output, _ = process.communicate()
         seconds = time.perf_counter() - began
-    peak = watch.stop() if watch else 0
+    peak, children = watch.stop() if watch else (0, 0)
     if process.returncode != 0:
         said = "\n".join((log.read_text("utf-8", "replace") + output).splitlines()[-_LOG_LINES:])
         raise BenchmarkFailed(f"{' '.join(command[:4])} ... ended with {process.returncode}:\n{said}")
-    return Measured(seconds, peak, output)
+    return Measured(seconds, peak, output, children)
 
 
 class _MemoryWatch:
@@ -59,29 +60,32 @@ class _MemoryWatch:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._peak = 0
+        self._peak = self._peak_children = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def stop(self) -> int:
-        """End the watch; the peak in bytes."""
+    def stop(self) -> tuple[int, int]:
+        """End the watch; the peak in bytes, and that of the children alone."""
         self._over.set()
         self._thread.join()
-        return self._peak
+        return self._peak, self._peak_children
 
     def _watch(self) -> None:
         while not self._over.wait(_SAMPLE_SECONDS):
-            self._peak = max(self._peak, _tree_bytes(self._pid))
+            own, children = _tree_bytes(self._pid)
+            self._peak = max(self._peak, own + children)
+            self._peak_children = max(self._peak_children, children)
 
 
-def _tree_bytes(pid: int) -> int:
+def _tree_bytes(pid: int) -> tuple[int, int]:
+    """The memory of a process, and of its children."""
     try:
         root = psutil.Process(pid)
-        processes = [root, *root.children(recursive=True)]
+        children = root.children(recursive=True)
     except psutil.NoSuchProcess:
-        return 0
-    return sum(_resident_bytes(process) for process in processes)
+        return 0, 0
+    return _resident_bytes(root), sum(_resident_bytes(process) for process in children)
 
 
 def _resident_bytes(process: "psutil.Process") -> int:

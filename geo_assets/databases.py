@@ -15,6 +15,8 @@ from geo_assets.settings import Settings
 
 CATALOGUE_DATABASE = "geo_assets"
 DAGSTER_DATABASE = "dagster"
+READER_ROLE = "geo_assets_reader"
+"""May read what geo_assets makes."""
 
 
 def embedded_postgres(settings: Settings) -> EmbeddedPostgres:

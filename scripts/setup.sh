@@ -266,6 +266,22 @@ setup_redis() {
     has_redis || fail "redis-server is still not found. Debian: apt-get install redis-tools."
 }
 
+# --- ogr2ogr, which the loading of vectors is measured against
+
+install_gdal() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_install gdal-bin ;;
+        dnf) as_root dnf install -y gdal ;;
+        brew) brew install gdal ;;
+        *)
+            echo "Install ogr2ogr (GDAL's programs): a benchmark compares with it."
+            return 1
+            ;;
+    esac
+}
+
+setup_gdal() { command -v ogr2ogr > /dev/null || step "installing GDAL's programs" install_gdal; }
+
 needs_no_postgres() { [ -n "${GEO_ASSETS_DATABASE_URL:-}" ]; } # the user has a server
 
 setup_venv
@@ -275,6 +291,7 @@ case "${1:-}" in
         setup_compiler
         setup_packages_and_postgres has_postgres
         setup_azurite
+        setup_gdal
         ;;
     --with-azurite)
         EXTRAS=$EXTRAS_TEST

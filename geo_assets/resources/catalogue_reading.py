@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.statements import read_sql
 
 BATCH_SIZE = 2_000
 """Items a batch: some 20 MB of Python objects."""

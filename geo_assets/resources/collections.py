@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from geo_assets.errors import CatalogueRefusal
-from geo_assets.resources.database import DatabaseResource, read_sql
+from geo_assets.resources.database import DatabaseResource
 from geo_assets.resources.pgstac import collection_lock
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 VALUED = ["proj:code", "platform", "constellation", "instruments", "processing:level"]

@@ -1,15 +1,13 @@
-"""Connections to the catalogue's database, and the SQL files that run on them.
+"""Connections to the catalogue's database.
 
-Here: connecting, translating psycopg's errors once, and finding a statement in `sql/`.
-Not here: what the statements are for (`ledger`, `pgstac`).
+Here: connecting, and running a statement of `sql/` by its name. Not here: the statements' text and psycopg's errors
+(`statements`), what the statements are for (`ledger`, `pgstac`).
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 from dagster import ConfigurableResource
@@ -17,34 +15,11 @@ from psycopg.rows import DictRow, dict_row
 from pydantic import Field
 
 from geo_assets.databases import catalogue_url
-from geo_assets.errors import DatabaseUnavailable
+from geo_assets.resources.statements import database_errors, read_sql
 from geo_assets.settings import Settings
-
-SQL_FOLDER = Path(__file__).resolve().parent.parent / "sql"
 
 Connection = psycopg.Connection[DictRow]
 _THREAD = threading.local()
-
-
-@cache
-def read_sql(name: str) -> LiteralString:
-    """The statement in `sql/<name>.sql`."""
-    statement: Any = (SQL_FOLDER / f"{name}.sql").read_text("utf-8")
-    return cast(LiteralString, statement)
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Turn what psycopg raises for an absent server or schema into DatabaseUnavailable."""
-    try:
-        yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
-        raise DatabaseUnavailable(
-            f"the database is not migrated ({str(error).splitlines()[0]}).",
-            remedy="Run `geo-assets db migrate`, or the job stac_setup.",
-        ) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL failed: {str(error).strip()}.") from error
 
 
 class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]

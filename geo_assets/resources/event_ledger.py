@@ -16,9 +16,10 @@ import stamina
 from psycopg.types.json import Jsonb
 
 from geo_assets.models import BlobRef
-from geo_assets.resources.database import Connection, read_sql
+from geo_assets.resources.database import Connection
 from geo_assets.resources.message_queue import Message, Path
 from geo_assets.resources.scene_ledger import SceneLedger, group_named
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 GIVE_WAY_AFTER_MS = 500

@@ -14,7 +14,8 @@ from psycopg.types.json import Jsonb
 from geo_assets.core.item_patch import ItemPatch, apply_patch
 from geo_assets.core.item_schemas import ItemValidator
 from geo_assets.errors import InvalidItem, InvalidPatch
-from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.statements import read_sql
 
 _AT_ONCE = 1000
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from geo_assets.errors import DeletionsHeld
-from geo_assets.resources.database import DatabaseResource, read_sql
+from geo_assets.resources.database import DatabaseResource
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 

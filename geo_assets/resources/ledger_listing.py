@@ -15,7 +15,8 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from geo_assets.models import BlobPage, BlobRef
-from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 RESUME_FOR = timedelta(days=1)

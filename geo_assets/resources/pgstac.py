@@ -16,7 +16,8 @@ from pypgstac.load import Loader, Methods
 
 from geo_assets.errors import LoadIncomplete
 from geo_assets.models import BlobRef
-from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 Item = dict[str, Any]

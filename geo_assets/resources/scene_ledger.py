@@ -17,8 +17,9 @@ from geo_assets.core.remarks import NOTHING, Remarks
 from geo_assets.core.scene_members import Scene, SceneMember, membership
 from geo_assets.errors import DuplicateItem, NotInGroup
 from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.database import Connection, read_sql
+from geo_assets.resources.database import Connection
 from geo_assets.resources.ledger_listing import ListingLedger
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 NO_REMARKS: Mapping[str, Remarks] = {}

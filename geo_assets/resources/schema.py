@@ -12,12 +12,13 @@ from psycopg import sql
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
+from geo_assets.databases import READER_ROLE
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.resources.database import Connection, DatabaseResource, database_errors, read_sql
+from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.statements import database_errors, read_sql
 
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 LOADER_ROLE = "geo_assets_loader"
-READER_ROLE = "geo_assets_reader"
 # One migration at a time, whoever starts it.
 _MIGRATION_LOCK = 7_310_251_180_114
 

@@ -13,7 +13,8 @@ from psycopg.types.json import Jsonb
 from pydantic import Field, TypeAdapter
 
 from geo_assets.errors import InvalidConfiguration, TransientError
-from geo_assets.resources.database import DatabaseResource, read_sql
+from geo_assets.resources.database import DatabaseResource
+from geo_assets.resources.statements import read_sql
 
 
 class StepValueMissing(TransientError):

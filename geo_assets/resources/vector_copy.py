@@ -4,19 +4,23 @@ Here: from Arrow batches to a filled table. Not here: reading files (`vector_rea
 (`vector_load`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, compress
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psycopg
 import pyarrow as pa
-import shapely
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
-from geo_assets.core.vector.columns import Column, column_type, column_values
+from geo_assets.core.vector.columns import Column, column_type
+from geo_assets.core.vector.copy_encoding import SIGNATURE, TRAILER, encode_column, encode_rows
 from geo_assets.core.vector.geometry import (
     GeometryColumn,
     GeometryTally,
@@ -91,12 +95,13 @@ def _copy(
         if rule.keep_originals:
             copied.originals = sql.Identifier(schema, f"{table}_originals")
             _create_originals(connection, copied)
-        normaliser = Normaliser(
-            rule, geometry, layer.crs, tally=tally, transform_measured=_TransformMeasured(connection, layer, rule)
-        )
+        measured = _TransformMeasured(connection, layer, rule)
+        normaliser = Normaliser(rule, geometry, layer.crs, tally=tally, transform_measured=measured)
         seen = 0
-        for batch in chain([first] if first is not None else [], batches):
-            seen += _copy_batch(connection, batch, copied, normaliser, linearise, first_row=seen + 1)
+        with _Sender(connection, copied) as sender:
+            linearise.sender = measured.sender = sender
+            for batch in chain([first] if first is not None else [], batches):
+                seen += _copy_batch(connection, batch, copied, normaliser, linearise, sender, first_row=seen + 1)
     if not copied.rows and tally.rejected:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in tally.rejected.most_common())
         raise NoUsableRows(f"Layer {layer.name} has no row that can be used: {reasons}.")
@@ -109,6 +114,7 @@ def _copy_batch(
     copied: CopiedLayer,
     normaliser: Normaliser,
     linearise: "_Linearise",
+    sender: "_Sender",
     *,
     first_row: int,
 ) -> int:
@@ -120,35 +126,83 @@ def _copy_batch(
     if layer.places and (misplaced := _misplaced(batch, layer)).any():
         copied.tally.rejected[UNREADABLE_PLACE] += int(np.count_nonzero(misplaced))
         batch, fids = batch.filter(pa.array(~misplaced)), list(compress(fids, ~misplaced))
+    if not batch.num_rows:
+        return in_file
     wkb = _wkb(batch, layer)
     geometries = read_geometries(wkb, linearise, copied.tally)
     made, kept, repaired = normaliser.normalise(wkb, geometries)
-    values = [
-        column_values(batch.column(batch.schema.get_field_index(column.original)), column) for column in copied.columns
-    ]
-    ewkb = shapely.to_wkb(made, include_srid=True, flavor="extended")
-    _write(connection, copied, kept, [fids, ewkb, *values])
     if copied.originals is not None and repaired.any():
+        sender.wait()
         _write_originals(connection, copied, list(compress(fids, repaired)), list(compress(wkb, repaired)))
-    copied.rows += int(np.count_nonzero(kept))
+    numbers = np.array(fids, dtype=np.int64)
+    if not kept.all():
+        batch, made, numbers = batch.filter(pa.array(kept)), made[kept], numbers[kept]
+    if batch.num_rows:
+        fields = [encode_column(_column(batch, each.original), each, sender.dump) for each in copied.columns]
+        sender.send(encode_rows(numbers, fields, made, srid=copied.geometry.srid))
+    copied.rows += int(batch.num_rows)
     return in_file
 
 
-def _write(connection: Connection, copied: CopiedLayer, kept: Mask, values: Sequence[Sequence[Any]]) -> None:
-    names = sql.SQL(", ").join(map(sql.Identifier, [FID, GEOMETRY, *(column.name for column in copied.columns)]))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(copied.table, names)
-    rows: Iterator[Any] = zip(*values, strict=True)
-    if not kept.all():
-        rows = compress(rows, kept)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(["int8", "bytea", *(_copied_as(column) for column in copied.columns)])
-        write_row = copy.write_row
-        for row in rows:
-            write_row(row)
+class _Sender:
+    """Sends one batch while the next is prepared; whoever else wants the connection waits for it first."""
+
+    def __init__(self, connection: Connection, copied: CopiedLayer) -> None:
+        names = sql.SQL(", ").join(map(sql.Identifier, [FID, *(each.name for each in copied.columns), GEOMETRY]))
+        self._statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(copied.table, names)
+        self._connection = connection
+        self._dumpers: dict[str, Any] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="copy")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Wait for what is under way; what it raises counts where nothing else was raised."""
+        try:
+            self.wait()
+        except psycopg.Error:
+            if kind is None:
+                raise
+        finally:
+            self._thread.shutdown()
+
+    def send(self, rows: bytes) -> None:
+        """Send these rows, once those before are there."""
+        self.wait()
+        self._under_way = self._thread.submit(self._copy, rows)
+
+    def wait(self) -> None:
+        """Until the connection is free. Raises what PostgreSQL said."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def dump(self, values: Sequence[Any], kind: str) -> list[bytes | None]:
+        """The binary form of values that numpy has no words for, by psycopg."""
+        if kind not in self._dumpers:
+            name = kind.removesuffix("[]").partition("(")[0]
+            info = self._connection.adapters.types[name]
+            transformer = Transformer(self._connection)
+            transformer.set_dumper_types([info.array_oid if kind.endswith("[]") else info.oid], Format.BINARY)
+            self._dumpers[kind] = transformer
+        dump = self._dumpers[kind].dump_sequence
+        return [None if each is None else _as_bytes(dump([each], [PyFormat.BINARY])[0]) for each in values]
+
+    def _copy(self, rows: bytes) -> None:
+        with self._connection.cursor() as cursor, cursor.copy(self._statement) as copy:
+            copy.write(SIGNATURE)
+            copy.write(rows)
+            copy.write(TRAILER)
 
 
-def _copied_as(column: Column) -> str:
-    return column.copied_as.partition("(")[0]
+def _as_bytes(value: Buffer | None) -> bytes | None:
+    return None if value is None else bytes(value)
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return batch.column(batch.schema.get_field_index(name))
 
 
 def _create_table(connection: Connection, copied: CopiedLayer) -> None:
@@ -195,6 +249,8 @@ def _misplaced(batch: pa.RecordBatch, layer: Layer) -> Mask:
 class _Linearise:
     """Curves as lines, by PostGIS (32 segments a quarter): shapely has none."""
 
+    sender: _Sender | None = None
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -202,6 +258,8 @@ class _Linearise:
         return [self._one(each) if _is_curve(each) else None for each in curves]
 
     def _one(self, curve: bytes) -> bytes | None:
+        if self.sender is not None:
+            self.sender.wait()
         try:
             with self._connection.transaction():
                 row = self._connection.execute(
@@ -215,10 +273,14 @@ class _Linearise:
 class _TransformMeasured:
     """Reprojection by PostGIS, which keeps measures: shapely drops them when it sets coordinates."""
 
+    sender: _Sender | None = None
+
     def __init__(self, connection: Connection, layer: Layer, rule: TableRule) -> None:
         self._connection, self._crs, self._srid = connection, layer.crs, rule.srid
 
     def __call__(self, wkb: Sequence[bytes]) -> list[bytes | None]:
+        if self.sender is not None:
+            self.sender.wait()
         rows = self._connection.execute(
             "SELECT ST_AsBinary(ST_Transform(g::geometry, %s, %s)) FROM unnest(%s::bytea[]) WITH ORDINALITY AS t (g, n)"
             " ORDER BY n",

@@ -12,22 +12,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import pyproj
+import shapely
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geo_assets.core.vector.naming import GEOMETRY, table_names
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
 from geo_assets.models import BlobRef
-from geo_assets.resources.database import database_errors, read_sql
+from geo_assets.resources.statements import database_errors, read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
 from geo_assets.resources.vector_publish import append_rows, finish_table, forget_rows, grant_readers, replace_table
 from geo_assets.resources.vector_reading import Layer, find_datasets, find_layers
 from geo_assets.sources import Source
-from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue
+from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue, UnreadableVector
 
 LOCK_SECONDS = 30
 """How long a table that readers hold is waited for."""
+
+
+_OF_LIBRARIES = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    pa.ArrowException,
+    shapely.GEOSException,
+)
+"""What GDAL, Arrow, GEOS and PROJ raise over content that nobody foresaw: that file fails, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,9 @@ def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[
             results.append(load_file(task))
         except GeoAssetsError as error:
             results.append(error)
+        except _OF_LIBRARIES as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            results.append(UnreadableVector(f"Its content cannot be worked on: {type(error).__name__}: {said}."))
     return results
 
 

@@ -10,8 +10,8 @@ from psycopg import Cursor, sql
 from psycopg.rows import TupleRow
 
 from geo_assets.core.vector.naming import BLOB, FID, GEOMETRY, safe_name
-from geo_assets.resources.database import read_sql
-from geo_assets.resources.schema import READER_ROLE
+from geo_assets.databases import READER_ROLE
+from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer
 from geo_assets.vector_errors import ColumnsDiffer, DuplicateKey, MissingKey
 from geo_assets.vector_rules import TableRule

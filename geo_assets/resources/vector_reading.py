@@ -39,7 +39,7 @@ from geo_assets.vector_errors import (
 )
 from geo_assets.vector_rules import TableRule
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 4_096
 _FAILURES = (DataSourceError, DataLayerError, pa.ArrowException, OSError, ValueError, RuntimeError)
 _X_NAMES = "lon,longitude,lng,long,x,easting,rechtswert"
 _Y_NAMES = "lat,latitude,y,northing,hochwert"

@@ -15,8 +15,9 @@ import psycopg
 from geo_assets.errors import CatalogueRefusal, GeoAssetsError
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.database import Connection, DatabaseResource, read_sql
+from geo_assets.resources.database import Connection, DatabaseResource
 from geo_assets.resources.pgstac import collection_lock
+from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_download import downloaded
 from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
 from geo_assets.resources.vector_publish import forget_rows

@@ -24,7 +24,7 @@ from geo_assets.assets.partitions import register_partitions
 from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.core.change import Observation, Request, change_digest, decide
 from geo_assets.core.queue_watch import Trouble
-from geo_assets.jobs import ingest_observed
+from geo_assets.jobs import ingest_observed, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.message_queue import Path
@@ -63,7 +63,7 @@ _CURSOR = TypeAdapter(Memory)
 def _build_sensor(path: Path, description: str) -> SensorDefinition:
     @sensor(
         name=f"{path}_sensor",
-        job=ingest_observed,
+        jobs=[ingest_observed, load_vectors],
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         description=description,
@@ -198,7 +198,10 @@ class _RunDesk:
         (self._waiting.add if in_progress else self._waiting.discard)(name)
         if decision.request is not None:
             self.requests[name] = decision.request
-            self.run_requests[name] = RunRequest(run_key=decision.run_key, partition_key=name, tags=self._tags(name))
+            job = load_vectors if self._sources[name].tables else ingest_observed
+            self.run_requests[name] = RunRequest(
+                run_key=decision.run_key, job_name=job.name, partition_key=name, tags=self._tags(name)
+            )
 
     def _tags(self, name: str) -> dict[str, str]:
         ids = self._ledger.correlation_ids(name, most=MOST_CORRELATION_IDS)

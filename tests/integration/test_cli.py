@@ -44,6 +44,9 @@ COMMANDS = [
     *(["schemas", name] for name in ("fetch", "list")),
     ["sources"],
     ["status"],
+    ["tables"],
+    ["tables", "drop"],
+    ["tables", "list"],
     ["up"],
 ]
 

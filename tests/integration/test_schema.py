@@ -13,10 +13,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from geo_assets.databases import READER_ROLE
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.resources.database import SQL_FOLDER, read_sql
 from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.schema import LOADER_ROLE, MIGRATIONS_FOLDER, READER_ROLE, CatalogueSchema
+from geo_assets.resources.schema import LOADER_ROLE, MIGRATIONS_FOLDER, CatalogueSchema
+from geo_assets.resources.statements import SQL_FOLDER, read_sql
 from tests.ledgers import blob, listed
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster

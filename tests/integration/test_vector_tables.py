@@ -1,5 +1,6 @@
 """Vector files become tables: each format, as ruled, with items; and again nothing where nothing changed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pyogrio
 import shapely
 
 from tests.pipeline import Pipeline, failure_text
+from tests.vectors import POINTS, feature, write_broken, write_geoparquet, write_shapefile, write_vector, zip_folder
 
 SOURCE = "vectors"
 
@@ -64,3 +66,146 @@ def test_a_run_over_the_same_files_changes_nothing(pipeline: Pipeline, samples: 
     after = pipeline.query("SELECT oid, relname FROM pg_class WHERE relnamespace = 'vectors'::regnamespace ORDER BY 1")
     assert before == after
     assert pipeline.census.take(SOURCE).green
+
+
+def test_each_of_thirty_broken_files_has_its_own_reason_and_a_remedy(pipeline: Pipeline, tmp_path: Path) -> None:
+    expected = write_broken(tmp_path / "broken")
+    assert len(expected) >= 30
+    declare(pipeline, tmp_path / "broken")
+    load(pipeline)
+    assert reasons(pipeline) == expected
+    failures = pipeline.failures(SOURCE).values()
+    assert all(failure.permanent and len(failure.message) > 40 for failure in failures)
+    assert pipeline.query("SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('vectors')") == []
+
+
+def test_every_format_is_read_and_gives_the_same_points(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "formats"
+    write_vector(folder / "a_gpkg.gpkg", list(POINTS), driver="GPKG")
+    write_vector(folder / "a_fgb.fgb", list(POINTS), driver="FlatGeobuf")
+    write_vector(folder / "a_json.geojson", list(POINTS), driver="GeoJSON")
+    write_vector(folder / "a_seq.geojsonl", list(POINTS), driver="GeoJSONSeq")
+    write_vector(folder / "a_kml.kml", list(POINTS), driver="LIBKML")
+    write_shapefile(folder / "a_shp.shp")
+    write_geoparquet(folder / "a_parquet.parquet", POINTS, number=list(range(len(POINTS))))
+    lines = [f"{number},{point.y},{point.x}" for number, point in enumerate(POINTS)]
+    (folder / "a_csv.csv").write_text("\n".join(["number,lat,lon", *lines]))
+    write_shapefile(tmp_path / "zipped" / "inside.shp")
+    zip_folder(folder / "a_zip.zip", tmp_path / "zipped")
+    write_vector(tmp_path / "gdb" / "a.gdb", list(POINTS), driver="OpenFileGDB")
+    zip_folder(folder / "a_gdb.gdb.zip", tmp_path / "gdb")
+    write_vector(tmp_path / "kmz" / "doc.kml", list(POINTS), driver="LIBKML")
+    zip_folder(folder / "a_kmz.kmz", tmp_path / "kmz")
+    declare(pipeline, folder)
+    load(pipeline)
+    assert reasons(pipeline) == {}
+    tables = [name for (name,) in pipeline.query("SELECT table_name FROM ledger.vector_table ORDER BY 1")]
+    assert len(tables) == 11
+    for table in tables:
+        rows = pipeline.query(f"SELECT ST_X(geom), ST_Y(geom) FROM vectors.{table} ORDER BY 1")
+        assert rows == [(point.x, point.y) for point in POINTS], table
+
+
+def test_types_and_names_are_kept(pipeline: Pipeline, tmp_path: Path) -> None:
+    properties = {"Größe (m²)": 1.5, "order": 2**40, "when": "2020-01-01T12:00:00+02:00", "day": "2020-01-02",
+                  "tags": ["a", "b"], "more": {"k": [1]}, "code": "007", "geom": "taken", "yes": True}  # fmt: skip
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "types.geojson").write_text(
+        json.dumps(
+            {"type": "FeatureCollection", "features": [feature({"type": "Point", "coordinates": [1, 2]}, **properties)]}
+        )
+    )
+    declare(pipeline, tmp_path / "in", indexes=["code"])
+    load(pipeline)
+    assert reasons(pipeline) == {}
+    columns = dict(
+        pipeline.query(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = 'vectors.types'::regclass AND attnum > 0"
+        )
+    )
+    assert columns == {
+        "fid": "bigint", "geom": "geometry(Point,4326)", "größe_m2": "double precision", "order_": "bigint",
+        "when_": "timestamp with time zone", "day": "date", "tags": "text[]", "more": "jsonb", "code": "text",
+        "geom_2": "text", "yes": "boolean",
+    }  # fmt: skip
+    ((order, tags, more, code, yes, when),) = pipeline.query(
+        "SELECT order_, tags, more, code, yes, when_ AT TIME ZONE 'UTC' FROM vectors.types"
+    )
+    assert (order, tags, more, code, yes) == (2**40, ["a", "b"], {"k": [1]}, "007", True)
+    assert f"{when:%H:%M}" == "10:00"
+
+
+def test_geometries_are_reprojected_repaired_cut_and_counted(pipeline: Pipeline, tmp_path: Path) -> None:
+    bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1), (0, 0)])
+    across = shapely.box(179, 0, 181, 1)
+    write_vector(tmp_path / "in" / "shapes.gpkg", [bow, across, None], driver="GPKG", geometry_type="Polygon")
+    utm = shapely.box(400_000, 5_000_000, 401_000, 5_001_000)
+    write_vector(tmp_path / "in" / "utm.gpkg", [utm], driver="GPKG", geometry_type="Polygon", crs="EPSG:32632")
+    declare(pipeline, tmp_path / "in", null_geometry="drop", keep_originals=True)
+    load(pipeline)
+    rows = pipeline.query("SELECT repaired, split, rows, dropped FROM ledger.vector_table ORDER BY name")
+    assert rows == [(1, 1, 2, {"without geometry": 1}), (0, 0, 1, {})]
+    assert pipeline.query("SELECT bool_and(ST_IsValid(geom)), max(ST_XMax(geom)) FROM vectors.shapes") == [
+        (True, 180.0)
+    ]
+    assert pipeline.query("SELECT count(*) FROM vectors.shapes_originals") == [(1,)]
+    ((x, y),) = pipeline.query("SELECT ST_XMin(geom), ST_YMin(geom) FROM vectors.utm")
+    assert 7.7 < x < 7.8
+    assert 45.1 < y < 45.2
+
+
+def test_append_and_upsert_put_many_files_into_one_table(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_vector(folder / "a.gpkg", list(POINTS[:3]), driver="GPKG", fields={"id": [1, 2, 3], "v": ["a"] * 3})
+    write_vector(folder / "b.gpkg", list(POINTS[:2]), driver="GPKG", fields={"id": [3, 4], "v": ["b"] * 2})
+    declare(pipeline, folder, mode="append", name="together")
+    load(pipeline)
+    assert reasons(pipeline) == {}
+    assert pipeline.query("SELECT count(*) FROM vectors.together") == [(5,)]
+    write_vector(folder / "b.gpkg", list(POINTS[:1]), driver="GPKG", fields={"id": [9], "v": ["c"]})
+    load(pipeline)
+    assert pipeline.query("SELECT id FROM vectors.together ORDER BY id") == [(1,), (2,), (3,), (9,)]
+    (folder / "a.gpkg").unlink()
+    load(pipeline)
+    assert pipeline.query("SELECT id FROM vectors.together") == [(9,)]
+    write_vector(folder / "a.gpkg", list(POINTS[:3]), driver="GPKG", fields={"id": [1, 2, 9], "v": ["a"] * 3})
+    declare(pipeline, folder, mode="upsert", key=["id"], name="merged")
+    load(pipeline)
+    assert reasons(pipeline) == {}
+    assert pipeline.query("SELECT id, v FROM vectors.merged ORDER BY id") == [(1, "a"), (2, "a"), (9, "c")]
+    assert pipeline.query("SELECT to_regclass('vectors.together')") == [(None,)]
+
+
+def test_a_view_keeps_a_table_as_it_is_until_it_goes(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_vector(folder / "a.gpkg", list(POINTS[:3]), driver="GPKG")
+    declare(pipeline, folder)
+    load(pipeline)
+    pipeline.execute("CREATE VIEW public.on_it AS SELECT * FROM vectors.a")
+    write_vector(folder / "a.gpkg", list(POINTS[:5]), driver="GPKG")
+    result = pipeline.run("load_vectors", source=SOURCE)
+    assert not result.success
+    assert "table_in_use" in failure_text(result)
+    assert pipeline.query("SELECT count(*) FROM vectors.a") == [(3,)]
+    pipeline.execute("DROP VIEW public.on_it")
+    pipeline.execute("GRANT SELECT ON vectors.a TO PUBLIC")
+    load(pipeline)
+    assert pipeline.query("SELECT count(*) FROM vectors.a") == [(5,)]
+    assert pipeline.query("SELECT has_table_privilege('public', 'vectors.a', 'SELECT')") == [(True,)]
+
+
+def test_a_table_goes_with_its_file_and_with_the_key_of_its_source(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("a", "b"):
+        write_vector(folder / f"{name}.gpkg", list(POINTS), driver="GPKG")
+    declare(pipeline, folder)
+    load(pipeline)
+    (folder / "a.gpkg").unlink()
+    load(pipeline)
+    assert pipeline.query("SELECT to_regclass('vectors.a'), to_regclass('vectors.b')") == [(None, "vectors.b")]
+    assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(1,)]
+    pipeline.declare(folder.as_uri(), name=SOURCE)
+    assert pipeline.run(source=SOURCE).success
+    assert pipeline.query("SELECT to_regclass('vectors.b')") == [(None,)]
+    assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(0,)]

@@ -79,7 +79,7 @@ def column_values(array: pa.Array, column: Column) -> list[Any]:
     Raises BadEncoding for text that is no UTF-8, and UnloadableValue for text with a zero byte.
     """
     try:
-        values: list[Any] = _plain(array).to_pylist()
+        values: list[Any] = plain_array(array).to_pylist()
     except UnicodeDecodeError as error:
         raise BadEncoding(f"Column {column.original!r} has text that is not in the file's encoding: {error}.") from None
     except (pa.ArrowInvalid, ValueError, OverflowError) as error:
@@ -94,7 +94,7 @@ def column_values(array: pa.Array, column: Column) -> list[Any]:
     return values
 
 
-def _plain(array: pa.Array) -> pa.Array:
+def plain_array(array: pa.Array) -> pa.Array:
     """Without extension types, dictionaries and nanoseconds, which Python's own types have not."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage

@@ -148,7 +148,7 @@ class Normaliser:
         kept &= ~self._reject(kept & present & shapely.is_missing(work), "nothing is left of the shape when repaired")
         work = self._promote(_only(kept, work))
         self._count(work)
-        return shapely.set_srid(work, self._column.srid), kept, repaired & kept
+        return work, kept, repaired & kept
 
     def _apply_policy(self, mask: Mask, policy: str, what: str) -> Mask:
         number = int(np.count_nonzero(mask))
