@@ -165,13 +165,6 @@ class NullGeometry(PermanentError):
     remedy = "Mend the file, or set tables.null_geometry or tables.empty_geometry to keep or drop."
 
 
-class WrongCrs(PermanentError):
-    """Coordinates that cannot be of the CRS which the file states."""
-
-    code = "wrong_crs"
-    remedy = "Check the file's CRS: the coordinates are likely metres of another one. Set it with ogr2ogr -a_srs."
-
-
 class MissingKey(PermanentError):
     """Rows without a value in the key that they are upserted by."""
 

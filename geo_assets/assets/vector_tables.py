@@ -15,7 +15,7 @@ from geo_assets.assets.stac_items import LOAD_SIZE, WithdrawalOptions, claim_ite
 from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
 from geo_assets.core.vector.table_item import DescribedTable, build_table_items
-from geo_assets.errors import InvalidConfiguration, PermanentError, TransientError
+from geo_assets.errors import InvalidConfiguration, PermanentError
 from geo_assets.models import BlobRef, Failure
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
@@ -23,12 +23,14 @@ from geo_assets.resources.collections import Collections
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.pgstac import Item, PgStac
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_download import clear_scratch
 from geo_assets.resources.vector_tables import VectorTable, VectorTables
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
+from geo_assets.vector_errors import ScratchFull, TableInUse
 
 MOST_TABLES_SHOWN = 100
+WAITING = (TableInUse, ScratchFull)
+"""Why one file has to wait, where nothing keeps the others."""
 
 
 @op(
@@ -57,7 +59,7 @@ def plan_vector_tables(
         ledger.judge_deletions(source)
         if config.consent_to_deletions:
             context.log.info(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
-        clear_scratch(source.name, Settings())
+        vector_tables.clear_scratch(source.name, Settings())
         withdrawn = _withdraw(source, pgstac=pgstac, vector_tables=vector_tables)
         yield from plan_stage(
             context, source.name, stage="describe", ledger=ledger, withdrawn=withdrawn, one_file_a_step=True
@@ -76,31 +78,23 @@ def load_vector_file(
     ledger: Ledger,
     vector_tables: VectorTables,
 ) -> BatchReport:
-    """Load the files of one batch. Where one fails for now, the others are loaded before the step fails."""
+    """Load the files of one batch; one that has to wait keeps no other from being loaded."""
     report = BatchReport(done=0, failed=0)
-    postponed: TransientError | None = None
     with clear_failures():
         source, settings = sources_file.get(batch.source), Settings()
         with blob_stores.open(source) as store:
             for blob in ledger.blobs_to_describe(batch):
                 try:
                     loaded = vector_tables.load(source, blob, store=store, settings=settings, run_id=context.run_id)
-                except PermanentError as error:
+                except (PermanentError, *WAITING) as error:
                     failures = [Failure.of(blob, error)]
                     ledger.record_failures(source, failures, stage="describe", run_id=context.run_id)
                     report += BatchReport(done=0, failed=1)
                     context.log.warning(f"{blob.name}: {error}")
                     continue
-                except TransientError as error:
-                    ledger.record_failures(source, [Failure.of(blob, error)], stage="describe", run_id=context.run_id)
-                    context.log.error(f"{blob.name}: {error}")
-                    postponed = error
-                    continue
                 for layer in loaded:
                     context.log.info(f"{blob.name}: {layer.rows:,} rows of layer {layer.layer} in {layer.table}")
                 report += BatchReport(done=1, failed=0, bytes_read=blob.size_bytes)
-        if postponed is not None:
-            raise postponed
     return report
 
 
@@ -135,6 +129,7 @@ def finish_vector_tables(
                 "extensions_not_checked": unchecked_extensions(Settings().schemas_folder),
             }
         )
+        _check_none_waits(source, ledger=ledger)
         check_complete(scope, stage="describe", ledger=ledger)
         ledger.check_no_deletions_held(source)
 
@@ -180,6 +175,14 @@ def tables_markdown(tables: Sequence[VectorTable]) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return "; ".join(f"{number:,} {reason}" for reason, number in counts.items() if number)
+
+
+def _check_none_waits(source: Source, *, ledger: Ledger) -> None:
+    """Raise the reason for which a file has to wait for the next run, where one has to."""
+    for failure in ledger.failures(source.name):
+        for reason in WAITING:
+            if not failure.permanent and failure.code == reason.code:
+                raise reason(f"{failure.name}: {failure.message}", remedy="All else is done; the next run tries again.")
 
 
 def _withdraw(source: Source, *, pgstac: PgStac, vector_tables: VectorTables) -> int:

@@ -15,7 +15,6 @@ from geo_assets.core.formats.sidecars import placing_names, with_sidecars
 from geo_assets.errors import BlobChanged, BlobMissing
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
-from geo_assets.settings import Settings
 from geo_assets.vector_errors import ScratchFull
 
 CHUNK_BYTES = 8 * 1024**2
@@ -24,30 +23,18 @@ SHAPEFILE = ".shp"
 
 
 @contextmanager
-def downloaded(store: BlobStore, blob: BlobRef, *, source: str, settings: Settings) -> Iterator[Path]:
-    """The path of the file that holds this version of ``blob``; it and its folder are gone after the block.
+def downloaded(store: BlobStore, blob: BlobRef, *, scratch: Path) -> Iterator[Path]:
+    """The path of the file below ``scratch`` that holds this version of ``blob``, for as long as the block.
 
     Raises ScratchFull, and what `BlobStore.read_range` raises.
     """
-    with _full_disk(), tempfile.TemporaryDirectory(dir=scratch_folder(source, settings)) as name:
+    with _full_disk(), tempfile.TemporaryDirectory(dir=scratch) as name:
         folder = Path(name)
         wanted = [blob, *_parts(store, blob)]
         check_room(folder, sum(each.size_bytes for each in wanted))
         for each in wanted:
             _fetch(store, each, folder / PurePosixPath(each.name).name)
         yield folder / PurePosixPath(blob.name).name
-
-
-def scratch_folder(source: str, settings: Settings) -> Path:
-    """Where files of a source lie while they are read; what a killed run left there, the next run's plan removes."""
-    folder = settings.state_folder / "scratch" / source
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def clear_scratch(source: str, settings: Settings) -> None:
-    """Remove what runs left that were killed; call it where no other run of the source is under way."""
-    shutil.rmtree(scratch_folder(source, settings), ignore_errors=True)
 
 
 def check_room(folder: Path, size_bytes: int) -> None:

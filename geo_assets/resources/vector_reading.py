@@ -126,8 +126,11 @@ def open_layer(layer: Layer, rule: TableRule) -> Iterator[Iterator[pa.RecordBatc
     Raises UnreadableVector or TruncatedVector while it is read, BadFilter where `where` cannot be applied.
     """
     if layer.dataset.format == "parquet":
-        if rule.where:
-            raise BadFilter("tables.where does not apply to Parquet.")
+        if rule.where or rule.bbox:
+            raise BadFilter(
+                "tables.where and tables.bbox do not apply to Parquet.",
+                remedy="Filter the file itself, or give its files a source of their own without the two keys.",
+            )
         with _translated(layer.dataset):
             file = pq.ParquetFile(layer.dataset.path)
         with file:
@@ -137,14 +140,19 @@ def open_layer(layer: Layer, rule: TableRule) -> Iterator[Iterator[pa.RecordBatc
     with ExitStack() as stack:
         with _translated(layer.dataset, where=rule.where):
             _, reader = stack.enter_context(_open_arrow(layer.dataset, layer.name, rule, crs=layer.crs))
-        yield _counted(iter(reader), layer, whole=rule.where is None and rule.bbox is None)
+        yield _counted(iter(reader), layer, whole=rule.where is None and rule.bbox is None, where=rule.where)
 
 
-def _counted(batches: Iterator[pa.RecordBatch], layer: Layer, *, whole: bool) -> Iterator[pa.RecordBatch]:
-    """The batches, and in the end whether they are as many features as the layer said."""
+def _counted(
+    batches: Iterator[pa.RecordBatch], layer: Layer, *, whole: bool, where: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The batches, and in the end whether they are as many features as the layer said.
+
+    GDAL refuses a filter with the first batch only.
+    """
     rows = 0
     while True:
-        with _translated(layer.dataset):
+        with _translated(layer.dataset, where=None if rows else where):
             batch = next(batches, None)
         if batch is None:
             break
@@ -162,8 +170,8 @@ def _layer(dataset: Dataset, name: str, source: Source) -> Layer:
         # GeoJSONSeq and CSV are counted by reading them whole, which is done once, with the rows.
         counts = dataset.format not in ("geojsonseq", "csv", "geojson", "kml")
         info = pyogrio.read_info(dataset.path, layer=name, force_feature_count=counts, **_options(dataset, rule))
-        with _open_arrow(dataset, name, rule) as (meta, reader):
-            schema, fid = reader.schema, meta["fid_column"]
+    with _translated(dataset, where=rule.where), _open_arrow(dataset, name, rule) as (meta, reader):
+        schema, fid = reader.schema, meta["fid_column"]
     fields = [each.name for each in schema]
     geometry = meta["geometry_name"] or "wkb_geometry"
     places = _places(rule, fields) if dataset.format == "csv" else ()
@@ -349,13 +357,13 @@ def _count_lines(path: Path) -> int:
 
 @contextmanager
 def _translated(dataset: Dataset, *, where: str | None = None) -> Iterator[None]:
-    """Turn what GDAL and Arrow raise into ours."""
+    """Turn what GDAL and Arrow raise into ours; ``where`` is at fault where it is what is new."""
     try:
         yield
     except _FAILURES as error:
         said = str(error).strip().replace(str(dataset.path.parent), "").splitlines()
         message = said[0][:300] if said else type(error).__name__
-        if where and ("where" in message.lower() or "SQL" in message or "attribute" in message.lower()):
+        if where:
             raise BadFilter(f"tables.where {where!r} is refused: {message}.") from error
         lower = message.lower()
         if "not recognized" in lower or "not a supported file format" in lower:

@@ -3,11 +3,14 @@
 Here: what assets and the command line ask for. Not here: the transaction of a file (`vector_load`).
 """
 
+import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -78,13 +81,24 @@ class VectorTables(DatabaseResource):
 
         Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
         """
-        with downloaded(store, blob, source=source.name, settings=settings) as path:
+        scratch = self._scratch(source.name, settings)
+        scratch.mkdir(parents=True, exist_ok=True)
+        with downloaded(store, blob, scratch=scratch) as path:
             task = LoadTask(source, blob, path, self.resolved_url(), run_id)
             pool = _pool(settings.worker_memory_mb)
             (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: error)
         if isinstance(outcome, GeoAssetsError):
             raise outcome
         return outcome
+
+    def clear_scratch(self, source: str, settings: Settings) -> None:
+        """Remove what killed runs left on the disk; call it where no other run of the source is under way."""
+        shutil.rmtree(self._scratch(source, settings), ignore_errors=True)
+
+    def _scratch(self, source: str, settings: Settings) -> Path:
+        """Where files of a source lie while they are read: one place a source and database."""
+        digest = hashlib.sha256(self.resolved_url().encode()).hexdigest()[:8]
+        return settings.state_folder / "scratch" / f"{source}-{digest}"
 
     def tables(self, source: str | None = None) -> list[VectorTable]:
         """The tables of ``source``, or of all, by file and layer."""

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pyogrio
+import pytest
 import shapely
+from click.testing import CliRunner
 
+from geo_assets.cli.main import main
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, feature, write_broken, write_geoparquet, write_shapefile, write_vector, zip_folder
 
@@ -209,3 +212,79 @@ def test_a_table_goes_with_its_file_and_with_the_key_of_its_source(pipeline: Pip
     assert pipeline.run(source=SOURCE).success
     assert pipeline.query("SELECT to_regclass('vectors.b')") == [(None,)]
     assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(0,)]
+
+
+def test_only_what_the_rule_chooses_is_loaded_in_the_order_it_asks_for(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    fields: dict[str, list[Any]] = {"id": [1, 1, 3, 4], "name": ["a", "a", "c", "d"], "more": [1.5, 1.5, 2.0, 3.0]}
+    points = [shapely.Point(1, 1), shapely.Point(1, 1), shapely.Point(40, 40), shapely.Point(2, 2)]
+    write_vector(folder / "a.gpkg", list(points), driver="GPKG", fields=fields)
+    declare(
+        pipeline, folder, columns=["id", "name"], bbox=[0, 0, 10, 10], duplicates="drop", cluster_hilbert=True,
+        schema="chosen", name="{source}_{stem}", indexes=["name"],
+    )  # fmt: skip
+    load(pipeline)
+    assert reasons(pipeline) == {}
+    assert pipeline.query("SELECT id, name FROM chosen.vectors_a ORDER BY fid") == [(1, "a"), (4, "d")]
+    indexes = pipeline.query("SELECT indexname FROM pg_indexes WHERE schemaname = 'chosen' ORDER BY 1")
+    assert indexes == [("vectors_a_geom_idx",), ("vectors_a_name_idx",), ("vectors_a_pkey",)]
+    assert pipeline.query("SELECT duplicates FROM ledger.vector_table") == [(1,)]
+    declare(pipeline, folder, where="id = 3")
+    load(pipeline)
+    assert pipeline.query("SELECT id FROM vectors.a") == [(3,)]
+    assert pipeline.query("SELECT to_regclass('chosen.vectors_a')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("tables", "code"),
+    [
+        ({"where": "no such thing ="}, "bad_filter"),
+        ({"columns": ["absent"]}, "no_such_column"),
+        ({"layers": ["other*"]}, "no_such_layer"),
+        ({"null_geometry": "refuse"}, "null_geometry"),
+        ({"mode": "upsert", "key": ["number"]}, "duplicate_key"),
+        ({"name": "taken"}, "table_taken"),
+    ],
+)
+def test_a_rule_that_does_not_fit_the_file_says_so(
+    pipeline: Pipeline, tmp_path: Path, tables: dict[str, Any], code: str
+) -> None:
+    pipeline.execute("CREATE SCHEMA vectors; CREATE TABLE vectors.taken (a int)")
+    write_vector(tmp_path / "in" / "a.gpkg", [*POINTS[:2], None], driver="GPKG", fields={"number": [1, 1, 2]})
+    declare(pipeline, tmp_path / "in", **tables)
+    load(pipeline)
+    assert reasons(pipeline) == {"a.gpkg": code}
+
+
+def test_each_layer_of_a_file_has_a_table_and_an_item_and_both_go_by_command(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "in" / "many.gpkg"
+    write_vector(file, list(POINTS[:3]), driver="GPKG", layer="wells")
+    write_vector(file, list(POINTS[:4]), driver="GPKG", layer="springs", append=True)
+    declare(pipeline, tmp_path / "in")
+    load(pipeline)
+    tables = pipeline.query("SELECT table_name, rows FROM ledger.vector_table ORDER BY 1")
+    assert tables == [("many_springs", 4), ("many_wells", 3)]
+    assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(2,)]
+    assert pipeline.census.take(SOURCE).green
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    listed = CliRunner().invoke(main, ["tables", "list", "--json"])
+    assert [each["rows"] for each in json.loads(listed.output)] == [4, 3]
+    dropped = CliRunner().invoke(main, ["tables", "drop", SOURCE, "many.gpkg"])
+    assert dropped.exit_code == 0, dropped.output
+    assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(0,)]
+    assert pipeline.query("SELECT to_regclass('vectors.many_wells')") == [(None,)]
+    load(pipeline)
+    assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(2,)]
+
+
+def test_an_edit_of_the_attributes_alone_is_a_new_version_of_a_shapefile(pipeline: Pipeline, tmp_path: Path) -> None:
+    write_shapefile(tmp_path / "in" / "a.shp")
+    declare(pipeline, tmp_path / "in")
+    load(pipeline)
+    write_shapefile(tmp_path / "other" / "a.shp", fields={"number": list(range(100, 120))})
+    (tmp_path / "in" / "a.dbf").write_bytes((tmp_path / "other" / "a.dbf").read_bytes())
+    load(pipeline)
+    assert pipeline.query("SELECT min(number) FROM vectors.a") == [(100,)]

@@ -1,0 +1,126 @@
+"""Vectors on their way to tables: names, types, geometries and formats, without files or a database."""
+
+import numpy as np
+import pyarrow as pa
+import pyproj
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from geo_assets.core.vector.columns import column_type
+from geo_assets.core.vector.geometry import GeometryTally, Normaliser, column_of, read_geometries
+from geo_assets.core.vector.naming import MOST_BYTES, OWN_COLUMNS, column_names, table_names
+from geo_assets.core.vector.sniffing import sniff
+from geo_assets.errors import PermanentError
+from geo_assets.sources import Source
+from geo_assets.vector_rules import VECTOR_GLOBS, TableRule
+
+RULE = TableRule()
+
+
+@given(st.lists(st.text(min_size=1, max_size=80), unique=True, max_size=30))
+def test_columns_have_names_of_their_own_that_postgresql_takes(originals: list[str]) -> None:
+    names = column_names(originals, reserved={"order", "select"})
+    assert list(names) == originals
+    assert len({*names.values(), *OWN_COLUMNS}) == len(originals) + len(OWN_COLUMNS)
+    assert all(0 < len(name.encode()) <= MOST_BYTES and name == name.lower() for name in names.values())
+
+
+def test_tables_are_named_by_the_rule_and_layers_apart() -> None:
+    source = Source.model_validate(
+        {"name": "s", "url": "file:///x", "collection": {"id": "s", "description": "d"}, "tables": {}}
+    )
+    assert source.include == VECTOR_GLOBS
+    assert table_names(source, "a/Parcels 2024.gpkg", ["one"]) == {"one": "parcels_2024"}
+    assert table_names(source, "a/p.gpkg", ["one", "Two"]) == {"one": "p_one", "Two": "p_two"}
+    assert len(set(table_names(source, "a/p.gpkg", ["a b", "a-b"]).values())) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (pa.int64(), "bigint"),
+        (pa.uint64(), "numeric"),
+        (pa.decimal128(12, 3), "numeric(12,3)"),
+        (pa.timestamp("ms", "Europe/Berlin"), "timestamptz"),
+        (pa.timestamp("us"), "timestamp"),
+        (pa.list_(pa.string()), "text[]"),
+        (pa.list_(pa.list_(pa.int32())), "jsonb"),
+        (pa.struct([("a", pa.int8())]), "jsonb"),
+        (pa.dictionary(pa.int8(), pa.string()), "text"),
+        (pa.large_binary(), "bytea"),
+    ],
+)
+def test_each_type_of_arrow_has_one_of_postgresql(kind: pa.DataType, expected: str) -> None:
+    assert column_type(pa.field("a", kind)) == expected
+
+
+def test_a_polygon_over_the_antimeridian_of_a_projected_file_is_cut_there() -> None:
+    pacific = pyproj.CRS.from_epsg(3832)  # centred on 150 degrees east
+    box = shapely.box(3_000_000, 0, 3_600_000, 500_000)
+    (made,), tally = normalise([box], RULE, pacific)
+    assert made.geom_type == "MultiPolygon"
+    assert len(made.geoms) == 2
+    assert (tally.split, tally.types) == (1, {"MultiPolygon": 1})
+    west, _, east, _ = made.bounds
+    assert (west, east) == (-180.0, 180.0)
+
+
+def test_what_cannot_be_placed_is_rejected_and_counted() -> None:
+    points = [shapely.Point(1, 2), shapely.Point(1, 95), shapely.Point(float("nan"), 1), shapely.Point(float("inf"), 1)]
+    _, tally = normalise(points, RULE, pyproj.CRS.from_epsg(4326))
+    assert tally.rejected == {
+        "coordinates are not finite": 2,
+        "latitude beyond a pole, or longitude beyond two turns": 1,
+    }
+    assert tally.bounds == (1.0, 2.0, 1.0, 2.0)
+
+
+def test_a_repair_keeps_the_type_of_the_geometry() -> None:
+    spike = shapely.Polygon([(0, 0), (2, 0), (2, 2), (0, 2), (0, 0), (-1, -1), (0, 0)])
+    flat = shapely.Polygon([(0, 0), (1, 1), (2, 2), (0, 0)])
+    (made, gone), tally = normalise([spike, flat], RULE, pyproj.CRS.from_epsg(4326))
+    assert made.geom_type == "MultiPolygon"
+    assert made.area == 4
+    assert gone is None
+    assert tally.rejected == {"nothing is left of the shape when repaired": 1}
+
+
+def test_a_file_is_known_by_its_bytes() -> None:
+    assert sniff(b"SQLite format 3\0", "a.shp") == "gpkg"
+    assert sniff(b'\xef\xbb\xbf {"type"', "a.txt") == "geojson"
+    assert sniff(b"a,b\n", "a.CSV") == "csv"
+    for head in (b"", b"<html>", b"%PDF", b"version https://git-lfs", b"\0\1\2"):
+        with pytest.raises(PermanentError) as refusal:
+            sniff(head, "a.gpkg")
+        assert refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"mode": "upsert"},
+        {"schema": "pgstac"},
+        {"x": "lon"},
+        {"bbox": [1, 1, 0, 2]},
+        {"name": "{other}"},
+        {"target_crs": "no"},
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(rule: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TableRule.model_validate(rule)
+
+
+def normalise(
+    geometries: list[shapely.Geometry], rule: TableRule, crs: pyproj.CRS
+) -> tuple[list[shapely.Geometry], GeometryTally]:
+    """What the geometries of a layer become."""
+    tally = GeometryTally()
+    wkb = list(shapely.to_wkb(geometries))
+    read = read_geometries(wkb, lambda curves: [None] * len(curves), tally)
+    column = column_of(geometries[0].geom_type, np.array(read), rule)
+    made, _, _ = Normaliser(rule, column, crs, tally=tally).normalise(wkb, read)
+    return list(made), tally
