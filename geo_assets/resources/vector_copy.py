@@ -4,6 +4,7 @@ Here: from Arrow batches to a filled table. Not here: reading files (`vector_rea
 (`vector_load`).
 """
 
+import operator
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ def _copy(
         tally = GeometryTally()
         sample = np.empty(0, dtype=object)
         if first is not None:
-            sample = read_geometries(_wkb(first, layer), linearise, GeometryTally())
+            sample, _ = read_geometries(_wkb(first, layer), linearise, GeometryTally())
         geometry = column_of(None if any_kind else layer.geometry_type, sample, rule)
         identifier = sql.Identifier(schema, table)
         copied = CopiedLayer(layer, identifier, columns, geometry, tally=tally)
@@ -129,7 +130,7 @@ def _copy_batch(
     if not batch.num_rows:
         return in_file
     wkb = _wkb(batch, layer)
-    geometries = read_geometries(wkb, linearise, copied.tally)
+    geometries, as_there = read_geometries(wkb, linearise, copied.tally)
     made, kept, repaired = normaliser.normalise(wkb, geometries)
     if copied.originals is not None and repaired.any():
         sender.wait()
@@ -137,9 +138,11 @@ def _copy_batch(
     numbers = np.array(fids, dtype=np.int64)
     if not kept.all():
         batch, made, numbers = batch.filter(pa.array(kept)), made[kept], numbers[kept]
+        wkb, geometries, as_there = list(compress(wkb, kept)), geometries[kept], as_there[kept]
     if batch.num_rows:
         fields = [encode_column(_column(batch, each.original), each, sender.dump) for each in copied.columns]
-        sender.send(encode_rows(numbers, fields, made, srid=copied.geometry.srid))
+        as_read = np.fromiter(map(operator.is_, made, geometries), dtype=bool, count=len(made)) & as_there
+        sender.send(encode_rows(numbers, fields, made, copied.geometry, wkb=wkb, as_read=as_read))
     copied.rows += int(batch.num_rows)
     return in_file
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import shapely
 
 from geo_assets.core.vector.columns import Column, column_values, plain_array
-from geo_assets.core.vector.geometry import Geometries, Mask
+from geo_assets.core.vector.geometry import Geometries, GeometryColumn, Mask
 from geo_assets.vector_errors import BadEncoding, UnloadableValue
 
 Bytes = npt.NDArray[np.uint8]
@@ -32,7 +32,9 @@ _FIXED = {
 }  # fmt: skip
 _POSTGRES_EPOCH_DAYS = 10_957
 _POSTGRES_EPOCH_US = _POSTGRES_EPOCH_DAYS * 86_400_000_000
-_EWKB_CODES = np.array([1, 2, 2, 3, 4, 5, 6, 7], dtype=np.uint32)
+_CODES = np.array([1, 2, 2, 3, 4, 5, 6, 7, 0], dtype=np.int64)
+"""Of WKB, by shapely's type id; the last is of None, whose id is -1."""
+_MULTI_CODES = np.array([4, 5, 5, 6, 4, 5, 6, 7, 0], dtype=np.int64)
 _HAS_SRID, _HAS_M, _HAS_Z = 0x2000_0000, 0x4000_0000, 0x8000_0000
 
 
@@ -44,24 +46,53 @@ class Field:
     lengths: Integers
 
 
-def encode_rows(fids: Integers, fields: Sequence[Field], geometries: Geometries, *, srid: int) -> bytes:
-    """The rows (fid, fields..., geometry) of one batch, without signature and trailer."""
+def encode_rows(
+    fids: Integers,
+    fields: Sequence[Field],
+    geometries: Geometries,
+    column: GeometryColumn,
+    *,
+    wkb: Sequence[bytes | None],
+    as_read: Mask,
+) -> bytes:
+    """The rows (fid, fields..., geometry) of one batch, without signature and trailer; lines and polygons become Multi.
+
+    ``wkb`` is what the geometries were read from: it is sent again where a geometry is still ``as_read``, since writing
+    it anew takes as long as reading it did.
+    """
     rows = len(fids)
-    wkb = shapely.to_wkb(geometries, byte_order=1, flavor="extended")
-    codes = _EWKB_CODES[np.maximum(shapely.get_type_id(geometries), 0)] | np.uint32(_HAS_SRID)
-    codes |= np.where(shapely.has_z(geometries), np.uint32(_HAS_Z), np.uint32(0))
-    codes |= np.where(shapely.has_m(geometries), np.uint32(_HAS_M), np.uint32(0))
-    # The head of each geometry, up to its SRID, is written with the other fields; only its rest is a bytes object.
-    start = np.zeros((rows, 9), dtype=np.uint8)
-    start[:, 0] = 1
-    start[:, 1:5] = codes.astype("<u4").view(np.uint8).reshape(-1, 4)
-    start[:, 5:] = np.full(rows, srid, dtype="<u4").view(np.uint8).reshape(-1, 4)
-    missing = shapely.is_missing(geometries)
-    rests = [b"" if each is None else each[5:] for each in wkb]
+    types = shapely.get_type_id(geometries)
+    missing = types < 0
+    parts = np.empty(rows, dtype=object)
+    parts[:] = wkb
+    plain = as_read & ~missing & _is_plain(parts, types)
+    parts[~plain] = shapely.to_wkb(geometries[~plain], byte_order=1, flavor="extended")
+    promoted = column.promotes(types)
+    dimensions = np.where(shapely.has_z(geometries), _HAS_Z, 0) | np.where(shapely.has_m(geometries), _HAS_M, 0)
+    codes = np.where(promoted, _MULTI_CODES[types], _CODES[types]) | dimensions | _HAS_SRID
+    # The head of each geometry, up to its SRID and the number of its parts, is written with the other fields; only its
+    # rest is a bytes object: all of it where it is the one part of a Multi.
+    head = np.zeros((rows, 13), dtype=np.uint8)
+    head[:, 0] = head[:, 9] = 1
+    head[:, 1:5] = codes.astype("<u4").view(np.uint8).reshape(-1, 4)
+    head[:, 5:9] = np.full(rows, column.srid, dtype="<u4").view(np.uint8).reshape(-1, 4)
+    head_sizes = np.where(missing, 0, np.where(promoted, 13, 9))
+    rests = [
+        b"" if part is None else part if whole else part[5:]
+        for part, whole in zip(parts, promoted.tolist(), strict=True)
+    ]
     sizes = np.fromiter(map(len, rests), dtype=np.int64, count=rows)
-    said = np.where(missing, -1, sizes + 9)
-    heads = _heads([_fixed(fids, ">i8"), *fields], start, missing, said)
+    said = np.where(missing, -1, sizes + head_sizes)
+    heads = _heads([_fixed(fids, ">i8"), *fields], head, head_sizes, said)
     return b"".join(chain.from_iterable(zip(heads, rests, strict=True)))
+
+
+def _is_plain(wkb: Geometries, types: Integers) -> Mask:
+    """Whether each is WKB of its geometry as we write it: little-endian, with two dimensions and no SRID."""
+    codes = _CODES.tolist()
+    starts = [b"\x01" + int(code).to_bytes(4, "little") for code in codes]
+    fits = (each is not None and each[:5] == starts[kind] for each, kind in zip(wkb, types.tolist(), strict=True))
+    return np.fromiter(fits, dtype=bool, count=len(wkb))
 
 
 def encode_column(array: pa.Array, column: Column, dump: Dump) -> Field:
@@ -127,12 +158,11 @@ def _with_nulls(text: Field, there: Mask) -> Field:
     return Field(text.data, np.where(there, text.lengths, -1))
 
 
-def _heads(fields: Sequence[Field], start: Bytes, missing: Mask, said: Integers) -> list[bytes]:
+def _heads(fields: Sequence[Field], head: Bytes, head_sizes: Integers, said: Integers) -> list[bytes]:
     """Each row up to the rest of its geometry: the number of fields, the fields, the geometry's length and head."""
-    rows = len(missing)
+    rows = len(said)
     sizes = [np.maximum(each.lengths, 0) for each in fields]
-    head = np.where(missing, 0, 9)
-    ends = np.cumsum(2 + 4 * (len(fields) + 1) + sum(sizes) + head)
+    ends = np.cumsum(2 + 4 * (len(fields) + 1) + sum(sizes) + head_sizes)
     out = np.empty(int(ends[-1]) if rows else 0, dtype=np.uint8)
     at = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     begins = at.copy()
@@ -145,7 +175,9 @@ def _heads(fields: Sequence[Field], start: Bytes, missing: Mask, said: Integers)
         at += size
     _put(out, at, said.astype(">i4").view(np.uint8).reshape(rows, 4))
     at += 4
-    _put(out, at[~missing], start[~missing])
+    for length in (9, 13):
+        chosen = head_sizes == length
+        _put(out, at[chosen], head[chosen, :length])
     whole = out.tobytes()
     return [whole[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 

@@ -31,6 +31,10 @@ _NAMES = (
 )  # fmt: skip
 
 
+_MULTI_OF = np.array([4, 5, 5, 6, 4, 5, 6, 7, -1])
+"""The Multi of each of shapely's type ids; -1, for None, is the last."""
+
+
 class OtherGeometryType(Exception):
     """A geometry that the column of its table does not take; the table then takes all."""
 
@@ -48,6 +52,12 @@ class GeometryColumn:
     def sql_type(self) -> str:
         """The type of the column, such as geometry(MultiPolygonZ,4326)."""
         return f"geometry({self.kind}{'Z' * self.has_z}{'M' * self.has_m},{self.srid})"
+
+    def promotes(self, types: npt.NDArray[Any]) -> Mask:
+        """Which of these types of shapely become Multi: lines and polygons; points in a column of MultiPoint."""
+        points = (types == 0) & (self.kind == "MultiPoint")
+        promoted: Mask = (types == 1) | (types == 2) | (types == 3) | points
+        return promoted
 
 
 @dataclass
@@ -84,14 +94,20 @@ def column_of(kind: str | None, first: Geometries, rule: TableRule) -> GeometryC
     )
 
 
-def read_geometries(wkb: Sequence[bytes | None], linearise: Linearise, tally: GeometryTally) -> Geometries:
-    """The geometries of ``wkb``, curves linearised; None where there is none or it cannot be read."""
+def read_geometries(wkb: Sequence[bytes | None], linearise: Linearise, tally: GeometryTally) -> tuple[Geometries, Mask]:
+    """The geometries of ``wkb``, curves linearised, None where none can be read; and which are as they were there.
+
+    Those are not that were curves, or whose rings were closed.
+    """
     raw = np.empty(len(wkb), dtype=object)
     raw[:] = wkb
+    strictly = True
     try:
         geometries: Geometries = shapely.from_wkb(raw, on_invalid="ignore")
     except NotImplementedError:  # a curve among them
+        strictly = False
         geometries = np.array([_read_leniently(each) for each in wkb], dtype=object)
+    as_there = ~shapely.is_missing(geometries) & strictly
     unread = np.flatnonzero(shapely.is_missing(geometries) & _present(raw))
     if unread.size:
         straight = linearise([raw[index] for index in unread])
@@ -101,7 +117,7 @@ def read_geometries(wkb: Sequence[bytes | None], linearise: Linearise, tally: Ge
         with_rings_closed[:] = again
         for index, each in zip(unread, with_rings_closed, strict=True):
             geometries[index] = _read_leniently(each)
-    return geometries
+    return geometries, as_there
 
 
 class Normaliser:
@@ -124,7 +140,7 @@ class Normaliser:
         self._transform_measured = transform_measured
 
     def normalise(self, wkb: Sequence[bytes | None], geometries: Geometries) -> tuple[Geometries, Mask, Mask]:
-        """The geometries as they go into the table, which rows stay, and which were repaired.
+        """The geometries as they go into the table but for `promote`, which rows stay, and which were repaired.
 
         Raises NullGeometry where the rule refuses rows without one, OtherGeometryType where the column does not
         take one.
@@ -146,7 +162,8 @@ class Normaliser:
         if self._in_degrees and self._rule.antimeridian == "split":
             work = self._split(work)
         kept &= ~self._reject(kept & present & shapely.is_missing(work), "nothing is left of the shape when repaired")
-        work = self._promote(_only(kept, work))
+        work = _only(kept, work)
+        self._check_types(work)
         self._count(work)
         return work, kept, repaired & kept
 
@@ -207,24 +224,16 @@ class Normaliser:
         self._tally.split += int(np.count_nonzero(crosses))
         return geometries
 
-    def _promote(self, geometries: Geometries) -> Geometries:
+    def _check_types(self, geometries: Geometries) -> None:
         types = shapely.get_type_id(geometries)
-        any_kind = self._column.kind == "Geometry"
-        if not any_kind and np.any((types >= 0) & ~np.isin(types, _types_taken(self._column.kind))):
+        if self._column.kind != "Geometry" and np.any((types >= 0) & ~np.isin(types, _types_taken(self._column.kind))):
             found = sorted({_NAMES[each] for each in np.unique(types[types >= 0])})
             raise OtherGeometryType(f"{', '.join(found)} in a layer of {self._column.kind}")
-        for single, constructor in ((1, shapely.multilinestrings), (3, shapely.multipolygons)):
-            which = np.flatnonzero(types == single)
-            if which.size and (any_kind or self._column.kind.startswith("Multi")):
-                geometries[which] = constructor(geometries[which], indices=np.arange(which.size))
-        if self._column.kind == "MultiPoint":
-            which = np.flatnonzero(types == 0)
-            if which.size:
-                geometries[which] = shapely.multipoints(geometries[which], indices=np.arange(which.size))
-        return geometries
 
     def _count(self, geometries: Geometries) -> None:
-        ids, numbers = np.unique(shapely.get_type_id(geometries), return_counts=True)
+        types = shapely.get_type_id(geometries)
+        types = np.where(self._column.promotes(types), _MULTI_OF[types], types)
+        ids, numbers = np.unique(types, return_counts=True)
         self._tally.types.update({_NAMES[each]: int(n) for each, n in zip(ids, numbers, strict=True) if each >= 0})
         bounds = shapely.total_bounds(geometries)
         if not np.isnan(bounds).any():
