@@ -7,6 +7,7 @@ from dagster import Definitions, ExecutorDefinition, in_process_executor
 
 from geo_assets.assets.catalog_snapshot import catalog_snapshot
 from geo_assets.assets.census import census_checks, header_agreement
+from geo_assets.assets.cogs import cogs, cogs_are_there
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.event_paths import event_paths
 from geo_assets.assets.pgstac_schema import pgstac_schema
@@ -17,6 +18,7 @@ from geo_assets.assets.vector_tables import vector_tables
 from geo_assets.jobs import all_jobs
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census
+from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger
@@ -31,6 +33,7 @@ from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.retention import retention, retention_schedule
 from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
+from geo_assets.sensors.cogs import cog_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
 
@@ -50,6 +53,7 @@ def build_definitions(
         "ledger": Ledger(),
         "pgstac": PgStac(),
         "census": Census(),
+        "cog_ledger": CogLedger(),
         "collections": Collections(),
         "path_comparison": PathComparison(),
         "catalogue_schema": CatalogueSchema(),
@@ -64,16 +68,17 @@ def build_definitions(
             container_listing,
             raster_metadata,
             stac_collections,
+            cogs,
             stac_items,
             catalog_snapshot,
             event_paths,
             pgstac_schema,
             vector_tables,
         ],
-        asset_checks=[census_checks, header_agreement],
+        asset_checks=[census_checks, header_agreement, cogs_are_there],
         jobs=[*all_jobs, retention],
         schedules=[retention_schedule, snapshot_schedule],
-        sensors=[blob_sensor, storage_queue_sensor, service_bus_sensor, failure_alert_sensor],
+        sensors=[blob_sensor, storage_queue_sensor, service_bus_sensor, cog_sensor, failure_alert_sensor],
         resources={**resources, **(overrides or {})},
         executor=executor,
     )

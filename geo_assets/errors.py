@@ -20,6 +20,8 @@ GeoAssetsError
 │   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
 │   ├── MalformedMessage       a message in a queue of events is none
+│   ├── UnfitForProfile        no COG of this raster can be what the source's rule says
+│   ├── CogInvalid             a COG that was written is none, or shows something else than its raster
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -30,6 +32,8 @@ GeoAssetsError
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
     ├── AlertNotDelivered      a destination of alerts does not take one
     ├── SchemaUnavailable      a schema cannot be fetched
+    ├── ScratchFull            there is no room on disk for work under way
+    ├── CogsIncomplete         COGs are still to be made, or were not published
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
 
@@ -195,6 +199,20 @@ class MalformedMessage(PermanentError):
     remedy = "See it with `geo-assets deadletters show`; replay it when its sender or the reader is mended, or drop it."
 
 
+class UnfitForProfile(PermanentError):
+    """The source's rule asks for a COG that this raster's bands, type or place do not allow."""
+
+    code = "unfit_for_profile"
+    remedy = "Choose another cogs.profile, or exclude the blob from the source."
+
+
+class CogInvalid(PermanentError):
+    """A COG was written that is none, or does not show what its raster shows; it is not published."""
+
+    code = "cog_invalid"
+    remedy = "Check the raster with gdalinfo -checksum; if it is sound, report this."
+
+
 class BlobChanged(PermanentError):
     """The blob was overwritten after it was listed; the next listing brings its new version."""
 
@@ -256,6 +274,20 @@ class SchemaUnavailable(TransientError):
 
     code = "schema_unavailable"
     remedy = "Check the network, or fetch from a copy with --mirror."
+
+
+class ScratchFull(TransientError):
+    """The disk has no room for the files of work under way."""
+
+    code = "scratch_full"
+    remedy = "Free space there, or point GEO_ASSETS_SCRATCH at a larger disk; the next run makes what is left."
+
+
+class CogsIncomplete(TransientError):
+    """COGs of a run are still to be made."""
+
+    code = "cogs_incomplete"
+    remedy = "What is done is kept: the next run makes the rest."
 
 
 class LoadIncomplete(TransientError):

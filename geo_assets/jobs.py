@@ -64,6 +64,13 @@ reconcile = define_asset_job(
     tags={**RETRY_ALL_STEPS, REPAIR_TAG: "true"},
 )
 
+make_cogs = define_asset_job(
+    "make_cogs",
+    selection=AssetSelection.assets("cogs", "stac_items") - HEADER_AGREEMENT,
+    description="Make, check and publish the COGs that a source's rule asks for, and tell of them in the items.",
+    tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
+)
+
 list_container = define_asset_job(
     "list_container",
     selection=AssetSelection.assets("container_listing"),
@@ -142,6 +149,7 @@ all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_observed,
     load_vectors,
     reconcile,
+    make_cogs,
     list_container,
     snapshot,
     compare_paths,

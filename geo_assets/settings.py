@@ -34,6 +34,7 @@ class Settings(BaseSettings):
 
     state_folder: Path = Field(default_factory=lambda: project_folder() / ".geo_assets", alias="GEO_ASSETS_STATE")
     sources_file: Path = Field(default_factory=lambda: project_folder() / "sources.yaml", alias="GEO_ASSETS_SOURCES")
+    scratch: Path | None = Field(default=None, alias="GEO_ASSETS_SCRATCH")
     silver: str | None = Field(default=None, alias="GEO_ASSETS_SILVER")
     database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_DATABASE_URL")
     dagster_database_url: SecretStr | None = Field(default=None, alias="DAGSTER_POSTGRES_URL")
@@ -42,6 +43,8 @@ class Settings(BaseSettings):
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1, alias="GEO_ASSETS_WORKERS")
     worker_seconds: float = Field(default=60.0, gt=0, alias="GEO_ASSETS_WORKER_SECONDS")
     worker_memory_mb: int = Field(default=2048, ge=256, alias="GEO_ASSETS_WORKER_MEMORY_MB")
+    cog_seconds: float = Field(default=6 * 3600.0, gt=0, alias="GEO_ASSETS_COG_SECONDS")
+    cog_memory_mb: int = Field(default=1024, ge=512, alias="GEO_ASSETS_COG_MEMORY_MB")
     read_concurrency: int = Field(default=64, ge=1, le=256, alias="GEO_ASSETS_READ_CONCURRENCY")
 
     schemas_folder: Path | None = Field(default=None, alias="GEO_ASSETS_SCHEMAS")
@@ -66,7 +69,12 @@ class Settings(BaseSettings):
     smtp_security: Literal["starttls", "tls", "none"] = Field(default="starttls", alias="GEO_ASSETS_SMTP_SECURITY")
     dagster_url: str | None = Field(default=None, alias="GEO_ASSETS_DAGSTER_URL")
 
-    @field_validator("state_folder", "sources_file", "schemas_folder", mode="after")
+    @property
+    def scratch_folder(self) -> Path:
+        """Where work under way has its files."""
+        return self.scratch or self.state_folder / "scratch"
+
+    @field_validator("state_folder", "sources_file", "schemas_folder", "scratch", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

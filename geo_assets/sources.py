@@ -20,6 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geo_assets.alert_rules import AlertRules
+from geo_assets.cog_rules import CogRule
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.intervals import Interval
 from geo_assets.item_rules import BandRules
@@ -261,11 +262,12 @@ class Source(_Rule):
     folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` and ``footprint.valid_data`` have
     pixels read, at most about ``read_budget`` bytes of each blob. ``assume_crs`` is the CRS of rasters that state
     none. ``vrt`` has VRTs read whose pixels lie in the source.
-    ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance
-    in metres, ``region`` the region of the storage account. ``shards`` are what the names below the prefix start
-    with: each is listed by itself, and together they hold every blob of the source. ``group`` makes many blobs one
-    item. The sensor looks at the whole source once in ``relist``; by default every hour where a queue brings its events
-    (`SourcesFile.relist`), else in each tick. With ``tables`` its files are vectors, and become tables.
+    ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance in
+    metres, ``region`` the region of the storage account. ``cogs`` makes COGs of its rasters. ``shards`` are what
+    the names below the prefix start with: each is listed by itself, and together they hold every blob of the
+    source. ``group`` makes many blobs one item. The sensor looks at the whole source once in ``relist``; by default
+    every hour where a queue brings its events (`SourcesFile.relist`), else in each tick. With ``tables`` its
+    files are vectors, and become tables.
     """
 
     name: str
@@ -287,6 +289,7 @@ class Source(_Rule):
     bands: BandRules = ()
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     region: str | None = Field(default=None, min_length=1)
+    cogs: CogRule | None = None
     datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
     tables: TableRule | None = None
 

@@ -19,6 +19,7 @@ from geo_assets.definitions import build_definitions
 from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census
+from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.history import EventLog, LedgerHistory
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
@@ -66,6 +67,7 @@ class Pipeline:
             "ledger": self.ledger,
             "pgstac": self.pgstac,
             "census": self.census,
+            "cog_ledger": CogLedger(database_url=self.database_url),
             "collections": Collections(database_url=self.database_url),
             "path_comparison": PathComparison(database_url=self.database_url),
             "catalogue_schema": CatalogueSchema(database_url=self.database_url),

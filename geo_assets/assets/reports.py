@@ -71,19 +71,19 @@ def listing_metadata(
         "listed_by_earlier_runs": diff.resumed_after,
         "ignored_blobs": ignored.total() - ignored[SIDECARS],
         "sidecars": ignored[SIDECARS],
-        "by_extension": _table(
+        "by_extension": table(
             {"extension": "string", "blobs": "int", "bytes": "int"},
             [{"extension": name, "blobs": blobs, "bytes": size} for name, blobs, size in extensions],
         ),
     }
     if ignored.total() > ignored[SIDECARS]:
-        metadata["ignored_by_extension"] = _table(
+        metadata["ignored_by_extension"] = table(
             {"extension": "string", "blobs": "int"},
             [{"extension": name, "blobs": blobs} for name, blobs in ignored.most_common(30) if name != SIDECARS],
         )
     if sizes:
-        metadata["size_histogram"] = _picture(
-            _pictures().draw_size_histogram(sizes, title=f"Blobs of {status.source} by size")
+        metadata["size_histogram"] = picture(
+            pictures().draw_size_histogram(sizes, title=f"Blobs of {status.source} by size")
         )
     return metadata
 
@@ -152,7 +152,7 @@ def snapshot_metadata(
     preview = [{name: value if value is None else str(value) for name, value in row.items()} for row in rows]
     return {
         **_footprints_metadata(geometries, of=f"items of {source.name}"),
-        **({"preview": _table(dict.fromkeys(preview[0], "string"), preview)} if preview else {}),
+        **({"preview": table(dict.fromkeys(preview[0], "string"), preview)} if preview else {}),
         "items": items,
         "bytes": size_bytes,
         "href": MetadataValue.url(href),
@@ -190,7 +190,7 @@ def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Me
     if not geometries:
         return {}
     latest = "the latest " if len(geometries) == MOST_FOOTPRINTS_DRAWN else ""
-    return {"footprints": _picture(_pictures().draw_footprints(geometries, title=f"{latest}{len(geometries):,} {of}"))}
+    return {"footprints": picture(pictures().draw_footprints(geometries, title=f"{latest}{len(geometries):,} {of}"))}
 
 
 def paths_metadata(paths: Sequence[PathFigures], *, hours: float) -> Metadata:
@@ -198,11 +198,11 @@ def paths_metadata(paths: Sequence[PathFigures], *, hours: float) -> Metadata:
     rows = [path.as_dict() for path in paths]
     kinds = {name: "int" if name in COUNTS else "float" for name in rows[0]}
     curves = {path.path: path.latencies for path in paths if path.latencies}
-    metadata: Metadata = {"paths": _table(kinds | {"path": "string"}, rows), "hours": hours}
+    metadata: Metadata = {"paths": table(kinds | {"path": "string"}, rows), "hours": hours}
     if not curves:
         return metadata
-    drawn = _pictures().draw_latencies(SHARES, curves, title=f"From event to item, {hours:g} hours")
-    return {**metadata, "latency": _picture(drawn)}
+    drawn = pictures().draw_latencies(SHARES, curves, title=f"From event to item, {hours:g} hours")
+    return {**metadata, "latency": picture(drawn)}
 
 
 def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
@@ -219,7 +219,7 @@ def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
         for failure in failures
     ]
     columns = {"blob": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
-    return {"failures": _table(columns, rows)}
+    return {"failures": table(columns, rows)}
 
 
 def _waiting_metadata(scenes: Sequence[WaitingScene]) -> Metadata:
@@ -230,18 +230,20 @@ def _waiting_metadata(scenes: Sequence[WaitingScene]) -> Metadata:
         {"scene": waiting.scene, "blobs": waiting.blobs, "waiting for": ", ".join(waiting.waiting_for)}
         for waiting in scenes
     ]
-    return {"waiting_scenes": _table({"scene": "string", "blobs": "int", "waiting for": "string"}, rows)}
+    return {"waiting_scenes": table({"scene": "string", "blobs": "int", "waiting for": "string"}, rows)}
 
 
-def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> MetadataValue[Any]:
+def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> MetadataValue[Any]:
+    """A table of ``rows`` with these columns and their kinds."""
     schema = TableSchema(columns=[TableColumn(name, kind) for name, kind in columns.items()])
     return MetadataValue.table([TableRecord(dict(row)) for row in rows], schema=schema)
 
 
-def _pictures() -> ModuleType:
+def pictures() -> ModuleType:
     """The drawing module, imported when there is something to draw: matplotlib and cartopy take a second."""
     return import_module("geo_assets.core.pictures")
 
 
-def _picture(png: bytes) -> MetadataValue[Any]:
+def picture(png: bytes) -> MetadataValue[Any]:
+    """A picture that Dagster shows where it is looked at."""
     return MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -43,7 +43,7 @@ class WithdrawalOptions(Config):
 
 
 @op(
-    ins={"raster_metadata": In(Nothing), "stac_collections": In(Nothing)},
+    ins={"raster_metadata": In(Nothing), "cogs": In(Nothing), "stac_collections": In(Nothing)},
     out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
     description="Withdraw the items of blobs that are gone or refused, and cut the rest of the work into batches.",
 )
@@ -158,6 +158,7 @@ def finish_stac_items(
 @graph_asset(
     ins={
         "raster_metadata": AssetIn(dagster_type=Nothing),
+        "cogs": AssetIn(dagster_type=Nothing),
         "stac_collections": AssetIn(dagster_type=Nothing),
     },
     partitions_def=sources_partitions,
@@ -166,9 +167,9 @@ def finish_stac_items(
     kinds={"stac", "postgis"},
     owners=OWNERS,
 )
-def stac_items(raster_metadata: Any, stac_collections: Any) -> Any:
+def stac_items(raster_metadata: Any, cogs: Any, stac_collections: Any) -> Any:
     """plan -> catalogue each batch -> finish."""
-    batches, scope = plan_stac_items(raster_metadata=raster_metadata, stac_collections=stac_collections)
+    batches, scope = plan_stac_items(raster_metadata=raster_metadata, cogs=cogs, stac_collections=stac_collections)
     return finish_stac_items(scope, batches.map(catalogue_batch).collect())
 
 

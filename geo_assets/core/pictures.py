@@ -19,6 +19,7 @@ _BAR = "#30638e"
 _CURVES = ("#30638e", "#d1495b", "#edae49")
 # Where the slowest blob took so many times as long as the fastest, the fast ones would lie on the axis.
 _WIDE_SECONDS = 20
+_LONGEST_NAME = 26
 # A view narrower than this many degrees gets a small map of the world that shows where it is.
 _LOCATOR_BELOW_DEGREES = 120.0
 _SMALLEST_VIEW_DEGREES = 0.02
@@ -79,6 +80,25 @@ def draw_latencies(shares: Sequence[float], curves: Mapping[str, Sequence[float]
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+def draw_contact_sheet(pictures: Sequence[tuple[str, bytes]], *, title: str) -> bytes:
+    """Small pictures (name, PNG) side by side with their names; PNG."""
+    columns = min(6, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(1.7 * columns + 0.3, 2.0 * rows + 0.5), dpi=100, layout="constrained")
+    axes: Any = figure.subplots(rows, columns, squeeze=False)
+    for each in axes.flat:
+        each.axis("off")
+    for each, (name, png) in zip(axes.flat, pictures, strict=False):
+        each.imshow(Image.open(io.BytesIO(png)).convert("RGBA"))
+        each.set_title(_shortened(name.rpartition("/")[2]), fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    return _png(figure)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2 - 1]}…{name[-_LONGEST_NAME // 2 :]}"
 
 
 def _view(shapes: Sequence[BaseGeometry]) -> tuple[float, float, float, float]:

@@ -1,4 +1,4 @@
-"""What an item says that neither its blob nor a rule does: how often it was overwritten, a former name, a patch.
+"""What an item says that neither its blob nor a rule does: how often it was overwritten, a former name, a COG, a patch.
 
 Here: putting into an item what the ledger knows of its blob beyond the present version. Not here: telling that a blob
 was renamed or overwritten (`geo_assets.resources`), what a patch may say (`item_patch`).
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from geo_assets.core.cog.item_assets import COG, cog_assets, is_same_grid
 from geo_assets.core.extensions import with_extensions_used
 from geo_assets.core.item_patch import PATCHED, apply_patch
 from geo_assets.core.item_schemas import ItemValidator
@@ -23,13 +24,15 @@ Item = dict[str, Any]
 class Remarks:
     """What the ledger knows of a blob beyond its present version, whose ordinal is ``versions_seen``.
 
-    ``patch_revision`` counts the changes of its item's ``patch``.
+    ``cog`` is that of this version: href, thumbnail_href, size_bytes, is_linked, made_at, and facts (`MadeCog`).
+    ``patch_revision`` counts the changes of all that is said here.
     """
 
     versions_seen: int = 1
     previous_etag: str | None = None
     former_name: str | None = None
     patch: Mapping[str, Any] | None = None
+    cog: Mapping[str, Any] | None = None
     patch_revision: int = 0
 
 
@@ -41,6 +44,8 @@ def with_remarks(item: Item, remarks: Remarks) -> Item:
     former = {FORMER_NAME: remarks.former_name} if remarks.former_name is not None else {}
     if stated := {**_version(remarks), **former}:
         item = with_extensions_used({**item, "properties": {**item["properties"], **stated}})
+    if remarks.cog is not None:
+        item = _with_cog(item, remarks.cog)
     return item if remarks.patch is None else apply_patch(item, remarks.patch)
 
 
@@ -55,6 +60,10 @@ def scene_with_remarks(item: Item, remarks: Mapping[str, Remarks]) -> Item:
         key: {**asset, **_version(remarks.get(asset["geo_assets:blob"], NOTHING))}
         for key, asset in item["assets"].items()
     }
+    for key, asset in item["assets"].items():
+        cog = remarks.get(asset["geo_assets:blob"], NOTHING).cog
+        for kind, made in cog_assets(asset, cog).items() if cog is not None else ():
+            assets[f"{key}_{kind}"] = made
     item = with_extensions_used({**item, "assets": assets})
     patch = next((member.patch for member in remarks.values() if member.patch is not None), None)
     return item if patch is None else apply_patch(item, patch)
@@ -69,6 +78,15 @@ def check_item(item: Item, validator: ItemValidator) -> None:
             raise
         remedy = f"{error.remedy} It is patched: `geo-assets items patches {item['properties']['geo_assets:source']}`."
         raise InvalidItem(error.message, remedy=remedy) from None
+
+
+def _with_cog(item: Item, cog: Mapping[str, Any]) -> Item:
+    """The item with the assets of its COG, and drawn from that where it has the raster's own grid and bands."""
+    assets = {**item["assets"], **cog_assets(item["assets"]["data"], cog)}
+    properties = dict(item["properties"])
+    if "renders" in properties and is_same_grid(cog):
+        properties["renders"] = {name: {**render, "assets": [COG]} for name, render in properties["renders"].items()}
+    return with_extensions_used({**item, "properties": properties, "assets": assets})
 
 
 def _version(remarks: Remarks) -> Item:

@@ -6,7 +6,7 @@ docs/decisions/), and the translation of both libraries' errors.
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,12 @@ class AzureBlobStore:
                     content_settings=ContentSettings(content_type=content_type),
                     **_NO_SDK_RETRY,
                 )
+
+    def remove_file(self, name: str) -> None:
+        """Delete the blob, where it is there."""
+        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+            with attempt, _azure_errors(name), suppress(ResourceNotFoundError):
+                self._container.delete_blob(name, delete_snapshots="include", **_NO_SDK_RETRY)
 
     def read_sidecar(self, name: str, most: int) -> bytes | None:
         """The first ``most`` bytes of a blob, whatever its version."""

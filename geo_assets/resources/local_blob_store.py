@@ -86,6 +86,15 @@ class LocalBlobStore:
                 f"{target} cannot be written: {error.strerror}.", remedy="Check the folder's permissions and the disk."
             ) from error
 
+    def remove_file(self, name: str) -> None:
+        """Delete the file, where it is there."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(
+                f"{name} cannot be deleted: {error.strerror}.", remedy="Check the folder's permissions."
+            ) from error
+
     def read_sidecar(self, name: str, most: int) -> bytes | None:
         """The first ``most`` bytes of a file below the folder; None too where it is a link that leads out of it."""
         try:

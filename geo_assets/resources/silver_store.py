@@ -1,9 +1,9 @@
 """The silver place: where geo_assets puts the files it makes itself.
 
-Here: which place that is and publishing a file there whole. Not here: making files.
+Here: which place that is, publishing a file there whole, looking at it and removing it. Not here: making files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.models import BlobRef
 from geo_assets.resources.azure_blob_store import AzureBlobStore
 from geo_assets.resources.blob_stores import azure_resource
 from geo_assets.resources.local_blob_store import LocalBlobStore
@@ -21,6 +22,14 @@ from geo_assets.settings import Settings
 
 class FileTaker(Protocol):
     """A store that takes files as well."""
+
+    def head(self, name: str) -> BlobRef | None:
+        """The blob ``name`` as it is now; None where there is none. Raises what `write_file` raises."""
+        ...
+
+    def remove_file(self, name: str) -> None:
+        """Let there be no blob ``name``. Raises what `write_file` raises."""
+        ...
 
     def write_file(self, name: str, path: Path, *, content_type: str) -> None:
         """Make the file at ``path`` the blob ``name``: readers see the old version or the new, never a part.
@@ -47,11 +56,40 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
 
         Raises what `FileTaker.write_file` raises.
         """
-        settings = Settings()
-        url = self.url or settings.silver or (settings.state_folder / "silver").as_uri()
-        with _open(url, settings) as (store, prefix):
+        with _open(self.place, Settings()) as (store, prefix):
             store.write_file(prefix + name, path, content_type=content_type)
             return store.href(prefix + name)
+
+    @property
+    def place(self) -> str:
+        """The URL of the place, as `at` takes it."""
+        settings = Settings()
+        return self.url or settings.silver or (settings.state_folder / "silver").as_uri()
+
+    def check_is_outside(self, url: str) -> None:
+        """Raise InvalidConfiguration where the place lies in a source's ``url``, which would list what is made."""
+        if f"{self.place.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
+            raise InvalidConfiguration(
+                f"{self.place} lies in the source {url}: what is put there would be listed as its rasters.",
+                remedy="Point GEO_ASSETS_SILVER, or the rule's url, somewhere else.",
+            )
+
+    def at(self, place: str | None) -> "SilverStore":
+        """The store at ``place``; this one for None."""
+        return SilverStore(url=place) if place else self
+
+    def sizes(self, names: Iterable[str]) -> Iterator[tuple[str, int | None]]:
+        """Each name with the bytes of its file there, None where there is none. Raises what `publish` raises."""
+        with _open(self.place, Settings()) as (store, prefix):
+            for name in names:
+                found = store.head(prefix + name)
+                yield name, found.size_bytes if found else None
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove these files, where they are there. Raises what `publish` raises."""
+        with _open(self.place, Settings()) as (store, prefix):
+            for name in names:
+                store.remove_file(prefix + name)
 
 
 @contextmanager

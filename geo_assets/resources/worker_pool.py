@@ -174,11 +174,11 @@ def shared_pool(settings: Settings) -> WorkerPool:
         cpu_seconds=ceil(settings.worker_seconds / 2),
         memory_bytes=settings.worker_memory_mb * 1024**2,
     )
-    return _pool(settings.workers, limits)
+    return kept_pool(settings.workers, limits)
 
 
 @cache
-def _pool(processes: int, limits: Limits) -> WorkerPool:
+def kept_pool(processes: int, limits: Limits) -> WorkerPool:
     """The pool, ended before this process waits for its children: a run's process, itself a child, has no atexit."""
     pool = WorkerPool(processes=processes, limits=limits)
     Finalize(None, pool.close, exitpriority=10)

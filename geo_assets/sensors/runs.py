@@ -3,6 +3,8 @@
 Here: looking runs up. Not here: whether a source needs one (`geo_assets.core.change`).
 """
 
+from collections.abc import Sequence
+
 from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
 
 from geo_assets.jobs import INGEST_JOBS
@@ -18,11 +20,13 @@ _IN_PROGRESS = [
 ]
 
 
-def run_in_progress(context: SensorEvaluationContext, source: str, *, ledger: Ledger) -> bool:
-    """Whether a run of any of `INGEST_JOBS` is queued or under way for ``source``; one without a worker is failed."""
+def run_in_progress(
+    context: SensorEvaluationContext, source: str, *, ledger: Ledger, jobs: Sequence[str] = INGEST_JOBS
+) -> bool:
+    """Whether a run of any of ``jobs`` is queued or under way for ``source``; one without a worker is failed."""
     instance = context.instance
     under_way = False
-    for job_name in INGEST_JOBS:
+    for job_name in jobs:
         for run_id in fail_abandoned_runs(instance, job_name=job_name, source=source, ledger=ledger):
             context.log.warning(f"{source}: run {run_id} had lost its worker and was reported as failed")
         filters = RunsFilter(job_name=job_name, statuses=_IN_PROGRESS, tags={PARTITION_TAG: source})

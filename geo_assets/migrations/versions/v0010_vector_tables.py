@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 # One row a layer of a file. Of mode append and upsert many rows name one table. bbox is west, south, east, north in
 # degrees, NULL without geometries; columns is [{"name", "original", "type"}] in their order; rejected and dropped

@@ -1,0 +1,106 @@
+"""What the asset cogs shows in the Dagster UI: previews, a row a COG, what was refused and why.
+
+Here: turning records into Dagster metadata. Not here: making or recording COGs.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from geo_assets.assets.reports import Metadata, picture, pictures, table
+from geo_assets.resources.cog_ledger import CogCounts, StandingCog
+from geo_assets.sources import Source
+
+PREVIEW_SIDE = 192
+
+
+def small_picture(png: bytes) -> str:
+    """The picture with at most `PREVIEW_SIDE` pixels a side, PNG as base64."""
+    small = Image.open(io.BytesIO(png))
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    out = io.BytesIO()
+    small.save(out, format="png", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def cogs_report(
+    source: Source,
+    counts: CogCounts,
+    standing: Sequence[StandingCog],
+    previews: Sequence[tuple[str, str]],
+    *,
+    removed: int,
+    rasters: int,
+    size_bytes: int,
+    seconds: float,
+) -> Metadata:
+    """Previews of this run's COGs, then figures of the run and of the source, then a row a raster."""
+    shown: Metadata = {}
+    if previews:
+        drawn = [(name, base64.b64decode(png)) for name, png in previews]
+        shown["previews"] = picture(pictures().draw_contact_sheet(drawn, title=f"COGs of {source.name}"))
+    if any(cog.href for cog in standing):
+        columns = {"raster": "string", "cog": "string", "kind": "string", "bytes": "int", "of_original": "float"}
+        columns |= {"seconds": "float", "pixels": "string", "layout": "string", "remark": "string"}
+        shown["cogs"] = table(columns, [_row(cog) for cog in standing if cog.href])
+    refused = [cog for cog in standing if cog.error_code]
+    if refused:
+        columns = {"raster": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
+        shown["no_cog"] = table(columns, [_refusal(cog) for cog in refused])
+    return {
+        **shown,
+        "rasters_in_run": rasters,
+        "bytes_in_run": size_bytes,
+        "seconds": round(seconds, 3),
+        "removed": removed,
+        "made_in_source": counts.made,
+        "linked_in_source": counts.linked,
+        "refused_in_source": counts.refused,
+        "to_make_in_source": counts.to_make,
+        "bytes_of_cogs": counts.size_bytes,
+        "bytes_of_their_rasters": counts.original_bytes,
+    }
+
+
+def published_metadata(
+    standing: Sequence[StandingCog], found: Mapping[tuple[str | None, str], int | None]
+) -> tuple[Metadata, int]:
+    """A row a file with what it was found to be, and how many are not as they were published."""
+    rows, wrong = [], 0
+    for cog in standing:
+        size = found[cog.place, str(cog.name_in_place)]
+        state = "there" if size == cog.size_bytes else "missing" if size is None else f"has {size:,} bytes"
+        wrong += state != "there"
+        rows.append({"raster": cog.name, "state": state, "pixels": (cog.facts or {})["pixels"], "cog": cog.href})
+    columns = dict.fromkeys(("raster", "state", "pixels", "cog"), "string")
+    return ({"files": table(columns, rows[:1000])} if rows else {}), wrong
+
+
+def _row(cog: StandingCog) -> dict[str, Any]:
+    facts = cog.facts or {}
+    share = cog.size_bytes / cog.original_bytes if cog.size_bytes and cog.original_bytes else 1.0
+    kind = f"{facts['kind']}: {facts['kind_because']}" if facts.get("kind") else ""
+    return {
+        "raster": cog.name,
+        "cog": "the raster itself" if cog.is_linked else cog.href,
+        "kind": kind,
+        "bytes": cog.size_bytes or cog.original_bytes or 0,
+        "of_original": round(share, 3),
+        "seconds": round(cog.seconds or 0.0, 3),
+        "pixels": facts.get("pixels") or "",
+        "layout": facts.get("layout") or "",
+        "remark": facts.get("remark") or "",
+    }
+
+
+def _refusal(cog: StandingCog) -> dict[str, Any]:
+    return {
+        "raster": cog.name,
+        "code": cog.error_code,
+        "reason": cog.error_message,
+        "attempts": cog.attempts,
+        "state": "refused" if cog.permanent else "to be tried again",
+    }

@@ -1,0 +1,74 @@
+"""cog_sensor: asks for a run of make_cogs where COGs are to be made or removed and nothing else of the source runs.
+
+Here: asking the ledger and Dagster. Not here: which rasters await a COG (`geo_assets.resources.cog_ledger`).
+"""
+
+from datetime import UTC, datetime
+
+from dagster import DefaultSensorStatus, RunRequest, SensorEvaluationContext, SensorResult, sensor
+from pydantic import TypeAdapter, ValidationError
+
+from geo_assets.core.change import Observation, Request, change_digest, decide
+from geo_assets.jobs import INGEST_JOBS, make_cogs
+from geo_assets.resources.cog_ledger import CogLedger
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sensors.runs import run_in_progress
+
+_CURSOR = TypeAdapter(dict[str, Request])
+
+
+@sensor(
+    job=make_cogs,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Asks for one run of each source whose rasters await their COG, or whose COGs lost their raster.",
+)
+def cog_sensor(
+    context: SensorEvaluationContext, sources_file: SourcesFile, ledger: Ledger, cog_ledger: CogLedger
+) -> SensorResult:
+    """Ask once for the same work, and again after a pause where a run left it."""
+    requests = _read_cursor(context.cursor)
+    run_requests, reasons = [], []
+    for name, source in sources_file.all().items():
+        waiting = cog_ledger.to_make(source, most=source.cogs.most_a_run) if source.cogs else []
+        removable = cog_ledger.to_remove(source)
+        if not waiting and not removable:
+            requests.pop(name, None)
+            continue
+        names = [f"{raster.name} {raster.etag}" for raster in waiting] + [cog.name for cog in removable]
+        observed = Observation(
+            new=0,
+            changed=0,
+            deleted=0,
+            pending=len(waiting),
+            to_withdraw=len(removable),
+            digest=change_digest(source.cogs.digest if source.cogs else "", *names),
+            generation=0,
+        )
+        decision = decide(
+            name,
+            observed=observed,
+            last=requests.get(name),
+            run_in_progress=run_in_progress(context, name, ledger=ledger, jobs=[*INGEST_JOBS, make_cogs.name]),
+            now=datetime.now(UTC),
+        )
+        reasons.append(decision.reason)
+        if decision.request is not None:
+            requests[name] = decision.request
+            # Of the same work at another time there may be a run already, so the moment is in the key.
+            key = f"cogs {decision.run_key} {decision.request.at.isoformat()}"
+            run_requests.append(RunRequest(run_key=key, partition_key=name))
+    return SensorResult(
+        run_requests=run_requests,
+        skip_reason=None if run_requests else "; ".join(reasons) or "no COGs to make or to remove",
+        cursor=_CURSOR.dump_json(requests).decode(),
+    )
+
+
+def _read_cursor(cursor: str | None) -> dict[str, Request]:
+    """What earlier ticks asked for; nothing where another release wrote it."""
+    try:
+        return _CURSOR.validate_json(cursor or "{}")
+    except ValidationError:
+        return {}

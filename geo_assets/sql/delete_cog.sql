@@ -1,0 +1,1 @@
+DELETE FROM ledger.cog WHERE source = %(source)s AND name = %(name)s
