@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError  # copying lets these out as they are
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -39,7 +40,7 @@ from geo_assets.sources import Source
 
 RANGE_BYTES = 8 * 1024**2
 FETCHING_THREADS = 4
-GDAL_CACHE_MB = 256
+GDAL_CACHE_BYTES = 256 * 1024**2  # rasterio takes it in bytes
 SAMPLE_SIDE, SAMPLE_WINDOWS = 128, 3
 
 
@@ -130,7 +131,7 @@ def _typed_errors(task: CogTask) -> Iterator[None]:
         if "No space left" in str(error) or "File too large" in str(error) or is_almost_full(task.folder):
             raise ScratchFull(f"The scratch space of {task.folder} is full: {error}.") from error
         raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:
         if is_almost_full(task.folder):
             raise ScratchFull(f"The scratch space of {task.folder} is full: {error}.") from error
         raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
@@ -146,7 +147,7 @@ def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
     options = {
         **{name: value for name, value in GDAL_OPTIONS.items() if name != "GDAL_SKIP"},
         "GDAL_NUM_THREADS": str(task.threads),
-        "GDAL_CACHEMAX": GDAL_CACHE_MB,
+        "GDAL_CACHEMAX": GDAL_CACHE_BYTES,
         "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # the mask lies beside
     }
     with rasterio.Env(**options), rasterio.open(original, driver=_driver(task.metadata)) as raster:

@@ -47,7 +47,7 @@ def draw_thumbnail(cog: Any, *, kind: Kind, side: int) -> bytes:
         rgb = _mapped(values[0], valid, kind)
     alpha = np.where(valid, 255, 0).astype(np.uint8)[..., None]
     picture = io.BytesIO()
-    Image.fromarray(np.concatenate([rgb, alpha], axis=-1)).save(picture, format="png", optimize=True)
+    Image.fromarray(np.concatenate([rgb, alpha], axis=-1)).save(picture, format="png")
     return picture.getvalue()
 
 
