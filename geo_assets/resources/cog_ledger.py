@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from geo_assets.errors import GeoAssetsError, PermanentError
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources.database import DatabaseResource, read_sql
+from geo_assets.resources.database import DatabaseResource
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 _METADATA = TypeAdapter(RasterMetadata)

@@ -29,11 +29,11 @@ from geo_assets.core.cog.plan import check_fit, creation_options
 from geo_assets.core.cog.thumbnail import draw_thumbnail
 from geo_assets.core.cog.validation import CogChecks, validate_cog
 from geo_assets.core.raster import GDAL_OPTIONS
-from geo_assets.errors import Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
+from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import open_store
-from geo_assets.resources.scratch import is_almost_full
+from geo_assets.resources.scratch import takes_no_more
 from geo_assets.resources.worker_pool import Limits, WorkerPool, kept_pool
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
@@ -122,18 +122,16 @@ def _make(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog | GeoAssets
 
 @contextmanager
 def _typed_errors(task: CogTask) -> Iterator[None]:
-    """Say what GDAL, the disk or the memory limit said in our words."""
+    """Say what GDAL, the disk or the memory limit said in our words; all that is written is written to scratch."""
     try:
         yield
     except MemoryError:
         raise TooLarge("Making its COG needs more memory than is allowed.") from None
-    except OSError as error:  # RasterioIOError is one
-        if "No space left" in str(error) or "File too large" in str(error) or is_almost_full(task.folder):
-            raise ScratchFull(f"The scratch space of {task.folder} is full: {error}.") from error
-        raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
-    except (RasterioError, CPLE_BaseError) as error:
-        if is_almost_full(task.folder):
-            raise ScratchFull(f"The scratch space of {task.folder} is full: {error}.") from error
+    except (OSError, RasterioError, CPLE_BaseError, CogInvalid) as error:  # RasterioIOError is an OSError as well
+        if takes_no_more(task.folder):
+            raise ScratchFull(f"{task.folder} takes no more: {_first_line(error)}.") from error
+        if isinstance(error, CogInvalid):
+            raise
         raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
 
 

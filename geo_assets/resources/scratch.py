@@ -3,7 +3,9 @@
 Here: making, checking and clearing folders. Not here: what lies in them.
 """
 
+import errno
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from geo_assets.errors import ScratchFull
 from geo_assets.settings import Settings
 
 _LOCK = ".lock"
-_ALMOST_FULL_BYTES = 16 * 1024**2
+_GROWTH_BYTES = 16 * 1024**2
 
 
 @contextmanager
@@ -38,9 +40,18 @@ def open_scratch(settings: Settings, *, needed_bytes: int) -> Iterator[Path]:
         yield Path(path)
 
 
-def is_almost_full(folder: Path) -> bool:
-    """Whether so little is left on the disk of ``folder`` that what was just written may be cut."""
-    return shutil.disk_usage(folder).free < _ALMOST_FULL_BYTES
+def takes_no_more(folder: Path) -> bool:
+    """Whether the largest file in ``folder`` cannot grow: libraries that write do not always say that this was why."""
+    files = [path for path in folder.glob("*") if path.is_file()]
+    if not files:
+        return shutil.disk_usage(folder).free < _GROWTH_BYTES
+    largest = max(files, key=lambda path: path.stat().st_size)
+    try:
+        with largest.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), largest.stat().st_size, _GROWTH_BYTES)
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return False
 
 
 def used_bytes(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""COGs of real rasters, from a folder and from Azurite: valid, equal to their raster, told of in the item, gone with it."""
+"""COGs of real rasters: valid, equal to their raster, told of in the item, made anew with it, and gone with it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,38 +6,188 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from azure.storage.blob import ContainerClient
+from dagster import AssetCheckKey, AssetKey
 from rio_cogeo.cogeo import cog_validate
 
-from geo_assets.resources.cog_ledger import StandingCog
+from geo_assets.resources.cog_ledger import CogLedger, StandingCog
 from tests.pipeline import SOURCE, Pipeline
+from tests.rasters import write_raster
+from tests.services import Azurite
 
-RASTERS = ["**/*.tif", "**/*.TIF", "**/*.jpg", "**/*.png", "**/*.nc", "**/*.vrt"]
+RASTERS = ["*.tif", "*.jpg", "*.nc", "*.vrt"]
+SMALL_BOX = (-78.6, 24.8, -78.2, 25.2)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def silver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The silver place, and scratch beside it."""
+    """The silver place, with scratch beside it."""
     monkeypatch.setenv("GEO_ASSETS_SILVER", (tmp_path / "silver").as_uri())
     monkeypatch.setenv("GEO_ASSETS_SCRATCH", str(tmp_path / "scratch"))
     return tmp_path / "silver"
 
 
 def standing(pipeline: Pipeline) -> dict[str, StandingCog]:
-    ledger: Any = pipeline.resources()["cog_ledger"]
+    ledger = CogLedger(database_url=pipeline.database_url)
     return {cog.name: cog for cog in ledger.standing(SOURCE)}
 
 
-def test_every_sample_has_a_cog_with_its_very_pixels_or_a_reason(pipeline: Pipeline, silver: Path, samples: Path) -> None:
+def make(pipeline: Pipeline) -> Any:
+    assert pipeline.run().success
+    result = pipeline.run("make_cogs")
+    assert result.success
+    return result
+
+
+def files(silver: Path) -> list[str]:
+    return sorted(path.name for path in silver.rglob("*") if path.is_file())
+
+
+def assert_same_pixels(one: Path, other: Path) -> None:
+    with rasterio.open(one) as ours, rasterio.open(other) as theirs:
+        assert (ours.shape, ours.count, ours.dtypes, ours.crs) == (
+            theirs.shape,
+            theirs.count,
+            theirs.dtypes,
+            theirs.crs,
+        )
+        np.testing.assert_array_equal(ours.read(), theirs.read())
+        np.testing.assert_array_equal(ours.dataset_mask(), theirs.dataset_mask())
+
+
+def test_every_sample_has_a_cog_with_its_very_pixels_or_a_reason(
+    pipeline: Pipeline, silver: Path, samples: Path
+) -> None:
     folder = samples / "rasters"
     pipeline.declare(folder.as_uri(), include=RASTERS, vrt=True, cogs={})
-    assert pipeline.run().success
-    assert pipeline.run("make_cogs").success
-    cogs = standing(pipeline)
-    items = pipeline.items()
-    for name in items:
-        cog = cogs[name]
-        if cog.error_code:
-            continue
-        path = folder / name if cog.is_linked else silver / str(cog.name_in_place)
+    result = make(pipeline)
+    cogs, items = standing(pipeline), pipeline.items()
+    assert set(cogs) == set(items), "whatever has an item has a COG or a reason"
+    assert {name: cog.error_code for name, cog in cogs.items() if cog.error_code} == {
+        "RGB.byte.gcp.vrt": "unsupported_format",
+        "RGB.byte.rpc.vrt": "unsupported_format",
+        "RGB.nc": "unsupported_format",
+        "white-gemini-iv.vrt": "unsupported_format",
+    }
+    made = {name: cog for name, cog in cogs.items() if cog.href}
+    assert len(made) > 20
+    for name, cog in made.items():
+        path = silver / str(cog.name_in_place)
         assert cog_validate(path, strict=True, quiet=True)[0], name
-    assert {name: cog.error_code for name, cog in cogs.items() if cog.error_code} == {}
+        assert_same_pixels(path, folder / name)
+        asset = items[name]["assets"]["cog"]
+        assert asset["href"] == path.as_uri()
+        assert asset["file:size"] == path.stat().st_size
+        assert items[name]["assets"]["thumbnail"]["href"].startswith(silver.as_uri())
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "cogs_are_there"]
+    assert check.passed
+    metadata = result.asset_materializations_for_node("cogs.finish_cogs")[0].metadata
+    assert metadata["previews"].value.startswith("![](data:image/png;base64,")
+    assert metadata["made_in_source"].value == len(made)
+    before = {path: path.stat().st_mtime_ns for path in silver.rglob("*")}
+    make(pipeline)
+    assert {path: path.stat().st_mtime_ns for path in silver.rglob("*")} == before, "a second run makes nothing"
+
+
+def test_a_landsat_scene_in_azurite_has_cogs_in_azurite(
+    pipeline: Pipeline, samples: Path, container: ContainerClient, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in azurite.environment.items():
+        monkeypatch.setenv(name, value)
+    bands = sorted((samples / "landsat").glob("*_SR_B[123].TIF")) + sorted((samples / "landsat").glob("*QA_PIXEL.TIF"))
+    for band in bands:
+        container.upload_blob(f"in/{band.name}", band.read_bytes())
+    place = f"az://{container.container_name}/silver"
+    pipeline.declare(f"az://{container.container_name}/in", cogs={"url": place, "profile": "zstd"})
+    make(pipeline)
+    for name, cog in standing(pipeline).items():
+        assert cog.facts is not None, (name, cog.error_message)
+        assert cog.facts["pixels"] in ("every pixel and mask is equal", "its own")
+        assert cog.facts["kind"] == ("categorical" if "QA" in name else "continuous")
+        item = pipeline.items()[name]
+        assert item["assets"]["cog"]["href"] == f"{container.url}/silver/cogs/{SOURCE}/{name.removeprefix('in/')}"
+    blob = container.get_blob_client(f"silver/cogs/{SOURCE}/{bands[0].name}")
+    assert blob.get_blob_properties().content_settings.content_type == "image/tiff"
+
+
+def test_a_cog_is_made_anew_with_its_raster_and_goes_with_it_and_with_the_rule(
+    pipeline: Pipeline, silver: Path, folder: Path
+) -> None:
+    keys: dict[str, Any] = {"deletions": {"most": 1}}
+    pipeline.declare(folder.as_uri(), cogs={}, **keys)
+    make(pipeline)
+    assert len(files(silver)) == 6
+    write_raster(folder / "scene_1.tif", value=77)
+    (folder / "scene_2.tif").unlink()
+    make(pipeline)
+    assert_same_pixels(silver / "cogs" / SOURCE / "scene_1.tif", folder / "scene_1.tif")
+    make(pipeline)
+    assert files(silver) == ["scene_0.thumbnail.png", "scene_0.tif", "scene_1.thumbnail.png", "scene_1.tif"]
+    pipeline.check_promise()
+    pipeline.declare(folder.as_uri(), **keys)
+    make(pipeline)
+    assert files(silver) == []
+    assert all(set(item["assets"]) == {"data"} for item in pipeline.items().values())
+
+
+def test_a_cog_that_somebody_took_away_fails_the_check(pipeline: Pipeline, silver: Path, folder: Path) -> None:
+    pipeline.declare(folder.as_uri(), cogs={})
+    make(pipeline)
+    (silver / "cogs" / SOURCE / "scene_1.tif").unlink()
+    result = pipeline.run("make_cogs")
+    key = AssetCheckKey(AssetKey("cogs"), "cogs_are_there")
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.asset_check_key == key]
+    assert not check.passed
+    assert check.metadata["wrong"].value == 1
+
+
+def test_a_raster_that_is_such_a_cog_is_linked_and_not_copied(pipeline: Pipeline, silver: Path, folder: Path) -> None:
+    write_raster(folder / "plain" / "large.tif", width=700, height=600)
+    pipeline.declare(folder.as_uri(), include=["plain/*"], cogs={})
+    make(pipeline)
+    (folder / "cog.tif").write_bytes((silver / "cogs" / SOURCE / "plain" / "large.tif").read_bytes())
+    pipeline.declare(folder.as_uri(), include=["cog.tif"], cogs={}, deletions={"most": 1})
+    make(pipeline)
+    cog = standing(pipeline)["cog.tif"]
+    assert cog.is_linked
+    assert cog.href == (folder / "cog.tif").as_uri()
+    assert pipeline.items()["cog.tif"]["assets"]["cog"]["href"] == cog.href
+
+
+@pytest.mark.parametrize(
+    ("rule", "pixels"),
+    [
+        ({"profile": "lerc", "max_error": 4}, "lossy"),
+        ({"profile": "jpeg", "quality": 90}, "lossy"),
+        ({"profile": "webp", "quality": 100}, "every pixel"),
+        ({"bands": [3, 1]}, "every pixel"),
+        ({"clip": SMALL_BOX}, "every pixel"),
+        ({"target_crs": "EPSG:4326"}, "resampled to EPSG:4326"),
+        ({"tiling_scheme": "GoogleMapsCompatible"}, "resampled to EPSG:3857"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_rule_is_kept(pipeline: Pipeline, silver: Path, samples: Path, rule: dict[str, Any], pixels: str) -> None:
+    pipeline.declare((samples / "rasters").as_uri(), include=["rgb1.tif"], cogs=rule)
+    make(pipeline)
+    cog = standing(pipeline)["rgb1.tif"]
+    assert cog.facts is not None, cog.error_message
+    assert cog.facts["pixels"].startswith(pixels)
+    asset = pipeline.items()["rgb1.tif"]["assets"]["cog"]
+    with rasterio.open(silver / str(cog.name_in_place)) as made:
+        assert len(asset["bands"]) == len(rule.get("bands", (1, 2, 3)))
+        moved = "clip" in rule or "target_crs" in rule or "tiling_scheme" in rule
+        assert ("proj:shape" in asset) == moved
+        if moved:
+            assert asset["proj:shape"] == list(made.shape)
+            assert asset["proj:transform"] == pytest.approx(list(made.transform)[:6])
+
+
+def test_what_a_rule_cannot_make_has_a_reason(pipeline: Pipeline, folder: Path) -> None:
+    write_raster(folder / "deep.tif", dtype="uint16", count=3)
+    pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"profile": "jpeg"})
+    make(pipeline)
+    assert standing(pipeline)["deep.tif"].error_code == "unfit_for_profile"
+    pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"most_pixels": 10})
+    make(pipeline)
+    assert standing(pipeline)["deep.tif"].error_code == "too_large"
