@@ -207,10 +207,3 @@ class TableInUse(TransientError):
 
     code = "table_in_use"
     remedy = "Drop the view or let the reader end; the table stays as it is until then, and the next run replaces it."
-
-
-class ScratchFull(TransientError):
-    """The disk has too little room for the file while it is read."""
-
-    code = "scratch_full"
-    remedy = "Make room on the disk of GEO_ASSETS_STATE; the next run tries again."

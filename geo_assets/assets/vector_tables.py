@@ -15,7 +15,7 @@ from geo_assets.assets.stac_items import LOAD_SIZE, WithdrawalOptions, claim_ite
 from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
 from geo_assets.core.vector.table_item import DescribedTable, build_table_items
-from geo_assets.errors import InvalidConfiguration, PermanentError
+from geo_assets.errors import InvalidConfiguration, PermanentError, ScratchFull
 from geo_assets.models import BlobRef, Failure
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
@@ -26,7 +26,7 @@ from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.vector_tables import VectorTable, VectorTables
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
-from geo_assets.vector_errors import ScratchFull, TableInUse
+from geo_assets.vector_errors import TableInUse
 
 MOST_TABLES_SHOWN = 100
 WAITING = (TableInUse, ScratchFull)

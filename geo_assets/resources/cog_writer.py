@@ -4,10 +4,8 @@ Here: what a worker does to a chunk of rasters, all of it in scratch. Not here: 
 processes (`worker_pool`), publishing what came out (`silver_store`) and recording it (`cog_ledger`).
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, floor
@@ -31,6 +29,7 @@ from geo_assets.core.cog.validation import CogChecks, validate_cog
 from geo_assets.core.raster import GDAL_OPTIONS
 from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
 from geo_assets.models import BlobRef, RasterMetadata
+from geo_assets.resources.blob_download import download
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import open_store
 from geo_assets.resources.scratch import takes_no_more
@@ -38,8 +37,6 @@ from geo_assets.resources.worker_pool import Limits, WorkerPool, kept_pool
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
-RANGE_BYTES = 8 * 1024**2
-FETCHING_THREADS = 4
 GDAL_CACHE_BYTES = 256 * 1024**2  # rasterio takes it in bytes
 SAMPLE_SIDE, SAMPLE_WINDOWS = 128, 3
 
@@ -139,9 +136,9 @@ def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
     began = time.perf_counter()
     check_fit(task.metadata, rule)
     original = task.folder / "original"
-    fetch(store, task.blob, original)
+    download(store, task.blob, original)
     if (mask := store.head(f"{task.blob.name}.msk")) is not None:
-        fetch(store, mask, original.with_name("original.msk"))
+        download(store, mask, original.with_name("original.msk"))
     options = {
         **{name: value for name, value in GDAL_OPTIONS.items() if name != "GDAL_SKIP"},
         "GDAL_NUM_THREADS": str(task.threads),
@@ -168,20 +165,6 @@ def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
             converting_seconds=converted - converting,
             seconds=time.perf_counter() - began,
         )
-
-
-def fetch(store: BlobStore, blob: BlobRef, path: Path) -> None:
-    """Fetch this version of the blob in ranges, several at a time. Raises BlobChanged once it is another."""
-
-    def fetch_range(offset: int) -> None:
-        content = store.read_range(blob, offset, RANGE_BYTES)
-        if len(content) != min(RANGE_BYTES, blob.size_bytes - offset):
-            raise Corrupt(f"The store gave {len(content):,} bytes at {offset:,}, and has {blob.size_bytes:,} in all.")
-        os.pwrite(file.fileno(), content, offset)
-
-    with path.open("wb") as file, ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="fetch") as threads:
-        for _ in threads.map(fetch_range, range(0, blob.size_bytes, RANGE_BYTES)):
-            pass
 
 
 def _driver(metadata: RasterMetadata) -> str:

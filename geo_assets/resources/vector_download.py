@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from geo_assets.core.formats.sidecars import placing_names, with_sidecars
-from geo_assets.errors import BlobChanged, BlobMissing
+from geo_assets.errors import BlobChanged, ScratchFull
 from geo_assets.models import BlobRef
+from geo_assets.resources.blob_download import download
 from geo_assets.resources.blob_store import BlobStore
-from geo_assets.vector_errors import ScratchFull
 
-CHUNK_BYTES = 8 * 1024**2
 ROOM_TO_SPARE = 64 * 1024**2
 SHAPEFILE = ".shp"
 
@@ -33,7 +32,7 @@ def downloaded(store: BlobStore, blob: BlobRef, *, scratch: Path) -> Iterator[Pa
         wanted = [blob, *_parts(store, blob)]
         check_room(folder, sum(each.size_bytes for each in wanted))
         for each in wanted:
-            _fetch(store, each, folder / PurePosixPath(each.name).name)
+            download(store, each, folder / PurePosixPath(each.name).name)
         yield folder / PurePosixPath(blob.name).name
 
 
@@ -54,16 +53,6 @@ def _parts(store: BlobStore, blob: BlobRef) -> list[BlobRef]:
     if seen.etag != blob.etag:
         raise BlobChanged(f"parts of {blob.name} were overwritten after it was listed.")
     return found
-
-
-def _fetch(store: BlobStore, blob: BlobRef, path: Path) -> None:
-    with path.open("wb") as file:
-        for offset in range(0, blob.size_bytes, CHUNK_BYTES):
-            length = min(CHUNK_BYTES, blob.size_bytes - offset)
-            content = store.read_range(blob, offset, length)
-            if len(content) != length:
-                raise BlobMissing(f"{blob.name} ended at {offset + len(content):,} bytes while it was read.")
-            file.write(content)
 
 
 @contextmanager

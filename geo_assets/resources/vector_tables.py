@@ -98,7 +98,7 @@ class VectorTables(DatabaseResource):
     def _scratch(self, source: str, settings: Settings) -> Path:
         """Where files of a source lie while they are read: one place a source and database."""
         digest = hashlib.sha256(self.resolved_url().encode()).hexdigest()[:8]
-        return settings.state_folder / "scratch" / f"{source}-{digest}"
+        return settings.scratch_folder / f"{source}-{digest}"
 
     def tables(self, source: str | None = None) -> list[VectorTable]:
         """The tables of ``source``, or of all, by file and layer."""

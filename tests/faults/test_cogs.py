@@ -15,8 +15,8 @@ from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import BlobChanged
 from geo_assets.models import BlobRef
+from geo_assets.resources.blob_download import RANGE_BYTES, download
 from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.cog_writer import RANGE_BYTES, fetch
 from geo_assets.resources.local_blob_store import LocalBlobStore
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline
@@ -90,7 +90,7 @@ def test_a_raster_that_is_overwritten_while_it_is_fetched_is_not_mixed(tmp_path:
     blob = store.head("large.tif")
     assert blob is not None
     with pytest.raises(BlobChanged):
-        fetch(store, blob, tmp_path / "fetched")
+        download(store, blob, tmp_path / "fetched")
 
 
 class _Overwriting(LocalBlobStore):
