@@ -38,20 +38,10 @@ def cogs_report(
     seconds: float,
 ) -> Metadata:
     """Previews of this run's COGs, then figures of the run and of the source, then a row a raster."""
-    shown: Metadata = {}
-    if previews:
-        drawn = [(name, base64.b64decode(png)) for name, png in previews]
-        shown["previews"] = picture(pictures().draw_contact_sheet(drawn, title=f"COGs of {source.name}"))
-    if any(cog.href for cog in standing):
-        columns = {"raster": "string", "cog": "string", "kind": "string", "bytes": "int", "of_original": "float"}
-        columns |= {"seconds": "float", "pixels": "string", "layout": "string", "remark": "string"}
-        shown["cogs"] = table(columns, [_row(cog) for cog in standing if cog.href])
-    refused = [cog for cog in standing if cog.error_code]
-    if refused:
-        columns = {"raster": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
-        shown["no_cog"] = table(columns, [_refusal(cog) for cog in refused])
+    drawn = [(name, base64.b64decode(png)) for name, png in previews]
+    sheet = {"previews": picture(pictures().draw_contact_sheet(drawn, title=f"COGs of {source.name}"))} if drawn else {}
     return {
-        **shown,
+        **sheet,
         "rasters_in_run": rasters,
         "bytes_in_run": size_bytes,
         "seconds": round(seconds, 3),
@@ -62,7 +52,21 @@ def cogs_report(
         "to_make_in_source": counts.to_make,
         "bytes_of_cogs": counts.size_bytes,
         "bytes_of_their_rasters": counts.original_bytes,
+        **_refusals(standing),
+        **_made(standing),
     }
+
+
+def _made(standing: Sequence[StandingCog]) -> Metadata:
+    rows = [_row(cog) for cog in standing if cog.href]
+    columns = {"raster": "string", "kind": "string", "bytes": "int", "of original": "float", "seconds": "float"}
+    return {"cogs": table(columns | {"pixels": "string", "remark": "string"}, rows)} if rows else {}
+
+
+def _refusals(standing: Sequence[StandingCog]) -> Metadata:
+    rows = [_refusal(cog) for cog in standing if cog.error_code]
+    columns = {"raster": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
+    return {"no_cog": table(columns, rows)} if rows else {}
 
 
 def published_metadata(
@@ -82,18 +86,25 @@ def published_metadata(
 def _row(cog: StandingCog) -> dict[str, Any]:
     facts = cog.facts or {}
     share = cog.size_bytes / cog.original_bytes if cog.size_bytes and cog.original_bytes else 1.0
-    kind = f"{facts['kind']}: {facts['kind_because']}" if facts.get("kind") else ""
+    largest = facts.get("largest_error")
+    pixels = (
+        "linked" if cog.is_linked else "resampled" if largest is None else f"within {largest:g}" if largest else "equal"
+    )
     return {
         "raster": cog.name,
-        "cog": "the raster itself" if cog.is_linked else cog.href,
-        "kind": kind,
+        "kind": facts.get("kind") or "",
         "bytes": cog.size_bytes or cog.original_bytes or 0,
-        "of_original": round(share, 3),
-        "seconds": round(cog.seconds or 0.0, 3),
-        "pixels": facts.get("pixels") or "",
-        "layout": facts.get("layout") or "",
+        "of original": round(share, 3),
+        "seconds": round(cog.seconds or 0.0, 2),
+        "pixels": "linked" if cog.is_linked else _pixels(facts["largest_error"]),
         "remark": facts.get("remark") or "",
     }
+
+
+def _pixels(largest_error: float | None) -> str:
+    if largest_error is None:
+        return "resampled"
+    return f"within {largest_error:g}" if largest_error else "equal"
 
 
 def _refusal(cog: StandingCog) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def download(store: BlobStore, blob: BlobRef, path: Path) -> None:
         content = store.read_range(blob, offset, RANGE_BYTES)
         if len(content) != min(RANGE_BYTES, blob.size_bytes - offset):
             raise BlobMissing(f"{blob.name} ended at {offset + len(content):,} of {blob.size_bytes:,} bytes.")
-        os.pwrite(file.fileno(), content, offset)
+        left = memoryview(content)
+        while left:  # a disk that fills takes a part first, and only then refuses
+            written = os.pwrite(file.fileno(), left, offset)
+            left, offset = left[written:], offset + written
 
     with path.open("wb") as file, ThreadPoolExecutor(_THREADS, thread_name_prefix="download") as threads:
         for _ in threads.map(download_range, range(0, blob.size_bytes, RANGE_BYTES)):

@@ -12,6 +12,7 @@ import pyogrio
 import shapely
 
 from geo_assets.models import BlobRef
+from geo_assets.resources.blob_download import RANGE_BYTES
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.sources import Source
@@ -96,19 +97,18 @@ def files_of_at_most(size_bytes: int) -> Iterator[None]:
 
 
 class Overwriting(BlobStores):
-    """The real stores; after the first range of a file is read, somebody overwrites it."""
+    """The real stores; before the second range of a file is read, somebody overwrites it."""
 
     @contextmanager
     def open(self, source: Source) -> Iterator[BlobStore]:
-        """The store of ``source``, whose first read is followed by an overwrite."""
+        """The store of ``source``, whose second read follows an overwrite."""
         with super().open(source) as store:
             read = store.read_range
 
-            def then_overwritten(blob: BlobRef, offset: int, length: int) -> bytes:
-                content = read(blob, offset, length)
-                if offset == 0:
+            def overwritten(blob: BlobRef, offset: int, length: int) -> bytes:
+                if offset == RANGE_BYTES:
                     write_points(Path(source.folder or "") / blob.name, 150_000, value=2)
-                return content
+                return read(blob, offset, length)
 
-            store.read_range = then_overwritten  # type: ignore[method-assign]
+            store.read_range = overwritten  # type: ignore[method-assign]
             yield store
