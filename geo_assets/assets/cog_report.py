@@ -86,10 +86,6 @@ def published_metadata(
 def _row(cog: StandingCog) -> dict[str, Any]:
     facts = cog.facts or {}
     share = cog.size_bytes / cog.original_bytes if cog.size_bytes and cog.original_bytes else 1.0
-    largest = facts.get("largest_error")
-    pixels = (
-        "linked" if cog.is_linked else "resampled" if largest is None else f"within {largest:g}" if largest else "equal"
-    )
     return {
         "raster": cog.name,
         "kind": facts.get("kind") or "",

@@ -39,6 +39,7 @@ from geo_assets.sources import Source
 
 GDAL_CACHE_BYTES = 256 * 1024**2  # rasterio takes it in bytes
 SAMPLE_SIDE, SAMPLE_WINDOWS = 128, 3
+FEWEST_SAMPLED = 2000  # fewer values tell little of how many there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ def _sample(view: Any) -> Any:
 
 
 def _guess(metadata: RasterMetadata, sample: Any) -> KindGuess:
-    different = len(np.unique(sample)) if sample.size else None
+    different = len(np.unique(sample)) if sample.size >= FEWEST_SAMPLED else None
     return guess_kind(metadata, different_values=different)
 
 
