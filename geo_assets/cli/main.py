@@ -8,6 +8,7 @@ import click
 SUBCOMMANDS = {
     "alerts": "geo_assets.cli.alerts:alerts_group",
     "census": "geo_assets.cli.census:census_command",
+    "cogs": "geo_assets.cli.cogs:cogs_command",
     "collections": "geo_assets.cli.collections:collections_group",
     "db": "geo_assets.cli.database_commands:database_group",
     "deadletters": "geo_assets.cli.deadletters:deadletters_group",

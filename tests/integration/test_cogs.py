@@ -1,5 +1,6 @@
 """COGs of real rasters: valid, equal to their raster, told of in the item, made anew with it, and gone with it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import rasterio
 from azure.storage.blob import ContainerClient
+from click.testing import CliRunner
 from dagster import AssetCheckKey, AssetKey
 from rio_cogeo.cogeo import cog_validate
 
+from geo_assets.cli.main import main
 from geo_assets.resources.cog_ledger import CogLedger, StandingCog
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
@@ -184,7 +187,9 @@ def test_a_rule_is_kept(pipeline: Pipeline, silver: Path, samples: Path, rule: d
             assert asset["proj:transform"] == pytest.approx(list(made.transform)[:6])
 
 
-def test_what_a_rule_cannot_make_has_a_reason(pipeline: Pipeline, folder: Path) -> None:
+def test_what_a_rule_cannot_make_has_a_reason(
+    pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_raster(folder / "deep.tif", dtype="uint16", count=3)
     pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"profile": "jpeg"})
     make(pipeline)
@@ -192,3 +197,8 @@ def test_what_a_rule_cannot_make_has_a_reason(pipeline: Pipeline, folder: Path) 
     pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"most_pixels": 10})
     make(pipeline)
     assert standing(pipeline)["deep.tif"].error_code == "too_large"
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    said = json.loads(CliRunner().invoke(main, ["cogs", SOURCE, "--failed", "--json"]).output)
+    assert (said["refused"], said["made"], [raster["name"] for raster in said["rasters"]]) == (1, 0, ["deep.tif"])
+    assert "too_large" in CliRunner().invoke(main, ["cogs", SOURCE]).output
