@@ -17,6 +17,10 @@ CATALOGUE_DATABASE = "geo_assets"
 DAGSTER_DATABASE = "dagster"
 READER_ROLE = "geo_assets_reader"
 """May read what geo_assets makes."""
+LOADER_ROLE = "geo_assets_loader"
+"""May write items and the ledger."""
+API_ROLE = "geo_assets_api"
+"""May read what the reader may, and keep the ledger of the API's jobs."""
 
 
 def embedded_postgres(settings: Settings) -> EmbeddedPostgres:

@@ -30,6 +30,8 @@ GeoAssetsError
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── QueueUnavailable       a queue of events does not answer
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
+    ├── DagsterUnavailable     Dagster's web server does not answer
+    ├── LaunchRefused          Dagster does not take a run
     ├── AlertNotDelivered      a destination of alerts does not take one
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── ScratchFull            there is no room on disk for work under way
@@ -260,6 +262,20 @@ class DatabaseUnavailable(TransientError):
 
     code = "database_unavailable"
     remedy = "Start it with `geo-assets db start`, or check GEO_ASSETS_DATABASE_URL."
+
+
+class DagsterUnavailable(TransientError):
+    """Dagster's web server does not answer."""
+
+    code = "dagster_unavailable"
+    remedy = "Start it (make up), or mend GEO_ASSETS_DAGSTER_SERVER."
+
+
+class LaunchRefused(TransientError):
+    """Dagster did not take the run."""
+
+    code = "launch_refused"
+    remedy = "See what Dagster says; is this release's code loaded there?"
 
 
 class AlertNotDelivered(TransientError):

@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(default=None, alias="GEO_ASSETS_SMTP_PASSWORD")
     smtp_security: Literal["starttls", "tls", "none"] = Field(default="starttls", alias="GEO_ASSETS_SMTP_SECURITY")
     dagster_url: str | None = Field(default=None, alias="GEO_ASSETS_DAGSTER_URL")
+    dagster_server: str = Field(default="http://127.0.0.1:3000", alias="GEO_ASSETS_DAGSTER_SERVER")
+
+    api_keys: SecretStr | None = Field(default=None, alias="GEO_ASSETS_API_KEYS")
+    api_oidc_issuer: str | None = Field(default=None, alias="GEO_ASSETS_API_OIDC_ISSUER")
+    api_oidc_audience: str | None = Field(default=None, alias="GEO_ASSETS_API_OIDC_AUDIENCE")
+    api_redeploy: bool = Field(default=False, alias="GEO_ASSETS_API_REDEPLOY")
+    api_requests_a_minute: int = Field(default=6000, ge=1, alias="GEO_ASSETS_API_REQUESTS_A_MINUTE")
+    api_body_mb: float = Field(default=16.0, gt=0, alias="GEO_ASSETS_API_BODY_MB")
 
     @property
     def scratch_folder(self) -> Path:

@@ -36,8 +36,13 @@ def log_file(settings: Settings, name: str) -> Path:
 
 
 @contextmanager
-def dagster_process(settings: Settings, *arguments: str, log_name: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program of Dagster's beside this Python, in a group of its own; the group ends with the block."""
+def dagster_process(
+    settings: Settings, *arguments: str, log_name: str, **variables: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program of Dagster's beside this Python, in a group of its own; the group ends with the block.
+
+    So does geo_assets' own server, which asks Dagster's. ``variables`` join the environment.
+    """
     program = Path(sys.executable).parent / arguments[0]
     environment = {
         **os.environ,
@@ -45,6 +50,7 @@ def dagster_process(settings: Settings, *arguments: str, log_name: str) -> Itera
         "GEO_ASSETS_STATE": str(settings.state_folder),
         "GEO_ASSETS_SOURCES": str(settings.sources_file),
         "PYTHONWARNINGS": "ignore",
+        **variables,
     }
     with log_file(settings, log_name).open("ab") as log:
         process = subprocess.Popen(

@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "quarantine": "geo_assets.cli.quarantine:quarantine_group",
     "repair": "geo_assets.cli.census:repair_command",
     "schemas": "geo_assets.cli.schema_commands:schemas_group",
+    "serve": "geo_assets.cli.serve:serve_command",
     "sources": "geo_assets.cli.source_commands:sources_command",
     "status": "geo_assets.cli.source_commands:status_command",
     "tables": "geo_assets.cli.tables:tables_group",

@@ -1,4 +1,4 @@
-"""geo-assets up: the database, Dagster's web server and its daemon, until Ctrl-C."""
+"""geo-assets up: the database, Dagster's web server, its daemon, and the API with the map, until Ctrl-C."""
 
 import signal
 import socket
@@ -23,34 +23,41 @@ READY_SECONDS = 180
 
 
 class DagsterNotReady(TransientError):
-    """A process of Dagster's ended, or did not answer in time."""
+    """A process of Dagster's, or the API's, ended or did not answer in time."""
 
     code = "dagster_not_ready"
 
 
 @click.command("up")
 @click.option("--port", default=3000, show_default=True, help="Port of the web UI; the next free one is taken.")
-def up_command(*, port: int) -> None:
-    """Run PostgreSQL, Dagster's web UI and its sensors until Ctrl-C."""
+@click.option("--api-port", default=8000, show_default=True, help="Port of the API and the map; likewise.")
+def up_command(*, port: int, api_port: int) -> None:
+    """Run PostgreSQL, Dagster's web UI and its sensors, and the API with the map until Ctrl-C."""
     settings = Settings()
     with clear_errors(), _stopping_by_signal(), databases_running(settings):
         with console.status("Migrating the database"):
             migrate_databases(settings)
         workspace = str(project_folder() / "workspace.yaml")
-        free = _free_port(port)
+        free, api_free = _free_port(port), _free_port(api_port)
         server = ("dagster-webserver", "-w", workspace, "-h", HOST, "-p", str(free))
+        api = ("geo-assets", "serve", "--host", HOST, "--port", str(api_free))
+        address, api_address = f"http://{HOST}:{free}", f"http://{HOST}:{api_free}"
+        variables = {"GEO_ASSETS_DAGSTER_SERVER": address}
         with (
             dagster_process(settings, *server, log_name="webserver") as webserver,
             dagster_process(settings, "dagster-daemon", "run", "-w", workspace, log_name="daemon") as daemon,
+            dagster_process(settings, *api, log_name="api", **variables) as api_server,
         ):
-            address = f"http://{HOST}:{free}"
             with console.status("Starting Dagster"):
-                _wait_until_ready(address, webserver, settings)
+                _wait_until_ready(f"{address}/server_info", "webserver", webserver, settings)
+            with console.status("Starting the API"):
+                _wait_until_ready(f"{api_address}/livez", "api", api_server, settings)
+            console.print(f"Map:        [bold]{api_address}[/]  (API: /api/docs, catalogue: /stac)")
             console.print(f"Dagster:    [bold]{address}[/]  (sensors are running)")
             console.print(f"Sources:    {settings.sources_file}")
             console.print(f"Logs:       {log_file(settings, 'webserver').parent}")
             console.print("Stop:       Ctrl-C")
-            _watch({"webserver": webserver, "daemon": daemon}, settings)
+            _watch({"webserver": webserver, "daemon": daemon, "api": api_server}, settings)
 
 
 @contextmanager
@@ -83,15 +90,15 @@ def _free_port(wanted: int) -> int:
     raise DagsterNotReady(f"ports {wanted} to {wanted + 49} are all taken.", remedy="Choose another with --port.")
 
 
-def _wait_until_ready(address: str, webserver: "subprocess.Popen[bytes]", settings: Settings) -> None:
+def _wait_until_ready(url: str, name: str, process: "subprocess.Popen[bytes]", settings: Settings) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and webserver.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/server_info", timeout=2):
+            with urllib.request.urlopen(url, timeout=2):
                 return
         except (URLError, OSError):
             time.sleep(0.5)
-    raise DagsterNotReady("the web server did not start.", remedy=f"See {log_file(settings, 'webserver')}.")
+    raise DagsterNotReady(f"the {name} did not start.", remedy=f"See {log_file(settings, name)}.")
 
 
 def _watch(processes: "dict[str, subprocess.Popen[bytes]]", settings: Settings) -> None:

@@ -29,6 +29,7 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
         default="",
         description="PostgreSQL URL of the catalogue. Empty: GEO_ASSETS_DATABASE_URL, else the embedded cluster.",
     )
+    role: str = Field(default="", description="The role to act as. Empty: the one that the URL logs in as.")
 
     def resolved_url(self) -> str:
         """The URL to connect to. Raises DatabaseUnavailable where the embedded cluster is not running."""
@@ -53,7 +54,7 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=10,
-            options="-c search_path=pgstac,public -c jit=off",
+            options=f"-c search_path=pgstac,public -c jit=off{f' -c role={self.role}' if self.role else ''}",
             application_name="geo_assets",
         )
 
@@ -67,15 +68,16 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
             yield self._kept_connection()
 
     def _kept_connection(self) -> Connection:
-        url, connection = getattr(_THREAD, "kept", (None, None))
-        if connection is not None and url == self.resolved_url():
+        wanted = (self.resolved_url(), self.role)
+        of, connection = getattr(_THREAD, "kept", (None, None))
+        if connection is not None and of == wanted:
             with suppress(psycopg.OperationalError):
                 connection.execute("SELECT 1")  # it may have been cut since
                 return cast(Connection, connection)
         if connection is not None:
             connection.close()
         connection = self.open()
-        _THREAD.kept = (self.resolved_url(), connection)
+        _THREAD.kept = (wanted, connection)
         return connection
 
     def rows(self, statement: str, **values: Any) -> list[DictRow]:

@@ -1,4 +1,4 @@
-"""The schemas of the catalogue's database: PgSTAC by pypgstac, the ledger by alembic, and two roles.
+"""The schemas of the catalogue's database: PgSTAC by pypgstac, the ledger by alembic, and three roles.
 
 Here: installing, granting and verifying, each idempotent. Not here: using the schemas.
 """
@@ -12,13 +12,12 @@ from psycopg import sql
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
-from geo_assets.databases import READER_ROLE
+from geo_assets.databases import API_ROLE, LOADER_ROLE, READER_ROLE
 from geo_assets.errors import DatabaseUnavailable
 from geo_assets.resources.database import Connection, DatabaseResource
 from geo_assets.resources.statements import database_errors, read_sql
 
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
-LOADER_ROLE = "geo_assets_loader"
 # One migration at a time, whoever starts it.
 _MIGRATION_LOCK = 7_310_251_180_114
 
@@ -37,7 +36,10 @@ class CatalogueSchema(DatabaseResource):
                 return versions
 
     def grant_roles(self) -> list[str]:
-        """Create the loader (writes items and ledger) and the reader (reads both); neither can log in by itself."""
+        """Create the loader (writes items and ledger), the reader (reads both), the API's (reads them, writes its jobs).
+
+        None can log in by itself; who made them may act as each.
+        """
         with self.connect() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
             for role, pgstac_role in ((LOADER_ROLE, "pgstac_ingest"), (READER_ROLE, "pgstac_read")):
@@ -47,7 +49,12 @@ class CatalogueSchema(DatabaseResource):
                 _grant(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO {}", role)
             _grant(connection, "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ledger TO {}", LOADER_ROLE)
             _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA ledger TO {}", LOADER_ROLE)
-        return [LOADER_ROLE, READER_ROLE]
+            _create_role(connection, API_ROLE)
+            _grant(connection, "GRANT {} TO {}", READER_ROLE, API_ROLE)
+            _grant(connection, "GRANT INSERT, UPDATE ON ledger.api_job TO {}", API_ROLE)
+            for role in (LOADER_ROLE, READER_ROLE, API_ROLE):
+                _grant(connection, "GRANT {} TO CURRENT_USER", role)
+        return [LOADER_ROLE, READER_ROLE, API_ROLE]
 
     def verify(self) -> dict[str, str]:
         """Check that the schemas answer, the loader may load and the reader only read; what was seen.

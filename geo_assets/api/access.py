@@ -1,0 +1,180 @@
+"""Who asks, and what they may: keys of the settings, tokens of an OpenID Connect issuer such as Entra ID.
+
+Here: proving who somebody is, and the scopes. Not here: which path needs which scope (`gate`).
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import httpx
+import jwt
+
+from geo_assets.api.problems import IdentityUnavailable, Unauthenticated
+from geo_assets.errors import InvalidConfiguration
+from geo_assets.settings import Settings
+
+Scope = Literal["read", "submit", "write", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+_IMPLIED: dict[str, frozenset[str]] = {
+    "read": frozenset({"read"}),
+    "submit": frozenset({"read", "submit"}),
+    "write": frozenset({"read", "write"}),
+    "admin": frozenset(SCOPES),
+}
+_SHORTEST_KEY = 20
+_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"]
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who asks, and what they may do."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+EVERYBODY_HERE = Principal("this machine", frozenset({"read", "submit", "write"}))
+"""Whoever reaches an API that has neither keys nor an issuer, and so serves its own machine only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of the settings, of which only the digest is kept."""
+
+    principal: Principal
+    digest: bytes
+
+
+class Access:
+    """Tells who asks by the header they send."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the keys and the issuer; raises InvalidConfiguration, which never shows a key."""
+        self._keys = parse_keys(settings.api_keys.get_secret_value() if settings.api_keys else "")
+        self._issuer = _issuer(settings)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to prove anything: such an API serves its own machine only."""
+        return not self._keys and self._issuer is None
+
+    def identify(self, authorization: str | None, api_key: str | None) -> Principal:
+        """Who sends these headers. Raises Unauthenticated, or IdentityUnavailable where the issuer gives no keys."""
+        credential = api_key or _bearer(authorization)
+        if credential is None:
+            raise Unauthenticated("no key and no token came with the request.")
+        digest = hashlib.sha256(credential.encode()).digest()
+        # Each key is compared, so that the time taken tells nothing.
+        known = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
+        if known:
+            return known[0].principal
+        if self._issuer is None or credential.count(".") != 2:
+            raise Unauthenticated("the key is none of this server's.")
+        return self._issuer.identify(credential)
+
+
+class Issuer:
+    """An OpenID Connect issuer, and the audience its tokens must be for."""
+
+    def __init__(self, issuer: str, audience: str) -> None:
+        self._url = issuer
+        self._audience = audience
+
+    def identify(self, token: str) -> Principal:
+        """Whom the token names. Raises Unauthenticated, or IdentityUnavailable."""
+        try:
+            key = self._keys.get_signing_key_from_jwt(token)
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=self._audience,
+                issuer=self._url,
+                leeway=30,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.PyJWKClientConnectionError as error:
+            raise IdentityUnavailable("the issuer's keys cannot be fetched.") from error
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(f"the token is refused: {type(error).__name__}.") from error
+        granted = [*_words(claims.get("roles")), *_words(claims.get("scp")), *_words(claims.get("scope"))]
+        name = claims.get("preferred_username") or claims.get("azp") or claims.get("appid") or claims.get("sub")
+        return Principal(str(name), _with_implied(word.rpartition(".")[2].lower() for word in granted))
+
+    @cached_property
+    def _keys(self) -> jwt.PyJWKClient:
+        try:
+            answer = httpx.get(f"{self._url.rstrip('/')}/.well-known/openid-configuration", timeout=10)
+            answer.raise_for_status()
+            return jwt.PyJWKClient(str(answer.json()["jwks_uri"]), timeout=10)
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise IdentityUnavailable("the issuer's configuration cannot be fetched.") from error
+
+
+def parse_keys(text: str) -> list[ApiKey]:
+    """The keys that the setting names, each NAME:SCOPES:KEY. Raises InvalidConfiguration, without the key in it."""
+    return [_parse_key(entry, position) for position, entry in enumerate(text.split(), start=1)]
+
+
+def _parse_key(entry: str, position: int) -> ApiKey:
+    name, _, rest = entry.partition(":")
+    scopes, _, key = rest.partition(":")
+    asked = scopes.split("+")
+    if not _NAME.fullmatch(name) or not key:
+        raise _invalid(position, "it is not NAME:SCOPES:KEY")
+    if unknown := set(asked) - set(SCOPES):
+        raise _invalid(position, f"{', '.join(sorted(unknown))} is no scope; there are {', '.join(SCOPES)}")
+    if key.startswith("sha256="):
+        try:
+            digest = bytes.fromhex(key.removeprefix("sha256="))
+        except ValueError:
+            digest = b""
+        if len(digest) != hashlib.sha256().digest_size:
+            raise _invalid(position, "after sha256= come 64 hexadecimal digits")
+    elif len(key) < _SHORTEST_KEY:
+        raise _invalid(position, f"a key has {_SHORTEST_KEY} characters or more")
+    else:
+        digest = hashlib.sha256(key.encode()).digest()
+    return ApiKey(Principal(name, _with_implied(asked)), digest)
+
+
+def _invalid(position: int, words: str) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"GEO_ASSETS_API_KEYS, entry {position}: {words}.", remedy="Mend it as .env.example says."
+    )
+
+
+def _issuer(settings: Settings) -> Issuer | None:
+    url, audience = settings.api_oidc_issuer, settings.api_oidc_audience
+    if url is None and audience is None:
+        return None
+    if url is None or audience is None:
+        raise InvalidConfiguration(
+            "GEO_ASSETS_API_OIDC_ISSUER and GEO_ASSETS_API_OIDC_AUDIENCE go together.", remedy="Set both, or neither."
+        )
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise InvalidConfiguration("GEO_ASSETS_API_OIDC_ISSUER is no https address.", remedy="Use https.")
+    return Issuer(url, audience)
+
+
+def _bearer(authorization: str | None) -> str | None:
+    scheme, _, credential = (authorization or "").partition(" ")
+    return credential.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _words(claim: object) -> list[str]:
+    if isinstance(claim, str):
+        return claim.split()
+    return [str(word) for word in claim] if isinstance(claim, list) else []
+
+
+def _with_implied(scopes: Any) -> frozenset[str]:
+    return frozenset().union(*(_IMPLIED.get(scope, frozenset()) for scope in scopes))

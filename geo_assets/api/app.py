@@ -1,0 +1,118 @@
+"""The one application: catalogue, tiles, features, jobs and the page, behind one gate.
+
+Here: putting the parts together. Not here: what each serves.
+"""
+
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from geo_assets.api import job_routes, state_routes
+from geo_assets.api.blob_paths import BlobPaths
+from geo_assets.api.catalogue import create_stac, stac_connections
+from geo_assets.api.features import create_features, features_connections
+from geo_assets.api.gate import CORRELATION_HEADER, Gate
+from geo_assets.api.metrics import Metrics
+from geo_assets.api.parts import Parts
+from geo_assets.api.problems import install_handlers
+from geo_assets.api.rasters import create_raster, raster_connections
+from geo_assets.settings import Settings, project_folder
+
+STATIC_FOLDER = Path(__file__).resolve().parent / "static"
+# The npm packages of the page; each file of them that is served.
+_PACKAGES = {"maplibre-gl": "dist", "world-atlas": ""}
+_POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; child-src blob:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+_DESCRIPTION = """
+Submit jobs, see what became of each file, and ask how everything stands.
+
+The catalogue is at [/stac](/stac/api.html), tiles at [/raster](/raster/api.html), vector tables at
+[/features](/features/api.html), and the map at [/](/). Errors are problem details (RFC 9457); every response has the
+header `X-Correlation-Id`, and so has every line of the log.
+"""
+
+
+class AsRoot:
+    """A part that is mounted below a path, and builds its links as a server of its own behind a proxy would."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hide from the part that there is an application around it."""
+        own: MutableMapping[str, Any] = {name: value for name, value in scope.items() if name != "app_root_path"}
+        await self._app(own, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application for these settings. Raises InvalidConfiguration, and DatabaseUnavailable for a missing cluster.
+
+    The database need not answer yet: until it does, requests are answered with 503.
+    """
+    parts = Parts(settings or Settings())
+    stac, features = create_stac(), create_features()
+    raster = create_raster(BlobPaths(parts.settings, parts.sources_file.all))
+    metrics = Metrics(parts.statuses)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(stac_connections(stac, parts.database_url))
+            await stack.enter_async_context(raster_connections(raster, parts.database_url))
+            await stack.enter_async_context(features_connections(features, parts.database_url))
+            stack.callback(parts.close)
+            yield
+
+    app = FastAPI(
+        title="geo_assets",
+        version=version("geo_assets"),
+        description=_DESCRIPTION,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=lifespan,
+    )
+    app.state.parts, app.state.metrics = parts, metrics
+    app.include_router(job_routes.router)
+    app.include_router(state_routes.router)
+    _add_page(app)
+    for path, part in {"/stac": stac, "/raster": raster, "/features": features}.items():
+        install_handlers(part, own_forms=True)
+        app.router.routes.append(Mount(path, app=AsRoot(part)))
+    install_handlers(app)
+    if not parts.access.is_open:
+        # A token is sent on purpose, never by a browser of itself: so any page may ask with one.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Correlation-Id"],
+            expose_headers=[CORRELATION_HEADER, "Retry-After"],
+        )
+    app.add_middleware(Gate, settings=parts.settings, access=parts.access, metrics=metrics)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page for people at /, and its files below /static."""
+    page_headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(STATIC_FOLDER / "index.html", headers=page_headers)
+
+    for package, folder in _PACKAGES.items():
+        place = project_folder() / "node_modules" / package / folder
+        app.mount(f"/static/{package}", StaticFiles(directory=place, check_dir=False), name=package)
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")

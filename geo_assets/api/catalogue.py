@@ -1,0 +1,163 @@
+"""/stac: stac-fastapi-pgstac on the catalogue, with transactions that keep the census true.
+
+Here: its settings, connections and links. Not here: STAC itself, which the library serves.
+
+What a source makes is the source's to write: an item whose blob is there would be put back by the next run, and one
+without a blob would make the census wrong. So collections of sources are refused here, and everything else is recorded.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal, cast
+
+import asyncpg
+from fastapi import FastAPI, Request
+from stac_fastapi.pgstac.app import instantiate_api
+from stac_fastapi.pgstac.config import Settings as StacSettings
+from stac_fastapi.pgstac.core import CoreCrudClient
+from stac_fastapi.pgstac.db import con_init, translate_pgstac_errors
+from stac_fastapi.pgstac.models.extensions import Extensions
+
+from geo_assets.api.access import Principal
+from geo_assets.api.problems import Conflict, correlation_id_of
+from geo_assets.databases import LOADER_ROLE, READER_ROLE
+from geo_assets.resources.statements import read_sql
+
+STATEMENT_SECONDS = 30
+_READERS, _WRITERS = 12, 4
+_RASTER_TYPES = ("image/tiff", "image/jp2", "image/png", "image/jpeg")
+
+
+class LinkedClient(CoreCrudClient):  # type: ignore[misc]
+    """The library's client, whose items say where their picture and their tiles are."""
+
+    async def _search_base(self, search_request: Any, request: Request) -> Any:
+        found = await super()._search_base(search_request, request)
+        root = str(request.base_url).removesuffix("/").removesuffix("/stac")
+        for item in found["features"]:
+            if "links" in item and "assets" in item and item.get("collection") and item.get("id"):
+                item["links"] += raster_links(item, root)
+        return found
+
+
+def raster_links(item: dict[str, Any], root: str) -> list[dict[str, str]]:
+    """Links to an item's picture, tiles and statistics, of its first asset that can be drawn; none without such."""
+    drawn = next((name for name, asset in item["assets"].items() if _is_drawn(asset)), None)
+    if drawn is None:
+        return []
+    place = f"{root}/raster/collections/{item['collection']}/items/{item['id']}"
+    return [
+        {
+            "rel": "preview",
+            "type": "image/png",
+            "title": "Picture",
+            "href": f"{place}/preview.png?assets={drawn}&max_size=512",
+        },
+        {
+            "rel": "tilejson",
+            "type": "application/json",
+            "title": "Tiles",
+            "href": f"{place}/WebMercatorQuad/tilejson.json?assets={drawn}",
+        },
+        {"rel": "raster-info", "type": "application/json", "title": "Raster", "href": f"{place}/info?assets={drawn}"},
+    ]
+
+
+def create_stac() -> FastAPI:
+    """The application of /stac; its connections come with `stac_connections`."""
+    settings = StacSettings(
+        _env_file=None,
+        stac_fastapi_title="geo_assets",
+        stac_fastapi_description="Every blob of a source has one STAC item, or one recorded reason why not.",
+        stac_fastapi_landing_id="geo_assets",
+        enable_transactions_extensions=True,
+        openapi_url="/api",
+        docs_url="/api.html",
+        root_path="",
+        prefix_path="",
+        cors_origins=(),
+    )
+    app: FastAPI = instantiate_api(
+        client=LinkedClient,
+        extensions=Extensions(settings=settings),
+        lifespan=_no_lifespan,
+        settings=settings,
+    ).app
+    return app
+
+
+@asynccontextmanager
+async def stac_connections(app: FastAPI, database_url: str) -> AsyncIterator[None]:
+    """Connections for ``app`` inside the block: readers that cannot write, and writers."""
+    async with (
+        _pool(database_url, role=READER_ROLE, most=_READERS) as readers,
+        _pool(database_url, role=LOADER_ROLE, most=_WRITERS) as writers,
+    ):
+        app.state.readpool, app.state.writepool, app.state.get_connection = readers, writers, _connection
+        yield
+
+
+def _pool(database_url: str, *, role: str, most: int) -> Any:
+    """A pool that opens its first connection when it is asked for one: the server may start before the database."""
+    return asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=most,
+        timeout=5,
+        init=con_init,
+        server_settings={
+            "search_path": "pgstac,public",
+            "application_name": "geo_assets api",
+            "role": role,
+            "jit": "off",
+            "statement_timeout": f"{STATEMENT_SECONDS}s",
+        },
+    )
+
+
+@asynccontextmanager
+async def _connection(request: Request, readwrite: Literal["r", "w"] = "r") -> AsyncIterator[asyncpg.Connection]:
+    """A connection for one request: a reader, or a writer in a transaction that also records who wrote what."""
+    pool = request.app.state.readpool if readwrite == "r" else request.app.state.writepool
+    with translate_pgstac_errors():
+        async with pool.acquire(timeout=10) as connection:
+            if readwrite == "r":
+                yield connection
+                return
+            async with connection.transaction():
+                await _refuse_sources(request, connection)
+                yield connection
+                await _record(request, connection)
+
+
+async def _refuse_sources(request: Request, connection: asyncpg.Connection) -> None:
+    collection_id = request.path_params.get("collection_id")
+    source = await connection.fetchval(read_sql("select_source_of_collection"), collection_id)
+    if source is not None:
+        raise Conflict(
+            f"collection {collection_id} is of the source {source}.",
+            remedy="Change the blobs or the rule, or patch the item (geo-assets items patch); "
+            "write items of your own into a collection of your own.",
+        )
+
+
+async def _record(request: Request, connection: asyncpg.Connection) -> None:
+    principal = cast(Principal, request.scope["state"]["principal"])
+    await connection.execute(
+        read_sql("record_api_write"),
+        principal.name,
+        request.method,
+        request.url.path,
+        request.path_params.get("collection_id"),
+        request.path_params.get("item_id"),
+        correlation_id_of(request),
+    )
+
+
+@asynccontextmanager
+async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+def _is_drawn(asset: dict[str, Any]) -> bool:
+    return str(asset.get("type", "")).startswith(_RASTER_TYPES) and "thumbnail" not in asset.get("roles", ())

@@ -1,0 +1,104 @@
+"""/features: tipg on the tables that vector files became, and on no other table.
+
+Here: its settings, connections, and when its list of tables is made anew. Not here: OGC API Features and Tiles, which
+the library serves.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.templating import Jinja2Templates
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tipg.collections import Catalog, register_collection_catalog
+from tipg.database import connect_to_db
+from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
+from tipg.factory import Endpoints
+from tipg.settings import DatabaseSettings, PostgresSettings
+
+from geo_assets.databases import READER_ROLE
+from geo_assets.resources.statements import read_sql
+
+LOOK_SECONDS = 2.0
+_CONNECTIONS = 6
+_NONE = "geo_assets_no_such_table"
+
+
+class CurrentTables:
+    """Middleware that looks at most every `LOOK_SECONDS` whether tables were loaded or dropped, before a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._looked_at = float("-inf")
+        self._stamp: Any = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request from a list of tables that is at most `LOOK_SECONDS` old."""
+        if scope["type"] == "http" and time.monotonic() - self._looked_at > LOOK_SECONDS:
+            await self._look(Request(scope).app)
+        await self._app(scope, receive, send)
+
+    async def _look(self, app: FastAPI) -> None:
+        async with app.state.pool.acquire(timeout=10) as connection:
+            row = await connection.fetchrow(read_sql("select_published_tables"))
+        if row["stamp"] != self._stamp:
+            await _publish(app, row["tables"])
+            self._stamp = row["stamp"]
+        self._looked_at = time.monotonic()
+
+
+def create_features() -> FastAPI:
+    """The application of /features; its connections come with `features_connections`."""
+    app = FastAPI(
+        title="geo_assets: features", openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=_no_lifespan
+    )
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
+    endpoints = Endpoints(title="geo_assets: features", templates=Jinja2Templates(env=environment))
+    app.include_router(endpoints.router)
+    app.add_middleware(CurrentTables)
+    add_exception_handlers(app, DEFAULT_STATUS_CODES)
+    app.state.collection_catalog = _no_tables()
+    return app
+
+
+@asynccontextmanager
+async def features_connections(app: FastAPI, database_url: str) -> AsyncIterator[None]:
+    """Connections for ``app`` inside the block, which can only read."""
+    settings = PostgresSettings(
+        _env_file=None, database_url=database_url, db_min_conn_size=0, db_max_conn_size=_CONNECTIONS
+    )
+    server = {"role": READER_ROLE, "application_name": "geo_assets features", "jit": "off", "statement_timeout": "30s"}
+    await connect_to_db(app, schemas=["public"], settings=settings, server_settings=server, timeout=5)
+    try:
+        yield
+    finally:
+        await app.state.pool.close()
+
+
+async def _publish(app: FastAPI, tables: list[str]) -> None:
+    """List these tables, named with their schemas."""
+    if not tables:
+        app.state.collection_catalog = _no_tables()
+        return
+    settings = DatabaseSettings(
+        _env_file=None,
+        schemas=sorted({table.partition(".")[0] for table in tables}),
+        tables=tables,
+        functions=[_NONE],
+        only_spatial_tables=False,
+    )
+    await register_collection_catalog(app, db_settings=settings)
+
+
+def _no_tables() -> Catalog:
+    return Catalog(collections={}, last_updated=datetime.now(UTC))
+
+
+@asynccontextmanager
+async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield

@@ -1,0 +1,223 @@
+"""What every request passes first: who asks and whether they may, how often, how much; and what is said of it after.
+
+Here: one ASGI middleware around the whole application, so that no route can be forgotten: what no rule opens needs the
+scope admin. Not here: proving who somebody is (`access`).
+"""
+
+import ipaddress
+import re
+import time
+import uuid
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from geo_assets.api.access import EVERYBODY_HERE, Access, Principal, Scope
+from geo_assets.api.metrics import Metrics
+from geo_assets.api.problems import (
+    Forbidden,
+    InvalidRequest,
+    RequestTooLarge,
+    TooManyRequestsMade,
+    Unauthenticated,
+    Unforeseen,
+    problem_response,
+)
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import Settings
+
+CORRELATION_HEADER = "x-correlation-id"
+_CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_READING = ("GET", "HEAD", "OPTIONS")
+# Without data: the page, which asks for a key itself, and what an orchestrator asks.
+_OPEN_PATHS = re.compile(r"/(livez|readyz|static/.*)?")
+# POST because the question is long, not because anything changes.
+_ASKED_BY_POST = re.compile(r"/stac/search|/raster/(?!searches/register).*")
+_SUBMITTING = re.compile(r"/api/jobs/.*|/raster/searches/register")
+_FAILED_TRIES_A_MINUTE = 30
+_SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+}
+
+log = structlog.get_logger("geo_assets.api")
+
+
+def needed_scope(method: str, path: str) -> Scope | None:
+    """The scope that a request needs; None for what holds no data."""
+    if method in _READING:
+        return None if _OPEN_PATHS.fullmatch(path) else "read"
+    if method == "POST" and _ASKED_BY_POST.fullmatch(path):
+        return "read"
+    if method == "POST" and _SUBMITTING.fullmatch(path):
+        return "submit"
+    return "write" if path.startswith("/stac/") else "admin"
+
+
+class Gate:
+    """The middleware around the application."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, access: Access, metrics: Metrics) -> None:
+        self._app = app
+        self._access = access
+        self._metrics = metrics
+        self._most_bytes = int(settings.api_body_mb * 1_000_000)
+        self._rate = RateLimitItemPerMinute(settings.api_requests_a_minute)
+        self._failed_tries = RateLimitItemPerMinute(_FAILED_TRIES_A_MINUTE)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(CORRELATION_HEADER, "")
+        passage = _Passage(given if _CORRELATION_ID.fullmatch(given) else uuid.uuid4().hex, send)
+        scope.setdefault("state", {})["correlation_id"] = passage.correlation_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(correlation_id=passage.correlation_id)
+        try:
+            await self._pass(scope, headers, receive, passage)
+        except GeoAssetsError as error:
+            await passage.answer(error, scope, receive)
+        except Exception as error:
+            log.error("unforeseen", exc_info=error)
+            await passage.answer(Unforeseen("something failed that should not."), scope, receive)
+        finally:
+            self._tell(scope, passage)
+
+    async def _pass(self, scope: AsgiScope, headers: Headers, receive: Receive, passage: "_Passage") -> None:
+        path = scope["path"]
+        if "\0" in path or "\\" in path or {".", ".."} & set(path.split("/")):
+            raise InvalidRequest("a path has no step to the folder above, no backslash and no NUL.")
+        client = (scope.get("client") or ("unknown", 0))[0]
+        principal = await self._identify(scope, headers, client)
+        passage.principal = principal
+        scope["state"]["principal"] = principal
+        needed = needed_scope(scope["method"], path)
+        if not await self._limiter.hit(self._rate, principal.name if principal.scopes else client):
+            raise TooManyRequestsMade(f"more than {self._rate.amount:,} requests within a minute.")
+        if needed is not None and needed not in principal.scopes:
+            if not principal.scopes and not self._access.is_open:
+                raise Unauthenticated("no key and no token came with the request.")
+            raise Forbidden(f"this needs the scope {needed}.", remedy=_remedy(self._access.is_open))
+        if int(headers.get("content-length") or 0) > self._most_bytes:
+            raise RequestTooLarge(f"the body has more than {self._most_bytes:,} bytes.")
+        await self._app(scope, _counted(receive, self._most_bytes), passage.send)
+
+    async def _identify(self, scope: AsgiScope, headers: Headers, client: str) -> Principal:
+        if self._access.is_open:
+            _require_here(scope, headers)
+            return EVERYBODY_HERE
+        authorization, key = headers.get("authorization"), headers.get("x-api-key")
+        if authorization is None and key is None:
+            return Principal(client, frozenset())
+        if not await self._limiter.test(self._failed_tries, "failed", client):
+            raise TooManyRequestsMade("too many keys and tokens of this caller were refused.")
+        try:
+            return await run_in_threadpool(self._access.identify, authorization, key)
+        except Unauthenticated:
+            await self._limiter.hit(self._failed_tries, "failed", client)
+            raise
+
+    def _tell(self, scope: AsgiScope, passage: "_Passage") -> None:
+        seconds = time.perf_counter() - passage.began
+        self._metrics.observe(scope["path"], scope["method"], passage.status, seconds)
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],  # without the query, which may hold what is nobody's business
+            status=passage.status,
+            milliseconds=round(1000 * seconds, 1),
+            caller=passage.principal.name if passage.principal else None,
+        )
+
+
+class _Passage:
+    """One request on its way: what was answered so far."""
+
+    def __init__(self, correlation_id: str, send: Send) -> None:
+        self.correlation_id = correlation_id
+        self.principal: Principal | None = None
+        self.status = 0
+        self.began = time.perf_counter()
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Send on, with the headers that each response has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[CORRELATION_HEADER] = self.correlation_id
+            for name, value in _SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    async def answer(self, error: GeoAssetsError, scope: AsgiScope, receive: Receive) -> None:
+        """Answer with the error, unless an answer has begun."""
+        if self.status:
+            return
+        response = problem_response(error, correlation_id=self.correlation_id, path=scope["path"])
+        await response(scope, receive, self.send)
+
+
+def _counted(receive: Receive, most_bytes: int) -> Receive:
+    """``receive``, which fails once the body has more than ``most_bytes``."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message: Message = await receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes:
+            raise HTTPException(413, f"the body has more than {most_bytes:,} bytes.")
+        return message
+
+    return counted
+
+
+def _require_here(scope: AsgiScope, headers: Headers) -> None:
+    """Raise Forbidden unless the request came to this machine, by its name, and from no page of somebody else's.
+
+    Without the last two, any web page that is open in a browser here could reach the API.
+    """
+    server = (scope.get("server") or ("", None))[0]
+    if not is_loopback(server):
+        raise Forbidden("without keys this API serves its own machine only.", remedy=_remedy(is_open=True))
+    host = headers.get("host", "")
+    if not is_loopback(host.rpartition(":")[0].strip("[]") if _has_port(host) else host.strip("[]")):
+        raise Forbidden(f"{host[:100]} is no name of this machine.", remedy=_remedy(is_open=True))
+    origin = headers.get("origin")
+    foreign = origin is not None and origin.partition("://")[2] != host
+    if scope["method"] not in _READING and (foreign or headers.get("sec-fetch-site") == "cross-site"):
+        raise Forbidden("a page of another origin asks.", remedy=_remedy(is_open=True))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine's own, which nobody else reaches."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _has_port(host: str) -> bool:
+    return re.fullmatch(r".*:\d+", host) is not None and (host.startswith("[") or host.count(":") == 1)
+
+
+def _remedy(is_open: bool) -> str:
+    if is_open:
+        return "Set GEO_ASSETS_API_KEYS or GEO_ASSETS_API_OIDC_ISSUER (docs/guides/api.md)."
+    return "Ask for a key or a role with this scope."

@@ -1,0 +1,73 @@
+"""What the routes of /api work with, and the few threads they work in.
+
+Here: the resources of one application. Not here: the routes.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from fastapi import Request
+
+from geo_assets.api.access import Access, Principal
+from geo_assets.databases import API_ROLE, catalogue_url
+from geo_assets.resources.api_jobs import ApiJobs
+from geo_assets.resources.collections import Collections
+from geo_assets.resources.dagster_server import DagsterServer
+from geo_assets.resources.ledger import Ledger, SourceStatus
+from geo_assets.resources.path_comparison import PathComparison
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.settings import Settings
+
+_THREADS = 6
+"""Each keeps a connection of its own, so that they are bounded too."""
+T = TypeVar("T")
+
+
+class Parts:
+    """The resources of one application; each acts as the role of the API, which writes its jobs and no more."""
+
+    def __init__(self, settings: Settings) -> None:
+        """For the databases and servers that ``settings`` name. Raises what `catalogue_url` raises."""
+        url = catalogue_url(settings)
+        self.settings = settings
+        self.access = Access(settings)
+        self.database_url = url
+        self.jobs = ApiJobs(database_url=url, role=API_ROLE)
+        self.ledger = Ledger(database_url=url, role=API_ROLE)
+        self.collections = Collections(database_url=url, role=API_ROLE)
+        self.path_comparison = PathComparison(database_url=url, role=API_ROLE)
+        self.sources_file = SourcesFile(path=str(settings.sources_file))
+        self.dagster = DagsterServer.of(settings)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
+
+    async def work(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call what waits for a database or a server, in a thread."""
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: context.run(function, *arguments))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def statuses(self) -> list[SourceStatus]:
+        """How each declared source stands."""
+        return [self.ledger.status(name) for name in self.sources_file.all()]
+
+    @property
+    def dagster_address(self) -> str:
+        """Where people reach Dagster's web UI."""
+        return (self.settings.dagster_url or self.settings.dagster_server).rstrip("/")
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that serves the request."""
+    return cast(Parts, request.app.state.parts)
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks."""
+    return cast(Principal, request.scope["state"]["principal"])

@@ -1,0 +1,217 @@
+"""Errors as problem details (RFC 9457), and which of them are the database's fault and pass by themselves.
+
+Here: the API's own errors, the status of each, and the handlers that every part of the application gets. Not here: the
+errors of STAC and of tiles that their libraries answer in the forms their specifications ask for.
+"""
+
+from typing import Any
+
+import asyncpg
+import psycopg
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from psycopg_pool import PoolTimeout, TooManyRequests
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from geo_assets.errors import (
+    DatabaseUnavailable,
+    GeoAssetsError,
+    InvalidConfiguration,
+    PermanentError,
+    TransientError,
+)
+
+RETRY_SECONDS = 2
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger("geo_assets.api")
+
+
+class Unauthenticated(PermanentError):
+    """The request names nobody, or somebody whom it does not prove to be."""
+
+    code = "unauthenticated"
+    remedy = "Send a key or a token: Authorization: Bearer ..., or X-API-Key."
+
+
+class Forbidden(PermanentError):
+    """Whoever asks may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(PermanentError):
+    """There is no such thing here."""
+
+    code = "not_found"
+
+
+class InvalidRequest(PermanentError):
+    """The request asks for what cannot be."""
+
+    code = "invalid_request"
+
+
+class Conflict(PermanentError):
+    """The thing is in a state that does not allow it."""
+
+    code = "conflict"
+
+
+class RequestTooLarge(PermanentError):
+    """The body, or what is asked for, is larger than this server allows."""
+
+    code = "request_too_large"
+
+
+class TooManyRequestsMade(TransientError):
+    """This caller asks more often than this server allows."""
+
+    code = "too_many_requests"
+    remedy = "Wait for as long as Retry-After says."
+
+
+class QueryTooSlow(TransientError):
+    """The database would have worked longer on this than it may."""
+
+    code = "query_too_slow"
+    remedy = "Ask for less: a smaller box, a shorter time, fewer collections, or a filter on an indexed property."
+
+
+class IdentityUnavailable(TransientError):
+    """The issuer of tokens does not give its keys."""
+
+    code = "identity_unavailable"
+
+
+class Unforeseen(GeoAssetsError):
+    """The server failed."""
+
+    code = "unforeseen"
+    remedy = "Report it with the correlation id; the log has the traceback under it."
+
+
+STATUS: dict[type[GeoAssetsError], int] = {
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    RequestTooLarge: 413,
+    TooManyRequestsMade: 429,
+    InvalidConfiguration: 500,
+    Unforeseen: 500,
+    PermanentError: 400,
+    TransientError: 503,
+}
+
+_DATABASE_GONE: tuple[type[Exception], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    PoolTimeout,
+    TooManyRequests,
+    ConnectionError,
+    TimeoutError,
+)
+_QUERY_ENDED: tuple[type[Exception], ...] = (asyncpg.QueryCanceledError, psycopg.errors.QueryCanceled)
+# What a search cannot mean: a property of the wrong type, a filter PgSTAC has no translation of.
+_QUERY_REFUSED: tuple[type[Exception], ...] = (
+    asyncpg.DataError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.RaiseError,
+    psycopg.DataError,
+    psycopg.errors.RaiseException,
+)
+
+
+def status_of(error: GeoAssetsError) -> int:
+    """The HTTP status of an error of ours: that of the first of its classes that has one."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem_response(error: GeoAssetsError, *, correlation_id: str, path: str, **further: Any) -> JSONResponse:
+    """The error as a response; one that passes by itself says when to try again."""
+    status = status_of(error)
+    document = {
+        "type": f"urn:geo-assets:error:{error.code}",
+        "title": (type(error).__doc__ or error.code).splitlines()[0].rstrip("."),
+        "status": status,
+        "detail": error.message,
+        "code": error.code,
+        **({"remedy": error.remedy} if error.remedy else {}),
+        "instance": path,
+        "correlation_id": correlation_id,
+        **further,
+    }
+    headers: dict[str, str] = {}
+    if status in (429, 503):
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="geo_assets"'
+    return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+
+
+def install_handlers(app: FastAPI, *, own_forms: bool = False) -> None:
+    """Give ``app`` the handlers of errors that no part of it knows; with ``own_forms`` its other errors stay as are."""
+    app.add_exception_handler(GeoAssetsError, _answer)
+    for kind in _DATABASE_GONE:
+        app.add_exception_handler(kind, _database_gone)
+    for kind in _QUERY_ENDED:
+        app.add_exception_handler(kind, _query_ended)
+    for kind in _QUERY_REFUSED:
+        app.add_exception_handler(kind, _query_refused)
+    if not own_forms:
+        app.add_exception_handler(RequestValidationError, _invalid)
+        app.add_exception_handler(HTTPException, _http)
+
+
+def correlation_id_of(request: Request) -> str:
+    """The id that the gate gave the request."""
+    return str(request.scope.get("state", {}).get("correlation_id", ""))
+
+
+def _respond(request: Request, error: GeoAssetsError, **further: Any) -> JSONResponse:
+    return problem_response(error, correlation_id=correlation_id_of(request), path=request.url.path, **further)
+
+
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GeoAssetsError)
+    return _respond(request, error)
+
+
+async def _database_gone(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, _QUERY_ENDED):
+        return await _query_ended(request, error)
+    log.warning("database_unavailable", error=type(error).__name__)
+    gone = DatabaseUnavailable("PostgreSQL does not answer.", remedy="Try again: the API recovers by itself.")
+    return _respond(request, gone)
+
+
+async def _query_ended(request: Request, _: Exception) -> JSONResponse:
+    return _respond(request, QueryTooSlow("the database stopped the query."))
+
+
+async def _query_refused(request: Request, error: Exception) -> JSONResponse:
+    return _respond(request, InvalidRequest(f"the database refuses the query: {str(error).splitlines()[0]}"))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [{"at": ".".join(map(str, each["loc"])), "message": each["msg"]} for each in error.errors()]
+    words = "; ".join(f"{each['at']}: {each['message']}" for each in errors)
+    return _respond(request, InvalidRequest(words, remedy="Mend the request; /api/docs has examples."), errors=errors)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    known = {404: NotFound, 413: RequestTooLarge}
+    kind = known.get(error.status_code, InvalidRequest)
+    response = _respond(request, kind(str(error.detail), remedy=""))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response

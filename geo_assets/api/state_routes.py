@@ -1,0 +1,127 @@
+"""/api/health, /api/db/stats, /api/sources, /api/metrics/comparison, /api/schema/redeploy, and what orchestrators ask.
+
+Here: the routes. Not here: the figures, which the ledger and Dagster tell.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
+
+from geo_assets.api.health import as_document, database_versions, look_at_all
+from geo_assets.api.parts import Parts, parts_of
+from geo_assets.api.problems import Forbidden, InvalidRequest
+from geo_assets.resources.schema import CatalogueSchema
+
+router = APIRouter()
+
+
+class Redeploy(BaseModel):
+    """What is to be said before the schemas are reinstalled."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"confirm": "geo_assets"}]})
+    confirm: str = Field(description="The name of the database, as GET /api/db/stats has it.")
+
+
+@router.get("/livez", tags=["State"], summary="Whether the process lives")
+async def livez() -> dict[str, str]:
+    """Asks nobody."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", tags=["State"], summary="Whether it can serve")
+async def readyz(request: Request) -> dict[str, str]:
+    """Whether the database answers and is migrated."""
+    parts = parts_of(request)
+    await parts.work(database_versions, parts)
+    return {"status": "ready"}
+
+
+@router.get("/metrics", tags=["State"], summary="Metrics for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Requests, and the ledger's counts by source."""
+    parts = parts_of(request)
+    return Response(await parts.work(request.app.state.metrics.exposition), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/api/health", tags=["State"], summary="Each dependency: whether it answers, how fast, and what to do")
+async def health(request: Request, response: Response) -> dict[str, Any]:
+    """Status 503 where the database does not answer; `degraded` where only something else does not."""
+    document = as_document(await look_at_all(parts_of(request)))
+    response.status_code = 503 if document["status"] == "unhealthy" else 200
+    if response.status_code == 503:
+        response.headers["Retry-After"] = "5"
+    return document
+
+
+@router.get("/api/db/stats", tags=["State"], summary="How much there is")
+async def stats(request: Request) -> dict[str, Any]:
+    """The database, each collection with its items, and each source with its blobs by state."""
+    parts = parts_of(request)
+
+    def work() -> dict[str, Any]:
+        return {
+            "database": parts.ledger.row("select_database_stats"),
+            "collections": [asdict(each) for each in parts.collections.all()],
+            "sources": [asdict(each) for each in parts.statuses()],
+        }
+
+    return await parts.work(work)
+
+
+@router.get("/api/sources", tags=["State"], summary="Each source: its counts, its failures, its page in Dagster")
+async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] = 20) -> dict[str, Any]:
+    """What the page for people shows."""
+    parts = parts_of(request)
+    return {"sources": await parts.work(_sources, parts, most)}
+
+
+@router.get("/api/metrics/comparison", tags=["State"], summary="Listing, Storage Queue and Service Bus side by side")
+async def comparison(request: Request, hours: Annotated[float, Query(gt=0, le=24 * 366)] = 24) -> dict[str, Any]:
+    """What each path brought within so many hours, and how soon it was searchable."""
+    parts = parts_of(request)
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    paths = await parts.work(lambda: parts.path_comparison.compare(since=since))
+    return {"since": since, "paths": [path.as_dict() for path in paths]}
+
+
+@router.post("/api/schema/redeploy", tags=["State"], summary="Reinstall the schemas of the database")
+async def redeploy(request: Request, wanted: Redeploy) -> dict[str, Any]:
+    """Bring PgSTAC, the ledger and the roles to this release's version, and verify them. Nothing is deleted.
+
+    Needs the scope admin, GEO_ASSETS_API_REDEPLOY=true, and the name of the database.
+    """
+    parts = parts_of(request)
+    if not parts.settings.api_redeploy:
+        raise Forbidden("this server does not redeploy.", remedy="Set GEO_ASSETS_API_REDEPLOY=true, and not for long.")
+    return await parts.work(_redeploy, parts, wanted.confirm)
+
+
+def _redeploy(parts: Parts, confirm: str) -> dict[str, Any]:
+    schema = CatalogueSchema(database_url=parts.database_url)
+    with schema.connect() as connection:
+        name = connection.info.dbname
+    if confirm != name:
+        raise InvalidRequest("confirm is not the name of the database.", remedy="See GET /api/db/stats.")
+    versions = schema.install()
+    roles = schema.grant_roles()
+    return {"versions": versions, "roles": roles, "verified": schema.verify()}
+
+
+def _sources(parts: Parts, most: int) -> list[dict[str, Any]]:
+    declared = parts.sources_file.all()
+    return [
+        {
+            **asdict(parts.ledger.status(name)),
+            "url": source.url,
+            "collection": source.collection.id,
+            "title": source.collection.title or source.collection.id,
+            "makes": "tables" if source.tables else "items",
+            "failures": [asdict(each) for each in parts.ledger.failures(name, most=most)],
+            "dagster": f"{parts.dagster_address}/runs?q[]=tag:dagster%2Fpartition%3D{name}",
+        }
+        for name, source in declared.items()
+    ]
