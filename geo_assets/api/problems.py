@@ -86,6 +86,13 @@ class IdentityUnavailable(TransientError):
     code = "identity_unavailable"
 
 
+class Unreadable(GeoAssetsError):
+    """The blob of an asset cannot be read."""
+
+    code = "unreadable"
+    remedy = "Is it gone, or broken? See its state in /api/db/tasks, or run `geo-assets quarantine explain`."
+
+
 class Unforeseen(GeoAssetsError):
     """The server failed."""
 
@@ -102,6 +109,7 @@ STATUS: dict[type[GeoAssetsError], int] = {
     TooManyRequestsMade: 429,
     InvalidConfiguration: 500,
     Unforeseen: 500,
+    Unreadable: 502,
     PermanentError: 400,
     TransientError: 503,
 }
@@ -165,6 +173,7 @@ def install_handlers(app: FastAPI, *, own_forms: bool = False) -> None:
         app.add_exception_handler(kind, _query_ended)
     for kind in _QUERY_REFUSED:
         app.add_exception_handler(kind, _query_refused)
+    app.add_exception_handler(Exception, _unforeseen)
     if not own_forms:
         app.add_exception_handler(RequestValidationError, _invalid)
         app.add_exception_handler(HTTPException, _http)
@@ -198,6 +207,11 @@ async def _query_ended(request: Request, _: Exception) -> JSONResponse:
 
 async def _query_refused(request: Request, error: Exception) -> JSONResponse:
     return _respond(request, InvalidRequest(f"the database refuses the query: {str(error).splitlines()[0]}"))
+
+
+async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
+    """The gate logs it, for the error goes on to there."""
+    return _respond(request, Unforeseen("something failed that should not."))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -14,9 +14,11 @@ import rasterio
 from fastapi import Depends, FastAPI, Path, Request
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
+from rasterio.errors import RasterioIOError
 from rio_tiler.io import Reader
 from rio_tiler.types import AssetInfo, AssetType
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from titiler.core.factory import AlgorithmFactory, ColorMapFactory, MultiBaseTilerFactory, TMSFactory
 from titiler.mosaic.errors import MOSAIC_STATUS_CODES
@@ -27,19 +29,25 @@ from titiler.pgstac.factory import MosaicTilerFactory, add_search_list_route, ad
 from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
-from geo_assets.api.problems import NotFound, RequestTooLarge
+from geo_assets.api.problems import (
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    Unreadable,
+    correlation_id_of,
+    problem_response,
+)
 from geo_assets.databases import READER_ROLE
 
 MOST_PIXELS_A_SIDE = 4096
-# What GDAL may take a blob for. A VRT that is called .tif would have it open whatever the VRT names.
-DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
-DRAWN_TYPES = {
-    "image/tiff",
-    "image/tiff; application=geotiff",
-    "image/tiff; application=geotiff; profile=cloud-optimized",
-    "image/jp2",
-    "image/png",
-    "image/jpeg",
+# What GDAL takes a blob for, whatever the blob says: a VRT that is called .tif would have it open what the VRT names.
+DRIVERS = {
+    "image/tiff": "GTiff",
+    "image/tiff; application=geotiff": "GTiff",
+    "image/tiff; application=geotiff; profile=cloud-optimized": "GTiff",
+    "image/jp2": "JP2OpenJPEG",
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
 }
 # A block is decoded whole: one of 72 KB in a file can be a gigabyte in memory.
 MOST_BLOCK_BYTES = 128 * 1024 * 1024
@@ -51,13 +59,13 @@ _ITEM = "SELECT pgstac.get_item(%s, %s) AS item"
 
 @attr.s
 class GuardedReader(Reader):  # type: ignore[misc]
-    """A reader of one blob as one of `DRIVERS`, which refuses what would bloat in memory."""
+    """A reader of one blob by one driver, which refuses what would bloat in memory."""
 
-    dataset: Any
+    driver: str = attr.ib(default="GTiff", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.dataset is None:
-            self.dataset = self._ctx_stack.enter_context(rasterio.open(self.input, driver=list(DRIVERS)))
+            self.dataset: Any = self._ctx_stack.enter_context(rasterio.open(self.input, driver=self.driver))
             _require_drawable(self.dataset)
         super().__attrs_post_init__()
 
@@ -66,7 +74,7 @@ class GuardedReader(Reader):  # type: ignore[misc]
 class ItemReader(PgSTACReader):
     """An item's assets, opened only where `BlobPaths` lets them be."""
 
-    include_asset_types: set[str] = attr.ib(default=DRAWN_TYPES)
+    include_asset_types: set[str] = attr.ib(factory=lambda: set(DRIVERS))
     reader: type[Reader] = attr.ib(default=GuardedReader)
     blob_paths: ClassVar[BlobPaths]
 
@@ -92,8 +100,9 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
     app = FastAPI(
         title="geo_assets: tiles", openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=_no_lifespan
     )
-    for statuses in (DEFAULT_STATUS_CODES, MOSAIC_STATUS_CODES, PGSTAC_STATUS_CODES):
-        add_exception_handlers(app, dict(statuses))
+    statuses: dict[Any, int] = {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES}
+    add_exception_handlers(app, {kind: status for kind, status in statuses.items() if kind is not Exception})
+    app.add_exception_handler(RasterioIOError, _unreadable)
     bounded = [Depends(require_bounded_size)]
     mosaics: dict[str, Any] = {
         "dataset_reader": type("MosaicReader", (MosaicItemReader,), {"blob_paths": blob_paths}),
@@ -184,7 +193,17 @@ def _text(value: object) -> str:
 def _guarded(info: AssetInfo, blob_paths: BlobPaths) -> AssetInfo:
     """The asset with a path that GDAL may open, in place of its address. Raises Forbidden where it has none."""
     blob = blob_paths.of(info["url"])
-    guarded: AssetInfo = {**info, "url": blob.path, "env": {**info.get("env", {}), **BLOB_ENVIRONMENT, **blob.options}}
+    driver = DRIVERS.get(str(info.get("media_type") or "image/tiff"))
+    if driver is None:
+        raise InvalidRequest(
+            f"the asset {info['name']} is of a type that is not drawn.", remedy="See the item's assets."
+        )
+    guarded: AssetInfo = {
+        **info,
+        "url": blob.path,
+        "env": {**info.get("env", {}), **BLOB_ENVIRONMENT, **blob.options},
+        "reader_options": {**info.get("reader_options", {}), "driver": driver},
+    }
     return guarded
 
 
@@ -199,6 +218,12 @@ def _require_drawable(dataset: Any) -> None:
     pixels = dataset.width * dataset.height * dataset.count * item_bytes
     if pixels > MOST_BYTES_WITHOUT_OVERVIEWS and not dataset.overviews(1):
         raise RequestTooLarge(f"the raster has {pixels:,} bytes and no overviews.", remedy="Make it a COG.")
+
+
+async def _unreadable(request: Request, _: Exception) -> Response:
+    """Without GDAL's words: they may hold an address with a credential in it."""
+    error = Unreadable("the blob of the asset cannot be read.")
+    return problem_response(error, correlation_id=correlation_id_of(request), path=request.url.path)
 
 
 @asynccontextmanager

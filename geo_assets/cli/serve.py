@@ -2,6 +2,7 @@
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
 from geo_assets.api.access import Access
 from geo_assets.api.app import create_app
@@ -23,13 +24,20 @@ def serve_command(*, host: str, port: int, behind_proxy: str | None) -> None:
         require_access(host, settings)
         app = create_app(settings)
     configure_logs()
-    uvicorn.run(
+    uvicorn.Server(server_config(app, host=host, port=port, behind_proxy=behind_proxy)).run()
+
+
+def server_config(app: FastAPI, *, host: str, port: int, behind_proxy: str | None = None) -> uvicorn.Config:
+    """How the application is served: its own log lines only, since uvicorn's would have the query in them."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",
+        lifespan="on",
         proxy_headers=behind_proxy is not None,
         forwarded_allow_ips=behind_proxy,
         timeout_graceful_shutdown=20,

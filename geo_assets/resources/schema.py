@@ -36,7 +36,7 @@ class CatalogueSchema(DatabaseResource):
                 return versions
 
     def grant_roles(self) -> list[str]:
-        """Create the loader (writes items and ledger), the reader (reads both), the API's (reads them, writes its jobs).
+        """Create the loader (writes items and ledger), the reader (reads both), the API's (reads; writes its jobs).
 
         None can log in by itself; who made them may act as each.
         """

@@ -1,0 +1,57 @@
+"""The API as a server of this process, for tests: real HTTP, real database, no login unless a test wants one.
+
+Here: what tests of the API share. Not here: the pipeline whose catalogue it serves (`tests.pipeline`).
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from pydantic import SecretStr
+
+from geo_assets.api.app import create_app
+from geo_assets.cli.serve import server_config
+from geo_assets.settings import Settings
+from tests.services import free_port
+
+KEYS = {scope: f"a-key-for-tests-of-{scope}" for scope in ("read", "submit", "write", "admin")}
+
+
+def settings_of(database_url: str, sources_path: Path, **further: Any) -> Settings:
+    """The settings of an API on this database and these sources."""
+    return Settings(_env_file=None, database_url=SecretStr(database_url), sources_file=sources_path, **further)
+
+
+def with_keys() -> SecretStr:
+    """A key a scope, as the setting takes them."""
+    return SecretStr(" ".join(f"{scope}er:{scope}:{key}" for scope, key in KEYS.items()))
+
+
+@contextmanager
+def served(settings: Settings, *, host: str = "127.0.0.1") -> Iterator[httpx.Client]:
+    """A client of the API inside the block."""
+    port = free_port()
+    server = uvicorn.Server(server_config(create_app(settings), host=host, port=port))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive(), "the API ended"
+            assert time.monotonic() < deadline, "the API does not start"
+            time.sleep(0.02)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+
+
+def bearer(scope: str) -> dict[str, str]:
+    """The header of whoever has the key of this scope."""
+    return {"Authorization": f"Bearer {KEYS[scope]}"}
