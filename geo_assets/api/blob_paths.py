@@ -43,6 +43,24 @@ class BlobPath:
     options: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, or a container with what names in it start with: "" or ending with a slash."""
+
+    folder: Path | None
+    container: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> "Place":
+        """The place at az://container/prefix or file:///folder."""
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.scheme == "file":
+            return cls(Path(path).resolve(), "", "")
+        return cls(None, parts.netloc, f"{path.strip('/')}/" if path.strip("/") else "")
+
+
 class BlobPaths:
     """Which blobs may be opened, and how."""
 
@@ -53,7 +71,7 @@ class BlobPaths:
         self._token = ("", 0.0)
 
     def of(self, href: str) -> BlobPath:
-        """How to open the blob at ``href``. Raises Forbidden unless it lies below a declared source."""
+        """How to open the blob at ``href``. Raises Forbidden unless it lies below a source, or where COGs are put."""
         parts = urlsplit(href)
         found: BlobPath | None = None
         if not parts.query and not parts.fragment and not _has_steps(unquote(parts.path)):
@@ -70,16 +88,23 @@ class BlobPaths:
             )
         return found
 
+    def _places(self) -> list[Place]:
+        """Where blobs lie that may be opened, by sources.yaml as it is now."""
+        sources = self._sources().values()
+        made = [source.cogs.url for source in sources if source.cogs is not None and source.cogs.url]
+        silver = self._settings.silver or (self._settings.state_folder / "silver").as_uri()
+        return [Place.of(url) for url in (*(source.url for source in sources), *made, silver)]
+
     def _local(self, path: Path) -> BlobPath | None:
         try:
             real = path.resolve(strict=True)
         except OSError:
             return None
-        folders = [source.folder.resolve() for source in self._sources().values() if source.folder is not None]
-        return BlobPath(str(real), {}) if any(real.is_relative_to(folder) for folder in folders) else None
+        allowed = any(place.folder is not None and real.is_relative_to(place.folder) for place in self._places())
+        return BlobPath(str(real), {}) if allowed else None
 
     def _by_url(self, href: str) -> BlobPath | None:
-        if not any(source.container for source in self._sources().values()):
+        if not any(place.container for place in self._places()):
             return None
         account = azure_resource(self._settings).account_url.rstrip("/")
         wanted, given = urlsplit(account), urlsplit(href)
@@ -90,12 +115,8 @@ class BlobPaths:
         return self._azure(container, name)
 
     def _azure(self, container: str, name: str) -> BlobPath | None:
-        allowed = any(
-            source.container == container and name.startswith(source.prefix)
-            for source in self._sources().values()
-            if source.container
-        )
-        return BlobPath(f"/vsiaz/{container}/{name}", self._azure_options()) if allowed and name else None
+        allowed = any(place.container == container and name.startswith(place.prefix) for place in self._places())
+        return BlobPath(f"/vsiaz/{container}/{name}", self._azure_options()) if allowed and container and name else None
 
     def _azure_options(self) -> dict[str, str]:
         """The credential of the pipeline, as GDAL takes it."""

@@ -41,8 +41,9 @@ class LinkedClient(CoreCrudClient):  # type: ignore[misc]
 
 
 def raster_links(item: dict[str, Any], root: str) -> list[dict[str, str]]:
-    """Links to an item's picture, tiles and statistics, of its first asset that can be drawn; none without such."""
-    drawn = next((name for name, asset in item["assets"].items() if _is_drawn(asset)), None)
+    """Links to picture, tiles and figures of an item's COG, or of the first asset that can be drawn; none without."""
+    drawable = [name for name, asset in item["assets"].items() if _is_drawn(asset)]
+    drawn = "cog" if "cog" in drawable else next(iter(drawable), None)
     if drawn is None:
         return []
     place = f"{root}/raster/collections/{item['collection']}/items/{item['id']}"

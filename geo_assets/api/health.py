@@ -39,7 +39,7 @@ async def look_at_all(parts: Parts) -> list[Look]:
         _look(parts, "dagster", parts.dagster.health),
     ]
     try:
-        sources = parts.sources_file.all()
+        sources = parts.sources()
         looks += [_look(parts, f"source {name}", partial(_probe, source)) for name, source in sources.items()]
     except GeoAssetsError as error:
         looks.append(_look(parts, "sources.yaml", partial(_raise, error)))

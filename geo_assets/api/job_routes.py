@@ -234,7 +234,7 @@ def _find(parts: Parts, job_id: str) -> ApiJob:
 
 def _require_source(parts: Parts, wanted: Parameters) -> None:
     source = source_of(wanted.canonical())
-    if source is not None and source not in (names := parts.sources_file.all()):
+    if source is not None and source not in (names := parts.sources()):
         raise InvalidRequest(f"there is no source {source}.", remedy=f"Use one of: {', '.join(names) or 'none yet'}.")
 
 

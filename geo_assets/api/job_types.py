@@ -56,6 +56,7 @@ JOB_TYPES: dict[str, type[Parameters]] = {
     "ingest_rasters": SourceParameters,
     "ingest_observed": SourceParameters,
     "load_vectors": SourceParameters,
+    "make_cogs": SourceParameters,
     "reconcile": SourceParameters,
     "list_container": SourceParameters,
     "snapshot": SourceParameters,

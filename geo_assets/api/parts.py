@@ -20,6 +20,7 @@ from geo_assets.resources.ledger import Ledger, SourceStatus
 from geo_assets.resources.path_comparison import PathComparison
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
+from geo_assets.sources import Source
 
 _THREADS = 6
 """Each keeps a connection of its own, so that they are bounded too."""
@@ -41,6 +42,7 @@ class Parts:
         self.path_comparison = PathComparison(database_url=url, role=API_ROLE)
         self.sources_file = SourcesFile(path=str(settings.sources_file))
         self.dagster = DagsterServer.of(settings)
+        self._sources: tuple[tuple[int, int], dict[str, Source]] | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
 
     async def work(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -53,9 +55,20 @@ class Parts:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def sources(self) -> dict[str, Source]:
+        """The declared sources, read again when their file has changed. Raises InvalidConfiguration."""
+        try:
+            found = self.settings.sources_file.stat()
+        except OSError:
+            return self.sources_file.all()  # which says what is wrong
+        version = (found.st_mtime_ns, found.st_size)
+        if self._sources is None or self._sources[0] != version:
+            self._sources = (version, self.sources_file.all())
+        return self._sources[1]
+
     def statuses(self) -> list[SourceStatus]:
         """How each declared source stands."""
-        return [self.ledger.status(name) for name in self.sources_file.all()]
+        return [self.ledger.status(name) for name in self.sources()]
 
     @property
     def dagster_address(self) -> str:

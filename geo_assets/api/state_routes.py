@@ -112,7 +112,7 @@ def _redeploy(parts: Parts, confirm: str) -> dict[str, Any]:
 
 
 def _sources(parts: Parts, most: int) -> list[dict[str, Any]]:
-    declared = parts.sources_file.all()
+    declared = parts.sources()
     return [
         {
             **asdict(parts.ledger.status(name)),

@@ -42,6 +42,7 @@ COMMANDS = [
     ["repair"],
     ["schemas"],
     *(["schemas", name] for name in ("fetch", "list")),
+    ["serve"],
     ["sources"],
     ["status"],
     ["tables"],
