@@ -29,7 +29,7 @@ from geo_assets.settings import Settings, project_folder
 
 STATIC_FOLDER = Path(__file__).resolve().parent / "static"
 # The npm packages of the page; each file of them that is served.
-_PACKAGES = {"maplibre-gl": "dist", "world-atlas": ""}
+_PACKAGES = {"maplibre-gl": "dist", "topojson-client": "dist", "world-atlas": ""}
 _POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; child-src blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
