@@ -78,6 +78,12 @@ class ItemReader(PgSTACReader):
     reader: type[Reader] = attr.ib(default=GuardedReader)
     blob_paths: ClassVar[BlobPaths]
 
+    def __attrs_post_init__(self) -> None:
+        """A thumbnail is a picture for people and lies nowhere on the globe, so it is none of the assets drawn."""
+        super().__attrs_post_init__()
+        assets = self.input.assets
+        self.assets = [name for name in self.assets if "thumbnail" not in (assets[name].roles or ())]
+
     def _get_asset_info(self, asset: AssetType) -> AssetInfo:
         return _guarded(super()._get_asset_info(asset), self.blob_paths)
 

@@ -77,7 +77,22 @@ const loaded = new Promise((done) => { map.on("load", done); });
 
 async function drawLand() {
   const atlas = await (await fetch("/static/world-atlas/countries-110m.json")).json();
-  map.getSource("land").setData(topojson.feature(atlas, atlas.objects.countries));
+  const countries = topojson.feature(atlas, atlas.objects.countries);
+  for (const { geometry } of countries.features) {
+    const polygons = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
+    for (const ring of polygons.flat()) unwrap(ring);
+  }
+  map.getSource("land").setData(countries);
+}
+
+// The atlas has rings that cross the antimeridian, and one round the pole. A map in Mercator wants them to go on beyond 180.
+function unwrap(ring) {
+  for (let index = 1; index < ring.length; index += 1) {
+    const step = ring[index][0] - ring[index - 1][0];
+    if (Math.abs(step) > 180) ring[index] = [ring[index][0] - 360 * Math.round(step / 360), ring[index][1]];
+  }
+  const [[start], [end]] = [ring[0], ring[ring.length - 1]];
+  if (Math.abs(end - start) > 180) ring.push([end, -90], [start, -90], [...ring[0]]);
 }
 
 function drawFootprints() {
