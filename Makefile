@@ -17,8 +17,8 @@ setup: ## Make .venv and bring PostgreSQL with PostGIS where it is missing (idem
 demo: setup ## From nothing to a catalogue of sample rasters, and stop again
 	@$(VENV)/bin/geo-assets demo $(ARGS)
 
-up: ## PostgreSQL, Dagster's web UI and its sensors, until Ctrl-C (EVENTS=1: with Azurite and queues of blob events)
-	@bash scripts/setup.sh $(if $(EVENTS),--with-azurite)
+up: ## PostgreSQL, Dagster's web UI, its sensors, the API and the map, until Ctrl-C (EVENTS=1: with Azurite and queues of blob events)
+	@bash scripts/setup.sh $(if $(EVENTS),--with-azurite,--with-page)
 	@exec $(VENV)/bin/$(if $(EVENTS),python -m tests.peers.local_loop,geo-assets up) $(ARGS)
 
 test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks some)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with
-# --with-azurite, a C compiler, Node.js, Azurite, Redis and other readers of STAC for the tests; with --with-bench also
-# what the benchmarks compare with. Idempotent, and quick where all is there.
+# Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with --with-page, Node.js and the map's
+# packages; with --with-azurite also a C compiler, Azurite, Chromium, Redis and other readers of STAC for the tests; with
+# --with-bench also what the benchmarks compare with. Idempotent, and quick where all is there.
 # Prints a line a step; all output of the tools goes to the log, which is shown on failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -225,24 +225,40 @@ install_node() {
         dnf) as_root dnf install -y nodejs npm ;;
         brew) brew install node ;;
         *)
-            echo "Install Node.js with npm: the tests run against Azurite."
+            echo "Install Node.js with npm: the map is drawn with packages of it, and the tests run against Azurite."
             return 1
             ;;
     esac
 }
 
-install_azurite() { npm install --no-package-lock --no-audit --no-fund; }
+install_npm_packages() { npm install --no-package-lock --no-audit --no-fund; }
 
-setup_azurite() {
+setup_npm_packages() {
     local stamp=node_modules/.setup-stamp
     if ! command -v node > /dev/null || ! command -v npm > /dev/null; then
         step "installing Node.js" install_node
     fi
     if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest package.json)" ] || [ ! -e node_modules/.bin/azurite-blob ]; then
-        step "installing Azurite" install_azurite
+        step "installing the map's packages and Azurite" install_npm_packages
         digest package.json > "$stamp"
     fi
 }
+
+# --- a browser, in which the tests look at the map
+
+install_browser() {
+    case "$(manager)" in
+        apt-get) apt_update && apt_install chromium ;;
+        dnf) as_root dnf install -y chromium ;;
+        brew) brew install --cask chromium ;;
+        *)
+            echo "Install Chromium: the tests look at the map in it."
+            return 1
+            ;;
+    esac
+}
+
+setup_browser() { command -v chromium > /dev/null || step "installing Chromium" install_browser; }
 
 # --- Redis
 
@@ -290,14 +306,15 @@ case "${1:-}" in
         EXTRAS=$EXTRAS_BENCH
         setup_compiler
         setup_packages_and_postgres has_postgres
-        setup_azurite
+        setup_npm_packages
         setup_gdal
         ;;
     --with-azurite)
         EXTRAS=$EXTRAS_TEST
         setup_compiler
         setup_packages_and_postgres has_postgres
-        setup_azurite
+        setup_npm_packages
+        setup_browser
         setup_redis
         ;;
     *)
@@ -305,6 +322,9 @@ case "${1:-}" in
             setup_packages_and_postgres needs_no_postgres
         else
             setup_packages_and_postgres has_postgres
+        fi
+        if [ "${1:-}" = --with-page ]; then
+            setup_npm_packages
         fi
         ;;
 esac

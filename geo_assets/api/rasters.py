@@ -80,7 +80,7 @@ class ItemReader(PgSTACReader):
 
     def __attrs_post_init__(self) -> None:
         """A thumbnail is a picture for people and lies nowhere on the globe, so it is none of the assets drawn."""
-        super().__attrs_post_init__()
+        super().__attrs_post_init__()  # type: ignore[no-untyped-call]
         assets = self.input.assets
         self.assets = [name for name in self.assets if "thumbnail" not in (assets[name].roles or ())]
 

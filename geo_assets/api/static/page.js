@@ -68,7 +68,6 @@ const map = new maplibregl.Map({
   center: [0, 20],
   zoom: 1.2,
   attributionControl: false,
-  preserveDrawingBuffer: true,
   transformRequest: (url) => (url.startsWith(location.origin) ? { url, headers: headers() } : { url }),
 });
 map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
