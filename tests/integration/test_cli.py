@@ -23,6 +23,7 @@ COMMANDS = [
     ["alerts"],
     *(["alerts", name] for name in ("list", "test")),
     ["census"],
+    ["cogs"],
     ["collections"],
     *(["collections", name] for name in ("delete", "list", "show", "update")),
     ["db"],
