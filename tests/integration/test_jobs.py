@@ -18,6 +18,7 @@ from tests.services import PROJECT
 
 BY_SOURCE = [
     "catalog_snapshot",
+    "cogs",
     "container_listing",
     "raster_metadata",
     "stac_collections",
@@ -98,12 +99,13 @@ def test_the_assets_depend_on_each_other_as_designed() -> None:
     parents = {name: sorted(key.to_user_string() for key in graph.get(AssetKey(name)).parent_keys) for name in ASSETS}
     assert parents == {
         "catalog_snapshot": ["stac_items"],
+        "cogs": ["raster_metadata"],
         "container_listing": [],
         "event_paths": [],
         "pgstac_schema": [],
         "raster_metadata": ["container_listing"],
         "stac_collections": ["container_listing"],
-        "stac_items": ["raster_metadata", "stac_collections"],
+        "stac_items": ["cogs", "raster_metadata", "stac_collections"],
         "vector_tables": ["container_listing", "stac_collections"],
     }
 
@@ -114,6 +116,7 @@ def test_every_job_runs_all_its_steps_again_after_a_crash_and_says_what_it_does(
         "ingest_rasters",
         "ingest_observed",
         "load_vectors",
+        "make_cogs",
         "reconcile",
         "list_container",
         "compare_paths",
