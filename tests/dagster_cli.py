@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import yaml
+
 from tests.pipeline import SOURCE
 from tests.services import PROJECT, own_environment
 
@@ -21,13 +23,19 @@ class DagsterCli:
     variables: dict[str, str]
     module: str = "geo_assets.definitions"
     prefix: tuple[str, ...] = ()
+    is_queued: bool = True
+    """Whether runs wait for the daemon; else the web server starts them itself."""
 
     def popen(
         self, *arguments: str, program: str = "dagster", stdout: int | IO[str] = subprocess.PIPE
     ) -> "subprocess.Popen[str]":
         """Start `dagster ARGUMENTS` (or another program of the venv) in a process group of its own."""
         self.home.mkdir(exist_ok=True)
-        (self.home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+        instance = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+        if not self.is_queued:
+            instance["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
+            del instance["concurrency"]["runs"]
+        (self.home / "dagster.yaml").write_text(yaml.safe_dump(instance))
         return subprocess.Popen(
             [*self.prefix, str(Path(sys.executable).parent / program), *arguments],
             cwd=PROJECT,

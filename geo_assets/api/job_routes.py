@@ -12,22 +12,41 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response
 from geo_assets.api.job_types import EXAMPLES, JOB_TYPES, Parameters, job_names, parse_parameters, source_of
 from geo_assets.api.parts import Parts, parts_of, principal_of
 from geo_assets.api.problems import Conflict, InvalidRequest, NotFound, correlation_id_of
-from geo_assets.resources.api_jobs import TO_SUBMIT_AGAIN, UNDER_WAY, ApiJob, JobState, job_id_of, state_of, store
-from geo_assets.resources.dagster_server import JOB_TAG, RunState, StepState
+from geo_assets.errors import DagsterUnavailable
+from geo_assets.resources.api_jobs import (
+    TO_SUBMIT_AGAIN,
+    UNDER_WAY,
+    ApiJob,
+    JobState,
+    job_id_of,
+    state_of,
+    state_of_run,
+    store,
+)
+from geo_assets.resources.dagster_server import JOB_TAG, RunState, RunSummary, StepState
 from geo_assets.sensors.queues import CORRELATION_TAG
 
 router = APIRouter(prefix="/api", tags=["Jobs"])
+PARTITION_TAG = "dagster/partition"
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="The job's id: 64 hexadecimal digits.")]
 
 
-@router.get("/jobs", summary="The jobs there are, and those submitted last")
+@router.get("/jobs", summary="The jobs there are, those submitted last, and Dagster's latest runs")
 async def list_jobs(request: Request, most: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
-    """Each type of job with the JSON schema of its parameters, and the jobs that were submitted last."""
+    """Each type of job with the JSON schema of its parameters, the jobs submitted here, and the runs of whoever.
+
+    `runs` has what sensors, schedules and people started in Dagster too; it is null while Dagster does not answer.
+    """
     parts = parts_of(request)
     jobs = await parts.work(lambda: parts.jobs.latest(most=most))
+    try:
+        runs = await parts.work(lambda: parts.dagster.latest_runs(most=most))
+    except DagsterUnavailable:
+        runs = None
     return {
         "job_types": {name: kind.model_json_schema() for name, kind in JOB_TYPES.items()},
         "jobs": [_summary(job) for job in jobs],
+        "runs": None if runs is None else [_run_summary(parts, run) for run in runs],
     }
 
 
@@ -199,7 +218,7 @@ def _launch(parts: Parts, request: Request, job_id: str, job_type: str, wanted: 
     tags = {
         JOB_TAG: job_id,
         CORRELATION_TAG: correlation_id_of(request),
-        **({"dagster/partition": source} if source else {}),
+        **({PARTITION_TAG: source} if source else {}),
     }
     return parts.dagster.launch(job_type, run_config=wanted.run_config(), tags=tags)
 
@@ -270,6 +289,19 @@ def _summary(job: ApiJob) -> dict[str, Any]:
         "submitted_at": job.submitted_at,
         "submitted_by": job.submitted_by,
         "correlation_id": job.correlation_id,
+    }
+
+
+def _run_summary(parts: Parts, run: RunSummary) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "job_type": run.job,
+        "source": run.tags.get(PARTITION_TAG),
+        "job_id": run.tags.get(JOB_TAG),
+        "status": state_of_run(run.status),
+        "created_at": _moment(run.created_at),
+        "ended_at": _moment(run.ended_at),
+        "links": {"dagster": f"{parts.dagster_address}/runs/{run.run_id}"},
     }
 
 

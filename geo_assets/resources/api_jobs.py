@@ -104,8 +104,13 @@ def job_id_of(job_type: str, parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{job_type}:{canonical}".encode()).hexdigest()
 
 
+def state_of_run(status: str) -> JobState:
+    """How a run stands, in the words of jobs."""
+    return _STATES.get(status, "running")
+
+
 def state_of(runs: Sequence[RunState], *, last_seen: JobState | None) -> JobState:
     """How a job stands by its ``runs``, the latest first; where Dagster forgot them, as it was last seen to end."""
     if runs:
-        return _STATES.get(runs[0].status, "running")
+        return state_of_run(runs[0].status)
     return last_seen if last_seen is not None and last_seen not in UNDER_WAY else "forgotten"

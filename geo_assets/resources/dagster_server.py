@@ -33,6 +33,15 @@ query Runs($tags: [ExecutionTag!], $limit: Int!) {
   }
 }
 """
+_LATEST = """
+query Latest($limit: Int!) {
+  runsOrError(limit: $limit) {
+    __typename
+    ... on Runs { results { runId jobName status creationTime startTime endTime tags { key value } } }
+    ... on PythonError { message }
+  }
+}
+"""
 _EVENTS = """
 query Failures($run: ID!, $limit: Int!, $after: String) {
   runOrError(runId: $run) {
@@ -83,6 +92,18 @@ class RunState:
     steps: tuple[StepState, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One of the latest runs, whoever started it; seconds since the epoch."""
+
+    run_id: str
+    job: str
+    status: str
+    created_at: float
+    ended_at: float | None
+    tags: dict[str, str]
+
+
 class DagsterServer:
     """Dagster's web server at one address."""
 
@@ -115,10 +136,21 @@ class DagsterServer:
 
     def runs_of(self, job_id: str) -> list[RunState]:
         """The runs of a job of the API, the latest first; also those that Dagster started anew by itself."""
-        answer = self._ask(_RUNS, tags=[{"key": JOB_TAG, "value": job_id}], limit=_MOST_RUNS)["runsOrError"]
-        if answer["__typename"] != "Runs":
-            raise DagsterUnavailable(f"Dagster cannot tell its runs: {answer.get('message', '')[:300]}")
-        return [_run(each) for each in answer["results"]]
+        return [_run(each) for each in self._runs(_RUNS, tags=[{"key": JOB_TAG, "value": job_id}], limit=_MOST_RUNS)]
+
+    def latest_runs(self, *, most: int) -> list[RunSummary]:
+        """Up to ``most`` runs of whoever, the latest first. Raises DagsterUnavailable."""
+        return [
+            RunSummary(
+                run_id=each["runId"],
+                job=each["jobName"],
+                status=each["status"],
+                created_at=each["creationTime"],
+                ended_at=each["endTime"],
+                tags={tag["key"]: tag["value"] for tag in each["tags"]},
+            )
+            for each in self._runs(_LATEST, limit=most)
+        ]
 
     def failures_of(self, run_id: str) -> list[dict[str, str]]:
         """What the failed steps of a run say, of its first some thousand events."""
@@ -149,6 +181,13 @@ class DagsterServer:
                 if (each["locationOrLoadError"] or {}).get("__typename") != "RepositoryLocation"
             ),
         }
+
+    def _runs(self, query: str, **variables: Any) -> list[dict[str, Any]]:
+        answer = self._ask(query, **variables)["runsOrError"]
+        if answer["__typename"] != "Runs":
+            raise DagsterUnavailable(f"Dagster cannot tell its runs: {answer.get('message', '')[:300]}")
+        results: list[dict[str, Any]] = answer["results"]
+        return results
 
     def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
         try:
