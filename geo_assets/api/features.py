@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.requests import Request
 from starlette.templating import Jinja2Templates
-from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg.collections import Catalog, register_collection_catalog
 from tipg.database import connect_to_db
 from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
@@ -30,24 +29,20 @@ _NONE = "geo_assets_no_such_table"
 
 
 class CurrentTables:
-    """Middleware that looks at most every `LOOK_SECONDS` whether tables were loaded or dropped, before a request."""
+    """A dependency of every route: looks at most every `LOOK_SECONDS` whether tables were loaded or dropped."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self) -> None:
         self._looked_at = float("-inf")
         self._stamp: Any = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request from a list of tables that is at most `LOOK_SECONDS` old."""
-        if scope["type"] == "http" and time.monotonic() - self._looked_at > LOOK_SECONDS:
-            await self._look(Request(scope).app)
-        await self._app(scope, receive, send)
-
-    async def _look(self, app: FastAPI) -> None:
-        async with app.state.pool.acquire(timeout=10) as connection:
+    async def __call__(self, request: Request) -> None:
+        """Have the request served from a list of tables that is at most `LOOK_SECONDS` old."""
+        if time.monotonic() - self._looked_at <= LOOK_SECONDS:
+            return
+        async with request.app.state.pool.acquire(timeout=10) as connection:
             row = await connection.fetchrow(read_sql("select_published_tables"))
         if row["stamp"] != self._stamp:
-            await _publish(app, row["tables"])
+            await _publish(request.app, row["tables"])
             self._stamp = row["stamp"]
         self._looked_at = time.monotonic()
 
@@ -59,8 +54,7 @@ def create_features() -> FastAPI:
     )
     environment = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
     endpoints = Endpoints(title="geo_assets: features", templates=Jinja2Templates(env=environment))
-    app.include_router(endpoints.router)
-    app.add_middleware(CurrentTables)
+    app.include_router(endpoints.router, dependencies=[Depends(CurrentTables())])
     add_exception_handlers(app, DEFAULT_STATUS_CODES)
     app.state.collection_catalog = _no_tables()
     return app

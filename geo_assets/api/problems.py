@@ -119,6 +119,7 @@ _DATABASE_GONE: tuple[type[Exception], ...] = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what it says of a connection that ended amid an answer
     psycopg.OperationalError,
     psycopg.InterfaceError,
     PoolTimeout,
