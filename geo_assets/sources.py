@@ -156,7 +156,7 @@ class Source(Rule):
     collection: CollectionRule
     """The STAC collection of its items."""
     item_id: str = "{slug}"
-    """The items' ids, of {slug} (the path, readable and unique), {stem} (the file's name), {path}; goes without `group`."""
+    """The items' ids, of {slug} (the path, readable and unique), {stem} (the file's name), {path}; not with `group`."""
     group: GroupRule | None = None
     """Many blobs make one item (docs/guides/scenes.md)."""
     deletions: DeletionRule = DeletionRule()
