@@ -130,7 +130,7 @@ class FootprintRule(Rule):
 class DeletionRule(Rule):
     """How items go whose blobs are gone (docs/guides/deletions.md)."""
 
-    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(0)
+    grace: Interval = timedelta(0)
     """How long an item stays after its blob is gone."""
     most: float = Field(default=0.5, ge=0, le=1)
     """The share of the source's items that may go at once without consent; 1: any number."""

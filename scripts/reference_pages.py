@@ -1,7 +1,7 @@
 """The pages below docs/reference, made from the code that they tell of: `python -m scripts.reference_pages`.
 
-Here: sources.yaml from its models, settings from their model and `.env.example`, errors from their classes, commands from
-click. Not here: the site they are part of (mkdocs.yml). A test fails where a page is not as the code would make it.
+Here: sources.yaml from its models, settings from their model and `.env.example`, errors from their classes, commands
+from click. Not here: the site they are part of (mkdocs.yml). A test fails where a page is another than the code makes.
 """
 
 import ast
@@ -40,9 +40,9 @@ _PAGE = re.compile(r"docs/((?:[a-z-]+/)*[a-z0-9-]+\.md)")
 
 _SOURCES = """# sources.yaml
 
-Which places geo_assets ingests from, which queues bring their events, and what people are alerted to. The file lies beside
-`dagster.yaml`, or where `GEO_ASSETS_SOURCES` says. `geo-assets sources` checks it; a mistake is named with its key and what to do.
-A key that is not here is refused.
+Which places geo_assets ingests from, which queues bring their events, and what people are alerted to. The file lies
+beside `dagster.yaml`, or where `GEO_ASSETS_SOURCES` says. `geo-assets sources` checks it; a mistake is named with
+its key and what to do. A key that is not here is refused.
 
 ```yaml
 sources:
@@ -62,14 +62,19 @@ alerts:
   backlog: 2h
 ```
 
-A length of time is `90s`, `30 min`, `1h`, `2 days` or ISO 8601 (`PT1H`). Where a list of texts may stand, one text stands for a list of
-one. Changing a key does what it must, and no more: listings start over, blobs are read anew, or items are made anew.
+A length of time is `90s`, `30 min`, `1h`, `2 days` or ISO 8601 (`PT1H`). Where a list of texts may stand, one text
+stands for a list of one. Changing a key does what it must, and no more: listings start over, blobs are read anew,
+or items are made anew.
 """
 
 
 def sources_page() -> str:
     """Each mapping of the file with its keys."""
-    tops = (("sources.*", Source), ("queues.*", QueueRule), ("alerts", AlertRules))
+    tops: tuple[tuple[str, type[BaseModel]], ...] = (
+        ("sources.*", Source),
+        ("queues.*", QueueRule),
+        ("alerts", AlertRules),
+    )
     told = {model for _, model in tops}
     return "\n".join([_SOURCES, *(section for path, model in tops for section in _sections(path, model, told))])
 
@@ -163,14 +168,11 @@ def _words(annotation: Any) -> str:
         kinds = [each for each in arguments if each is not NoneType and not (each is int and float in arguments)]
         return " or ".join(dict.fromkeys(_words(each) for each in kinds))
     if origin is tuple:
-        many = len(arguments) == 2 and arguments[1] is Ellipsis
-        return (
-            f"list of {_plural(_words(arguments[0]))}" if many else f"{len(arguments)} {_plural(_words(arguments[0]))}"
-        )
+        many = "list of" if arguments[1] is Ellipsis else str(len(arguments))
+        return f"{many} {_plural(_words(arguments[0]))}"
     if origin is dict:
-        return (
-            f"mapping of names to {'mappings' if get_origin(arguments[1]) is dict else _plural(_words(arguments[1]))}"
-        )
+        values = "mappings" if get_origin(arguments[1]) is dict else _plural(_words(arguments[1]))
+        return f"mapping of names to {values}"
     return "mapping" if isinstance(annotation, type) and issubclass(annotation, BaseModel) else str(annotation)
 
 
@@ -198,9 +200,9 @@ def _default(field: FieldInfo) -> str:
 
 _SETTINGS = """# Settings
 
-Every variable that geo_assets reads, from the environment or from `.env` beside `dagster.yaml`; the environment wins. None is
-required, and a variable without a value counts as not set. Copy `.env.example`, which has them in this order. A secret is shown in no log,
-run, or message.
+Every variable that geo_assets reads, from the environment or from `.env` beside `dagster.yaml`; the environment
+wins. None is required, and a variable without a value counts as not set. Copy `.env.example`, which has them in
+this order. A secret is shown in no log, run, or message.
 """
 
 
@@ -227,10 +229,11 @@ def _by_default(field: FieldInfo) -> str:
 
 _ERRORS = """# Error codes
 
-Each error has a stable code, which stands in the ledger, in logs and in answers of the API, and a remedy. **Permanent**: trying again
-changes nothing until the file, the rule or the code changes; a blob with such an error is quarantined for its present version, with
-its reason (`geo-assets quarantine list`, `explain`, `replay`), and a new version is tried by itself. **Transient**: the
-same may succeed later; work goes on by itself with the next try, tick or run, and no blob is blamed.
+Each error has a stable code, which stands in the ledger, in logs and in answers of the API, and a remedy.
+**Permanent**: trying again changes nothing until the file, the rule or the code changes; a blob with such an error
+is quarantined for its present version, with its reason (`geo-assets quarantine list`, `explain`, `replay`), and a
+new version is tried by itself. **Transient**: the same may succeed later; work goes on by itself with the next try,
+tick or run, and no blob is blamed.
 
 Where a message states a remedy of its own, that one counts.
 """
@@ -272,11 +275,9 @@ def errors_page() -> str:
 
 def _error_table(title: str, kinds: list[type[GeoAssetsError]]) -> str:
     is_api = kinds[0].__module__ == "geo_assets.api.problems"
-    head = (
-        "| code | status | meaning | remedy |\n|---|---|---|---|"
-        if is_api
-        else "| code | meaning | remedy |\n|---|---|---|"
-    )
+    head = "| code | meaning | remedy |\n|---|---|---|"
+    if is_api:
+        head = "| code | status | meaning | remedy |\n|---|---|---|---|"
     rows = []
     for kind in kinds:
         meaning = inspect.cleandoc(kind.__doc__ or "").splitlines()[0]
@@ -290,8 +291,8 @@ def _error_table(title: str, kinds: list[type[GeoAssetsError]]) -> str:
 
 _COMMANDS = """# Commands
 
-`geo-assets` and its subcommands, as `--help` shows them; in a checkout it is `.venv/bin/geo-assets`. `--json` is for scripts. Where
-something is wrong the status is not 0, and the message has a [code](errors.md) and a remedy.
+`geo-assets` and its subcommands, as `--help` shows them; in a checkout it is `.venv/bin/geo-assets`. `--json` is
+for scripts. Where something is wrong the status is not 0, and the message has a [code](errors.md) and a remedy.
 
 `make` alone lists the commands of the checkout: set-up, demo, tests, documentation.
 """
