@@ -250,14 +250,13 @@ _ERROR_MODULES = {
 }
 
 
-def error_classes() -> list[type[GeoAssetsError]]:
-    """Every error that has a code of its own, in the order of its definition."""
+def error_classes(of: type[GeoAssetsError] = GeoAssetsError) -> list[type[GeoAssetsError]]:
+    """Every error with a code of its own in these modules, in the order of its definition."""
     for module in _ERROR_MODULES:
         import_module(module)
-    found: list[type[GeoAssetsError]] = []
-    for branch in (PermanentError, TransientError, GeoAssetsError):
-        found += [kind for kind in branch.__subclasses__() if kind not in (PermanentError, TransientError)]
-    return [kind for kind in found if kind.__module__.startswith("geo_assets.")]
+    found = [kind for child in of.__subclasses__() for kind in (child, *error_classes(child))]
+    own = [kind for kind in found if "code" in vars(kind) and kind.__module__ in _ERROR_MODULES]
+    return [kind for kind in own if kind not in (PermanentError, TransientError)]
 
 
 def errors_page() -> str:
@@ -266,11 +265,14 @@ def errors_page() -> str:
     parts = [_ERRORS]
     for title in dict.fromkeys(_ERROR_MODULES.values()):
         of_title = [kind for kind in classes if _ERROR_MODULES[kind.__module__] == title]
-        for words, branch in (("permanent", PermanentError), ("transient", TransientError), ("", GeoAssetsError)):
-            kinds = [kind for kind in of_title if kind.__bases__[0] is branch]
-            if kinds:
-                parts.append(_error_table(": ".join(filter(None, (title, words))), kinds))
+        for words in ("permanent", "transient", ""):
+            if kinds := [kind for kind in of_title if _branch(kind) == words]:
+                parts.append(_error_table(f"{title}: {words}" if words else title, kinds))
     return "\n".join(parts)
+
+
+def _branch(kind: type[GeoAssetsError]) -> str:
+    return "permanent" if issubclass(kind, PermanentError) else "transient" if issubclass(kind, TransientError) else ""
 
 
 def _error_table(title: str, kinds: list[type[GeoAssetsError]]) -> str:
