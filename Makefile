@@ -42,7 +42,7 @@ bench: ## Measure against the tools one would use instead (QUICK=1: small, under
 docs: ## The documentation as a site in .geo_assets/site, its reference made from the code; fails on a broken link
 	@bash scripts/setup.sh --with-docs
 	@$(VENV)/bin/python -m scripts.reference_pages
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "Open .geo_assets/site/index.html; with search: $(VENV)/bin/mkdocs serve"
 
 check: setup ## Lint, format, types and layers

@@ -39,7 +39,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: MkDocsConfig, **_: Any
             return match[0]
         if not target.is_relative_to(checkout) or not target.exists():
             log.warning("%s links to %s, which is not there", page.file.src_uri, match["target"])
-            return match[0]
+            return match["words"]
         path = f"`{target.relative_to(checkout)}`"
         return path if match["words"].strip("`") in (target.name, path.strip("`")) else f"{match['words']} ({path})"
 

@@ -250,13 +250,15 @@ _ERROR_MODULES = {
 }
 
 
-def error_classes(of: type[GeoAssetsError] = GeoAssetsError) -> list[type[GeoAssetsError]]:
+def error_classes() -> list[type[GeoAssetsError]]:
     """Every error with a code of its own in these modules, in the order of its definition."""
-    for module in _ERROR_MODULES:
-        import_module(module)
-    found = [kind for child in of.__subclasses__() for kind in (child, *error_classes(child))]
-    own = [kind for kind in found if "code" in vars(kind) and kind.__module__ in _ERROR_MODULES]
-    return [kind for kind in own if kind not in (PermanentError, TransientError)]
+    return [
+        value
+        for module in _ERROR_MODULES
+        for value in vars(import_module(module)).values()
+        if isinstance(value, type) and issubclass(value, GeoAssetsError) and value.__module__ == module
+        if "code" in vars(value) and value not in (GeoAssetsError, PermanentError, TransientError)
+    ]
 
 
 def errors_page() -> str:

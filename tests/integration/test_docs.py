@@ -45,8 +45,9 @@ def pages_of(nav: Any) -> Iterator[str]:
         yield from pages_of(entry)
 
 
+# Not with --quiet: it drops the warnings that --strict counts.
 def build(checkout: Path, site: Path) -> "subprocess.CompletedProcess[str]":
-    command = [str(PROJECT / ".venv/bin/mkdocs"), "build", "--strict", "--quiet", "--site-dir", str(site)]
+    command = [str(PROJECT / ".venv/bin/mkdocs"), "build", "--strict", "--site-dir", str(site)]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
 
 
@@ -142,25 +143,23 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert [found for found in parser.found if re.match(r"(https?:)?//", found)] == [], page.name
 
 
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("[x](nowhere.md)", "nowhere.md"),
-        ("[x](how-it-works.md#no-such-part)", "no-such-part"),
-        ("[x](../no_such_file.py)", "no_such_file.py"),
-        ("[x](/absolute.md)", "absolute"),
-    ],
-)
-def test_a_broken_link_fails_the_build(line: str, complaint: str, tmp_path: Path) -> None:
+def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
+    broken = {
+        "nowhere.md": "[x](nowhere.md)",
+        "#no-such-part": "[x](how-it-works.md#no-such-part)",
+        "../no_such_file.py": "[x](../no_such_file.py)",
+        "/absolute.md": "[x](/absolute.md)",
+    }
     checkout = tmp_path / "checkout"
-    checkout.mkdir()
     for name in ("docs", "scripts", "tests", "benchmarks"):
         shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("mkdocs.yml", "CHANGELOG.md"):
         shutil.copy(PROJECT / name, checkout)
     (checkout / "node_modules").symlink_to(PROJECT / "node_modules")
     page = checkout / "docs/index.md"
-    page.write_text(f"{page.read_text('utf-8')}\n{line}\n", "utf-8")
+    page.write_text("\n\n".join([page.read_text("utf-8"), *broken.values()]), "utf-8")
     built = build(checkout, tmp_path / "site")
     assert built.returncode != 0
-    assert complaint in built.stdout + built.stderr
+    warnings = [line for line in (built.stdout + built.stderr).splitlines() if line.startswith("WARNING")]
+    assert [target for target in broken if not any(target in line for line in warnings)] == []
+    assert len(warnings) == len(broken)
