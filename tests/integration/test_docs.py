@@ -15,6 +15,8 @@ import yaml
 from playwright.sync_api import Request, sync_playwright
 
 import geo_assets
+from geo_assets.api.metrics import Metrics
+from geo_assets.cli.main import SUBCOMMANDS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from scripts.reference_pages import PAGES, error_classes, write_pages
@@ -23,6 +25,8 @@ from tests.services import PROJECT
 DOCS = PROJECT / "docs"
 # Loaded by alembic and by Celery's workers alone, which bring what these need at import.
 ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery_app", "geo_assets.celery_definitions")
+CODE = re.MULTILINE | re.DOTALL
+VARIABLES_OF_TESTS = {"GEO_ASSETS_SAMPLES"}
 ABSTRACT = {"error", "permanent", "transient"}
 
 
@@ -97,6 +101,20 @@ def test_each_key_of_sources_yaml_says_what_it_means() -> None:
     rows = re.findall(r"^\| `[\w.]+` \|.*\|$", (DOCS / "reference/sources.md").read_text("utf-8"), re.MULTILINE)
     assert len(rows) > 100
     assert [row for row in rows if not row.split(" | ")[-1].strip(" |")] == []
+
+
+def test_what_pages_name_is_there() -> None:
+    """Commands, targets of make, variables, metrics: each that a page names in its code."""
+    pages = [PROJECT / "README.md", *DOCS.rglob("*.md")]
+    code = "\n".join(re.findall(r"^ *```.*?^ *```|`[^`]+`", "\n".join(page.read_text("utf-8") for page in pages), CODE))
+    targets = re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    variables = {str(field.alias) for field in Settings.model_fields.values()} | VARIABLES_OF_TESTS
+    metrics = Metrics(list).exposition().decode()
+    assert set(re.findall(r"(?:^|[`/ ])geo-assets ([a-z]+)", code, re.MULTILINE)) - set(SUBCOMMANDS) == set()
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", code, re.MULTILINE)) - set(targets) == set()
+    assert set(re.findall(r"\b(?:GEO_ASSETS|AZURE_STORAGE|AZURE_SERVICEBUS)_[A-Z_]*[A-Z]\b", code)) - variables == set()
+    runbook = (DOCS / "runbook.md").read_text("utf-8")
+    assert [name for name in re.findall(r"^\| `(geo_assets_\w+)", runbook, re.MULTILINE) if name not in metrics] == []
 
 
 def test_the_site_asks_no_other_server_and_draws_its_diagrams(site: Path) -> None:
