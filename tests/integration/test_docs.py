@@ -5,6 +5,7 @@ import pkgutil
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -51,7 +52,7 @@ def pages_of(nav: Any) -> Iterator[str]:
 
 # Not with --quiet: it drops the warnings that --strict counts.
 def build(checkout: Path, site: Path) -> "subprocess.CompletedProcess[str]":
-    command = [str(PROJECT / ".venv/bin/mkdocs"), "build", "--strict", "--site-dir", str(site)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
 
 
@@ -124,7 +125,8 @@ def test_the_site_asks_no_other_server_and_draws_its_diagrams(site: Path) -> Non
         if not request.url.startswith(("file:", "data:", "blob:")):
             asked.append(request.url)
 
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "there is no Chromium: bash scripts/setup.sh --with-azurite installs it"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
