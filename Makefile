@@ -6,7 +6,7 @@ QUICK ?=
 EVENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test soak reliability bench check clean
+.PHONY: help setup demo up test soak reliability bench docs check clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ reliability: ## Every fault of the fault suite, and what came of it in docs/reli
 bench: ## Measure against the tools one would use instead (QUICK=1: small, under 5 minutes)
 	@bash scripts/setup.sh --with-bench
 	@$(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+
+docs: ## The documentation as a site in .geo_assets/site, its reference made from the code; fails on a broken link
+	@bash scripts/setup.sh --with-docs
+	@$(VENV)/bin/python -m scripts.reference_pages
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo "Open .geo_assets/site/index.html; with search: $(VENV)/bin/mkdocs serve"
 
 check: setup ## Lint, format, types and layers
 	@$(VENV)/bin/ruff check

@@ -7,24 +7,20 @@ Here: the schema of the file's `alerts` key. Not here: where alerts go, which is
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from geo_assets.intervals import Interval
+from geo_assets.rule import Rule
 
 Kind = Literal["failed_run", "failed_tick", "poison", "backlog", "census", "deletions_held", "not_observed"]
 
 
-class AlertRules(BaseModel):
-    """What is told, and how often the same is told again.
-
-    A source's backlog is told where a blob waits longer than ``backlog``. What stands is told again after ``again``;
-    news of it, such as further messages given up, not sooner than ``quiet`` after it was last told. ``ignore`` names
-    kinds that nobody wants to hear of.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class AlertRules(Rule):
+    """What is told, and how often the same is told again (docs/guides/alerts.md)."""
 
     backlog: Interval = timedelta(hours=1)
+    """A source's backlog is told where a blob waits longer for its item."""
     again: Interval = timedelta(hours=12)
+    """What stands is told again after this."""
     quiet: Interval = timedelta(minutes=15)
+    """News of what stands, such as further messages given up, are told not sooner than this after it was last told."""
     ignore: tuple[Kind, ...] = ()
+    """Kinds that nobody wants to hear of."""

@@ -6,9 +6,11 @@ Here: the schema of the key. Not here: what follows from it for one raster (`geo
 import hashlib
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+
+from geo_assets.rule import Rule
 
 Kind = Literal["rgb", "categorical", "elevation", "multispectral", "continuous"]
 """What the numbers of a raster are: a picture, classes or flags, heights, bands of a spectrum, or anything measured."""
@@ -26,41 +28,51 @@ def _known_crs(text: str) -> str:
     return text
 
 
-class CogRule(BaseModel):
-    """How the rasters of a source become COGs.
+class CogRule(Rule):
+    """How the rasters of a source become COGs (docs/guides/cogs.md).
 
-    ``url`` is where they go, az://container/prefix or file:///folder; by default the silver place. ``profile`` is the
-    compression: lossless, but for jpeg, webp with a ``quality`` below 100 and lerc with a ``max_error`` (in units of
-    the pixels). ``kind`` is guessed of each raster where it is not stated, and decides ``resampling`` where that is
-    not: classes are never averaged. With ``target_crs`` or ``tiling_scheme`` pixels are resampled; without, a lossless
-    COG has the very pixels of its raster. ``nodata`` is for rasters that state none. ``bands`` count from 1; ``clip``
-    is (west, south, east, north) in degrees, EPSG:4326. A raster with more than ``most_pixels`` (rows x columns x
-    bands) is refused. ``thumbnail`` is the longer side of the preview in pixels, 0 for none. One run makes the COGs of
-    at most ``most_a_run`` rasters, so that no run keeps a source's other runs waiting for long. A COG goes with its
-    raster, unless ``keep`` says otherwise.
+    Without `target_crs` and `tiling_scheme` no pixel moves, and a lossless COG has the very pixels of its raster.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     url: str | None = Field(default=None, pattern=r"^(az://[^/]+|file:///)")
+    """Where COGs go: `az://container/prefix` or `file:///folder`, not within a source; by default the silver place."""
     profile: Profile = "deflate"
+    """The compression. Lossless, but for jpeg, webp with a `quality` below 100, and lerc with a `max_error`."""
     quality: int = Field(default=85, ge=1, le=100)
+    """Of jpeg and webp; webp is lossless with 100."""
     max_error: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Of lerc: how far a value may be off, in units of the pixels."""
     block_size: Literal[128, 256, 512, 1024, 2048] = 512
+    """Pixels a side of a block."""
     overviews: bool = True
+    """Whether there are any."""
     kind: Kind | None = None
+    """What the numbers are; guessed of each raster where it is not stated."""
     resampling: Resampling | None = None
+    """Of overviews and warping. By default classes take mode and nearest, which make up no value; all else average and
+    bilinear."""
     target_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
+    """The CRS that pixels are resampled to."""
     tiling_scheme: Literal["GoogleMapsCompatible"] | None = None
+    """The tiles that pixels are resampled to; goes without `target_crs`."""
     nodata: float | None = None
+    """For rasters that state none."""
     predictor: bool = True
+    """As in GDAL."""
     bigtiff: Literal["if_safer", "yes", "no"] = "if_safer"
+    """As in GDAL."""
     bands: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Which bands, counted from 1, in this order; all by default."""
     clip: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees."""
     most_pixels: int = Field(default=10_000_000_000, ge=1)
+    """A raster with more values (rows x columns x bands) is refused."""
     thumbnail: int = Field(default=512, ge=0, le=2048)
+    """Pixels of the preview's longer side, 0 for none."""
     most_a_run: int = Field(default=200, ge=1)
+    """How many rasters one run takes, so that the source's other runs need not wait."""
     keep: bool = False
+    """Whether a COG stays when its raster is deleted."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -93,7 +93,7 @@ class UnsupportedFormat(PermanentError):
     """A raster of a format that is not read."""
 
     code = "unsupported_format"
-    remedy = "Convert it to GeoTIFF, or exclude it in sources.yaml."
+    remedy = "Convert it to GeoTIFF, or exclude it in sources.yaml; docs/guides/formats.md says what is read."
 
 
 class Corrupt(PermanentError):
@@ -128,21 +128,21 @@ class MissingCrs(PermanentError):
     """The raster has no coordinate reference system."""
 
     code = "missing_crs"
-    remedy = "Write the CRS into the file (for example with rio edit-info --crs)."
+    remedy = "Write the CRS into the file (rio edit-info --crs), put a .prj beside it, or set assume_crs of its source."
 
 
 class MissingTransform(PermanentError):
     """The raster has no geotransform."""
 
     code = "missing_transform"
-    remedy = "Georeference the file (for example with gdalwarp), so that it has a geotransform."
+    remedy = "Georeference the file (for example with gdalwarp), or put a world file beside it."
 
 
 class NoFootprint(PermanentError):
     """The raster's outline has no place on the globe."""
 
     code = "no_footprint"
-    remedy = "Check the CRS and the geotransform of the file."
+    remedy = "Check the CRS and the geotransform of the file, or its control points and RPCs."
 
 
 class MissingDatetime(PermanentError):
@@ -156,7 +156,7 @@ class DuplicateItem(PermanentError):
     """Another blob already owns this item id."""
 
     code = "duplicate_item"
-    remedy = "Make item_id in sources.yaml unique, for example with {slug}."
+    remedy = "Make item_id (or group) of the source in sources.yaml unique, for example item_id with {slug}."
 
 
 class NotInGroup(PermanentError):

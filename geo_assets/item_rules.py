@@ -6,28 +6,32 @@ Here: the schema of these keys. Not here: the source itself (`geo_assets.sources
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from geo_assets.rule import Rule
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class BandRule(BaseModel):
-    """One band, as the source's owner knows it; what stands here wins over what the file says.
-
-    ``common_name`` is one of STAC's eo extension (red, nir, ...), which the extension's own schema checks.
-    Wavelengths are in micrometres, ``gsd`` in metres, ``solar_illumination`` in W/m2/um.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class BandRule(Rule):
+    """One band, as the source's owner knows it; what stands here wins over what the file says."""
 
     name: str | None = Field(default=None, min_length=1)
+    """Its name, which no other band has."""
     description: str | None = Field(default=None, min_length=1)
+    """What it shows."""
     unit: str | None = Field(default=None, min_length=1)
+    """The unit of its values."""
     gsd: Positive | None = None
+    """Its ground sample distance in metres."""
     common_name: str | None = Field(default=None, min_length=1)
+    """One of STAC's eo extension: red, nir, ..."""
     center_wavelength: Positive | None = None
+    """In micrometres."""
     full_width_half_max: Positive | None = None
+    """In micrometres."""
     solar_illumination: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """In W/m2/um."""
 
 
 def _distinct(bands: tuple[BandRule, ...]) -> tuple[BandRule, ...]:

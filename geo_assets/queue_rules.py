@@ -3,35 +3,31 @@
 Here: the schema of the file's `queues` key. Not here: the queues (`geo_assets.resources`), the sources (`sources`).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+from geo_assets.rule import Names, Rule
 
 
-class QueueRule(BaseModel):
-    """One queue of blob events: exactly one of ``storage_queue`` and ``service_bus``.
-
-    ``storage_queue`` is the name of a queue in the storage account; its dead letters go to NAME-poison.
-    ``service_bus`` is the name of a queue, or of a subscription as ``topic/subscription``. Events of blobs outside
-    ``sources`` are dropped; without it the queue serves every az:// source. At most ``batch`` messages are received at
-    once and ``most_a_tick`` in one tick of the sensor, none while more than ``most_outstanding`` blobs of its sources
-    wait for their items. A message that failed ``tries`` times for a passing reason becomes a dead letter.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class QueueRule(Rule):
+    """One queue of blob events: exactly one of `storage_queue` and `service_bus` (docs/guides/events.md)."""
 
     name: str = Field(min_length=1)
     storage_queue: str | None = Field(default=None, pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")
+    """A queue of the storage account; its dead letters go to NAME-poison."""
     service_bus: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
-    sources: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    """A queue, or a subscription as `topic/subscription`."""
+    sources: Names = ()
+    """Sources whose events it brings, others are dropped; by default every az:// source."""
     batch: int = Field(default=100, ge=1, le=1000)
+    """At most so many messages are received at once."""
     most_a_tick: int = Field(default=5000, ge=1)
+    """At most so many messages are received in one tick of the sensor."""
     most_outstanding: int = Field(default=20_000, ge=1)
+    """Nothing is received while more blobs of its sources wait for their items."""
     tries: int = Field(default=5, ge=1)
+    """A message that failed so often for a passing reason becomes a dead letter."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

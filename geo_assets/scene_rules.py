@@ -7,21 +7,14 @@ import re
 from typing import Annotated, Literal, Self
 
 import jsonpointer
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from geo_assets.item_rules import BandRules
+from geo_assets.rule import Names, Rule
 
 MEMBER_GROUPS = ("item", "asset")
 _STATED_BY_OURSELVES = ("geo_assets:", "proj:", "file:", "raster:")
 _STATED_BY_RULES = ("datetime", "start_datetime", "end_datetime", "created", "updated")
-
-
-class _Rule(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _pointer(path: str) -> str:
@@ -46,46 +39,52 @@ Pointer = Annotated[str, AfterValidator(_pointer)]
 """Where a value stands in a JSON document: a JSON pointer (RFC 6901)."""
 
 
-class PropertyRule(_Rule):
-    """A property of the item from a JSON member: the value at ``path`` of the asset called ``json``.
-
-    ``type`` turns text into a number; ``values`` replaces what the document says by STAC's word for it.
-    """
+class PropertyRule(Rule):
+    """A property of the item from a JSON member of the scene."""
 
     document: str = Field(alias="json")
+    """The asset that the member is."""
     path: Pointer
+    """Where the value stands in it: a JSON pointer (RFC 6901)."""
     type: Literal["number", "integer", "string"] | None = None
-    values: dict[str, str | int | float] = {}
+    """What text is turned into."""
+    values: dict[str, str | int | float] = Field(default={})
+    """What is said in place of what the document says, such as STAC's word for it."""
 
 
-class AssetRule(_Rule):
-    """What one member is to its item; whatever is not stated is taken from the file, or left out.
-
-    ``key`` renames the asset. ``raster`` says whether its header is read; by default that of .tif, .tiff and .jp2.
-    """
+class AssetRule(Rule):
+    """What one member is to its item; whatever is not stated is taken from the file, or left out."""
 
     key: str | None = Field(default=None, min_length=1)
+    """Another name of the asset in the item."""
     title: str | None = None
+    """Its title for people."""
     description: str | None = None
+    """What it is."""
     roles: tuple[str, ...] | None = None
+    """STAC's words for what it is for: data, thumbnail, metadata, ..."""
     type: str | None = None
+    """Its media type."""
     raster: bool | None = None
+    """Whether its header is read; by default that of .tif, .tiff and .jp2."""
     bands: BandRules = ()
+    """What its bands are, in the file's order."""
 
 
-class GroupRule(_Rule):
-    """Which blobs make one item together.
-
-    ``name`` is a regular expression searched for in the path below the prefix; its group ``item`` is the item's id,
-    its group ``asset`` the key of the blob's asset. An item waits for the ``required`` assets, and the first raster
-    among them gives its footprint and grid.
-    """
+class GroupRule(Rule):
+    """Which blobs make one item together (docs/guides/scenes.md)."""
 
     name: Annotated[str, AfterValidator(_member_pattern)]
-    required: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
-    assets: dict[str, AssetRule] = {}
-    properties: dict[str, PropertyRule] = {}
+    """A regular expression searched for in the path below the prefix; its group `item` is the item's id, its group
+    `asset` the key of the blob's asset."""
+    required: Names = Field(min_length=1)
+    """Assets the item waits for. The first raster of them gives its footprint, its grid, and a date by tag or name."""
+    assets: dict[str, AssetRule] = Field(default={})
+    """By asset: what its file does not say."""
+    properties: dict[str, PropertyRule] = Field(default={})
+    """By property of the item: which JSON member has it."""
     extensions: tuple[str, ...] = ()
+    """Schemas that items list beside those of the fields they are seen to use."""
 
     def __hash__(self) -> int:
         """Sources are keys of caches, and the dicts in here have no hash of their own."""

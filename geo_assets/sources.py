@@ -8,40 +8,29 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
-from zoneinfo import ZoneInfo
 
 import pyproj
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from geo_assets.alert_rules import AlertRules
 from geo_assets.cog_rules import CogRule
+from geo_assets.datetime_rules import DatetimeRules, JsonDatetime
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.intervals import Interval
 from geo_assets.item_rules import BandRules
 from geo_assets.queue_rules import QueueRule
-from geo_assets.scene_rules import GroupRule, Pointer
+from geo_assets.rule import Names, OneOrMore, Rule
+from geo_assets.scene_rules import GroupRule
 from geo_assets.vector_rules import TableRule, with_vector_globs
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 ITEM_ID_FIELDS = ("slug", "stem", "path")
-
-
-class _Rule(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, OSError, ValueError) as error:  # KeyError: ZoneInfoNotFoundError; OSError: a folder of zones
-        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin") from error
-    return name
 
 
 def _known_crs(text: str) -> str:
@@ -50,16 +39,6 @@ def _known_crs(text: str) -> str:
     except pyproj.exceptions.CRSError as error:
         raise ValueError(f"{text!r} is no coordinate reference system that PROJ knows, such as EPSG:25832") from error
     return text
-
-
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("a fixed datetime needs a time zone, for example 2020-01-01T00:00:00Z")
-    return moment.astimezone(UTC)
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _disjoint(shards: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,214 +63,131 @@ def _affordable(budget: int) -> int:
     return budget
 
 
-Zone = Annotated[str, AfterValidator(_known_zone)]
-
-
-class MetadataDatetime(_Rule):
-    """Take the datetime from the first of these GDAL tags that is present and parses.
-
-    A tag is ``NAME`` (default domain) or ``DOMAIN:NAME``. Without ``format`` the TIFF form
-    ``YYYY:MM:DD HH:MM:SS`` and ISO 8601 are read. ``timezone`` is used where the tag states no offset.
-    """
-
-    metadata: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
-    format: str | None = None
-    timezone: Zone = "UTC"
-
-
-class NameDatetime(_Rule):
-    """Take the datetime from the blob's name: a regex with a group ``date``, and its strptime format."""
-
-    name: str
-    format: str
-    timezone: Zone = "UTC"
-
-    @model_validator(mode="after")
-    def _has_date_group(self) -> Self:
-        try:
-            pattern = re.compile(self.name)
-        except re.error as error:
-            raise ValueError(f"name is not a regular expression: {error}") from error
-        if "date" not in pattern.groupindex:
-            raise ValueError("the regular expression needs a named group, (?P<date>...)")
-        return self
-
-
-class FixedDatetime(_Rule):
-    """The same datetime for every blob: a statement of the source's owner."""
-
-    fixed: Annotated[datetime, AfterValidator(_aware)]
-
-
-class LastModifiedDatetime(_Rule):
-    """The blob's Last-Modified: when it was uploaded, which the owner says is good enough."""
-
-    last_modified: Literal[True]
-
-
-class RangeDatetime(_Rule):
-    """Take a range from two of GDAL's tags, each the first that is present and parses, as in `MetadataDatetime`."""
-
-    start: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
-    end: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(min_length=1)
-    format: str | None = None
-    timezone: Zone = "UTC"
-
-
-class JsonDatetime(_Rule):
-    """Take the datetime from a JSON member of a scene: the asset called ``json``, the values at ``path``.
-
-    Several paths, as of a date and a time, are joined by T. ``format`` and ``timezone`` as for tags.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    document: str = Field(alias="json")
-    path: Annotated[tuple[Pointer, ...], BeforeValidator(_as_list)] = Field(min_length=1)
-    format: str | None = None
-    timezone: Zone = "UTC"
-
-
-class TimeDimensionDatetime(_Rule):
-    """What the time coordinate of a NetCDF or Zarr file spans: an instant or a range."""
-
-    time_dimension: Literal[True]
-
-
-DatetimeRule = (
-    MetadataDatetime
-    | NameDatetime
-    | JsonDatetime
-    | FixedDatetime
-    | LastModifiedDatetime
-    | RangeDatetime
-    | TimeDimensionDatetime
-)
-_DATETIME_RULES: dict[str, type[_Rule]] = {
-    "metadata": MetadataDatetime,
-    "name": NameDatetime,
-    "json": JsonDatetime,
-    "fixed": FixedDatetime,
-    "last_modified": LastModifiedDatetime,
-    "start": RangeDatetime,
-    "time_dimension": TimeDimensionDatetime,
-}
-
-
-def _datetime_rule(value: object) -> object:
-    """Choose the rule by its key, so that an error speaks of that rule and not of all."""
-    if value == "last_modified":
-        return LastModifiedDatetime(last_modified=True)
-    if value == "time_dimension":
-        return TimeDimensionDatetime(time_dimension=True)
-    if not isinstance(value, dict):
-        return value
-    keys = [key for key in _DATETIME_RULES if key in value]
-    if len(keys) != 1:
-        raise ValueError(f"a datetime rule has exactly one of {', '.join(_DATETIME_RULES)}")
-    return _DATETIME_RULES[keys[0]].model_validate(value)
-
-
-class ProviderRule(_Rule):
+class ProviderRule(Rule):
     """An organization that made, processed, licenses or hosts the data."""
 
     name: str = Field(min_length=1)
+    """Its name."""
     description: str | None = None
+    """What it did."""
     roles: tuple[Literal["licensor", "producer", "processor", "host"], ...] = ()
+    """What it is to the data."""
     url: str | None = None
+    """Its home page."""
 
 
-class LinkRule(_Rule):
+class LinkRule(Rule):
     """A link of the collection, such as to its licence or documentation."""
 
     rel: str = Field(min_length=1)
+    """What is linked: `license`, `about`, ..."""
     href: str = Field(min_length=1)
+    """Its address."""
     type: str | None = None
+    """Its media type."""
     title: str | None = None
+    """Its title for people."""
 
 
-class CollectionRule(_Rule):
-    """What the source's owner states about the STAC collection its items belong to.
-
-    ``item_assets`` and ``renders`` go into the collection as they are (STAC 1.1, render extension). A ``protected``
-    collection and its items are not deleted by hand.
-    """
+class CollectionRule(Rule):
+    """What the source's owner states about the STAC collection its items belong to (docs/guides/collections.md)."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9._~-]{1,200}$")
+    """Its id in the catalogue."""
     title: str | None = None
+    """Its title for people."""
     description: str = Field(min_length=1)
+    """What is in it."""
     license: str = Field(default="other", min_length=1)
+    """An SPDX identifier, or `other`."""
     keywords: tuple[str, ...] = ()
+    """Words to find it by."""
     providers: tuple[ProviderRule, ...] = ()
+    """Who made and who hosts the data."""
     links: tuple[LinkRule, ...] = ()
-    item_assets: dict[str, dict[str, Any]] = {}
-    renders: dict[str, dict[str, Any]] = {}
+    """Links to more about it."""
+    item_assets: dict[str, dict[str, Any]] = Field(default={})
+    """What the assets of its items are, as STAC 1.1 says it; goes into the collection as it is."""
+    renders: dict[str, dict[str, Any]] = Field(default={})
+    """How to draw it (render extension); goes into the collection as it is."""
     protected: bool = False
+    """Whether the collection and its items are refused deletion by hand."""
 
     def __hash__(self) -> int:
         """A source is the key of a worker's connection to its store, also where its collection holds mappings."""
         return hash(self.model_dump_json())
 
 
-class FootprintRule(_Rule):
-    """What an item's footprint is: the raster's edges, or with ``valid_data`` the outline of its valid pixels.
-
-    That outline is simplified within ``tolerance_pixels`` of the pixels it was taken from.
-    """
+class FootprintRule(Rule):
+    """What an item's footprint is (docs/guides/footprints.md)."""
 
     valid_data: bool = False
+    """Whether it is the outline of the valid pixels, which are then read, instead of the raster's edges."""
     tolerance_pixels: float = Field(default=1.0, ge=0, le=100)
+    """How far from the pixels it was taken from that outline may be."""
 
 
-class DeletionRule(_Rule):
-    """How items go whose blobs are gone: after ``grace``, and how many at once without consent.
+class DeletionRule(Rule):
+    """How items go whose blobs are gone (docs/guides/deletions.md)."""
 
-    Up to ``allow`` items go in any case; beyond it, at most the share ``most`` of the source's items (1: any number).
-    """
-
-    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(0)
+    grace: Interval = timedelta(0)
+    """How long an item stays after its blob is gone."""
     most: float = Field(default=0.5, ge=0, le=1)
+    """The share of the source's items that may go at once without consent; 1: any number."""
     allow: int = Field(default=10, ge=0)
+    """So many may go in any case."""
 
 
-class Source(_Rule):
-    """One source: where its blobs lie, which of them count, and how they become items.
-
-    ``url`` is ``az://container/prefix``, ``file:///folder``, or ``file:folder`` below the folder of
-    sources.yaml. ``include`` and ``exclude`` are globs on the path below the prefix (``**`` spans
-    folders). ``item_id`` may use {slug}, {stem} and {path}. ``statistics`` and ``footprint.valid_data`` have
-    pixels read, at most about ``read_budget`` bytes of each blob. ``assume_crs`` is the CRS of rasters that state
-    none. ``vrt`` has VRTs read whose pixels lie in the source.
-    ``bands`` say what the bands of its rasters are, in the files' order; ``gsd`` is the ground sample distance in
-    metres, ``region`` the region of the storage account. ``cogs`` makes COGs of its rasters. ``shards`` are what
-    the names below the prefix start with: each is listed by itself, and together they hold every blob of the
-    source. ``group`` makes many blobs one item. The sensor looks at the whole source once in ``relist``; by default
-    every hour where a queue brings its events (`SourcesFile.relist`), else in each tick. With ``tables`` its
-    files are vectors, and become tables.
-    """
+class Source(Rule):
+    """One source: where its blobs lie, which of them count, and how they become items."""
 
     name: str
     url: str
-    include: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ("**/*.tif", "**/*.tiff", "**/*.TIF", "**/*.TIFF")
-    exclude: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
-    shards: Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_disjoint)] = ()
+    """`az://container/prefix`, `file:///folder`, or `file:folder` below the folder of sources.yaml."""
+    include: Names = ("**/*.tif", "**/*.tiff", "**/*.TIF", "**/*.TIFF")
+    """Globs on the path below the prefix, `**` spans folders. With `tables`: all vector formats that are read."""
+    exclude: Names = ()
+    """Globs of what is left out all the same."""
+    shards: Annotated[tuple[str, ...], OneOrMore, AfterValidator(_disjoint)] = ()
+    """For millions of blobs: what names below the prefix start with, such as `2024/`. Each is listed by itself, and
+    together they hold every blob of the source."""
     limit: int | None = Field(default=None, ge=1)
+    """The first so many blobs only; goes without `shards`."""
     collection: CollectionRule
+    """The STAC collection of its items."""
     item_id: str = "{slug}"
+    """The items' ids, of {slug} (the path, readable and unique), {stem} (the file's name), {path}; not with `group`."""
     group: GroupRule | None = None
+    """Many blobs make one item (docs/guides/scenes.md)."""
     deletions: DeletionRule = DeletionRule()
+    """When items go whose blobs are gone, and how many at once."""
     relist: Interval | None = None
+    """How often the sensor looks at the whole source; by default in each tick, or every hour where a queue brings its
+    events (docs/guides/relisting.md)."""
     statistics: bool = False
+    """Whether pixels are read for the statistics of bands."""
     footprint: FootprintRule = FootprintRule()
+    """What an item's footprint is."""
     assume_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
+    """The CRS of files that state none, nor have a .prj beside them."""
     vrt: bool = False
+    """Whether VRTs are read whose pixels lie in this source (docs/guides/formats.md)."""
     read_budget: Annotated[int, AfterValidator(_affordable)] = Field(default=4_000_000, ge=65_536)
+    """About how many bytes of pixels are read of a blob at most, for `statistics` and `footprint.valid_data`; up to
+    25165824 (24 MiB)."""
     bands: BandRules = ()
+    """What the bands of its rasters are, in the files' order (docs/guides/items.md)."""
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The ground sample distance in metres."""
     region: str | None = Field(default=None, min_length=1)
+    """The region of the storage account."""
     cogs: CogRule | None = None
-    datetime: tuple[Annotated[DatetimeRule, BeforeValidator(_datetime_rule)], ...] = ()
+    """A COG and a thumbnail is made of each raster (docs/guides/cogs.md); `{}` for every default."""
+    datetime: DatetimeRules = ()
+    """Where the date comes from: rules that are tried in order. Where none matches, the time coordinate of a NetCDF or
+    Zarr file counts; else the blob is refused as `missing_datetime`."""
     tables: TableRule | None = None
+    """Its files are vectors and become tables (docs/guides/vectors.md); `{}` for every default."""
 
     _include_vectors = model_validator(mode="before")(with_vector_globs)
 
@@ -439,7 +335,8 @@ def _load_document(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InvalidConfiguration(
-            f"{path} does not exist.", remedy="Write it (see README.md), or set GEO_ASSETS_SOURCES to where it is."
+            f"{path} does not exist.",
+            remedy="Write it (docs/first-container.md), or set GEO_ASSETS_SOURCES to where it is.",
         ) from None
     except OSError as error:
         raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
@@ -484,4 +381,4 @@ def _invalid(path: Path, where: str, error: ValidationError) -> InvalidConfigura
         f"{where}{''.join(f'.{part}' for part in problem['loc'])}: {problem['msg']}"
         for problem in error.errors(include_url=False)
     )
-    return InvalidConfiguration(f"{path}: {problems}.", remedy="Mend these keys (README.md shows each).")
+    return InvalidConfiguration(f"{path}: {problems}.", remedy="Mend these keys (docs/reference/sources.md has each).")

@@ -9,7 +9,9 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 import pyproj
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from geo_assets.rule import Names, Rule
 
 VECTOR_GLOBS = tuple(
     f"**/*.{extension}"
@@ -22,10 +24,6 @@ NAME_FIELDS = ("source", "stem", "slug", "layer")
 _RESERVED_SCHEMAS = ("ledger", "pgstac", "information_schema")
 
 Kept = Literal["keep", "drop", "refuse"]
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _srid_of(text: str) -> str:
@@ -46,40 +44,52 @@ def _known_encoding(name: str) -> str:
     return name
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-
-
-class TableRule(BaseModel):
-    """How the vector files of a source become tables of PostGIS.
-
-    ``name`` may use {source}, {stem} (the file's name), {slug} (its path) and {layer}. ``layers`` are globs.
-    ``bbox`` is west, south, east, north in degrees. ``columns``, ``key``, ``indexes``, ``x``, ``y`` and ``wkt`` are
-    names as the file spells them. ``mode`` append and upsert put many files into one table.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+class TableRule(Rule):
+    """How the vector files of a source become tables of PostGIS (docs/guides/vectors.md)."""
 
     schema_name: str = Field(default="vectors", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """The tables' schema, made where it is missing."""
     name: str = "{stem}"
+    """The tables' names, of {source}, {stem} (the file's name), {slug} (its path, never the same twice) and {layer}. A
+    file with several layers gets `_{layer}` added."""
     layers: Names = ("*",)
+    """Globs of the layers to load."""
     target_crs: Annotated[str, AfterValidator(_srid_of)] = "EPSG:4326"
+    """The CRS of the tables."""
     where: str | None = Field(default=None, min_length=1)
+    """Which rows, in SQL as `ogr2ogr -where` takes it; not of Parquet."""
     bbox: tuple[float, float, float, float] | None = None
+    """Which rows: west, south, east, north in degrees; not of Parquet."""
     columns: Names = ()
+    """Which columns, as the file spells them; all by default."""
     null_geometry: Kept = "keep"
+    """What becomes of rows without a geometry; `drop` counts them, `refuse` refuses the file."""
     empty_geometry: Kept = "keep"
+    """Likewise of rows with an empty one."""
     dimensions: Literal["2d", "keep"] = "2d"
+    """`keep` keeps heights and measures."""
     antimeridian: Literal["split", "keep"] = "split"
+    """`split` cuts what crosses it."""
     keep_originals: bool = False
+    """Whether repaired geometries are kept as they were, by `fid` in `<table>_originals`."""
     duplicates: Literal["keep", "drop"] = "keep"
+    """`drop` removes rows that are equal in everything."""
     mode: Literal["replace", "append", "upsert"] = "replace"
+    """A table a file, or many files in one table, whose column `source_blob` says which."""
     key: Names = ()
+    """With `upsert`: the columns that tell rows apart."""
     indexes: Names = ()
+    """Columns to index, beside the primary key `fid` and the geometry."""
     cluster_hilbert: bool = False
+    """Whether rows are written along a Hilbert curve, so that neighbours in space are neighbours on disk."""
     encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    """The encoding of text, such as CP1252, where a file states it wrongly."""
     x: str | None = Field(default=None, min_length=1)
+    """The column of a CSV or Parquet file with longitudes or eastings; usual names are found."""
     y: str | None = Field(default=None, min_length=1)
+    """Likewise with latitudes or northings."""
     wkt: str | None = Field(default=None, min_length=1)
+    """Likewise with WKT."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Brings what geo_assets needs on this machine: .venv, PostgreSQL with PostGIS and, with --with-page, Node.js and the map's
 # packages; with --with-azurite also a C compiler, Azurite, Chromium, Redis and other readers of STAC for the tests; with
-# --with-bench also what the benchmarks compare with. Idempotent, and quick where all is there.
+# --with-bench also what the benchmarks compare with. With --with-docs it brings what builds the documentation, and no
+# PostgreSQL. Idempotent, and quick where all is there.
 # Prints a line a step; all output of the tools goes to the log, which is shown on failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=.venv
-EXTRAS=dev # of pyproject.toml
-EXTRAS_TEST=dev,peers,readers
-EXTRAS_BENCH=dev,peers,readers,bench
+# Extras of pyproject.toml, each with all of the one above it.
+EXTRAS=dev
+EXTRAS_DOCS=dev,docs
+EXTRAS_TEST=dev,docs,peers,readers
+EXTRAS_BENCH=dev,docs,peers,readers,bench
 LOG=.geo_assets/logs/setup.log
 mkdir -p "$(dirname "$LOG")"
 : > "$LOG"
@@ -122,10 +125,13 @@ packages_wanted() { echo "$(digest pyproject.toml constraints.txt) $PWD $1"; }
 
 # Who has the packages of the benchmarks, or of the tests, has those of what needs fewer too.
 has_packages() {
-    local stamp
+    local stamp extras enough=
     stamp=$(cat "$VENV/.setup-stamp" 2> /dev/null) || return 1
-    [ "$stamp" = "$(packages_wanted "$EXTRAS")" ] || [ "$stamp" = "$(packages_wanted "$EXTRAS_BENCH")" ] ||
-        { [ "$EXTRAS" = dev ] && [ "$stamp" = "$(packages_wanted "$EXTRAS_TEST")" ]; }
+    for extras in dev "$EXTRAS_DOCS" "$EXTRAS_TEST" "$EXTRAS_BENCH"; do # from few to many
+        [ "$extras" != "$EXTRAS" ] || enough=yes
+        [ -z "$enough" ] || [ "$stamp" != "$(packages_wanted "$extras")" ] || return 0
+    done
+    return 1
 }
 
 # --- PostgreSQL
@@ -239,7 +245,7 @@ setup_npm_packages() {
         step "installing Node.js" install_node
     fi
     if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest package.json)" ] || [ ! -e node_modules/.bin/azurite-blob ]; then
-        step "installing the map's packages and Azurite" install_npm_packages
+        step "installing the packages of map, diagrams and Azurite" install_npm_packages
         digest package.json > "$stamp"
     fi
 }
@@ -308,6 +314,11 @@ case "${1:-}" in
         setup_packages_and_postgres has_postgres
         setup_npm_packages
         setup_gdal
+        ;;
+    --with-docs)
+        EXTRAS=$EXTRAS_DOCS
+        setup_packages_and_postgres true
+        setup_npm_packages
         ;;
     --with-azurite)
         EXTRAS=$EXTRAS_TEST

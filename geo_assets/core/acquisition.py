@@ -14,9 +14,7 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from geo_assets.core.rfc3339 import rfc3339
-from geo_assets.errors import MissingDatetime
-from geo_assets.models import BlobRef
-from geo_assets.sources import (
+from geo_assets.datetime_rules import (
     DatetimeRule,
     FixedDatetime,
     JsonDatetime,
@@ -25,6 +23,8 @@ from geo_assets.sources import (
     RangeDatetime,
     TimeDimensionDatetime,
 )
+from geo_assets.errors import MissingDatetime
+from geo_assets.models import BlobRef
 
 _DATE = re.compile(r"^(\d{4})[:/](\d\d)[:/](\d\d)(?=$|[ T])")
 _ZONE_IN_WORDS = re.compile(r" ?(?:UTC|GMT)$")

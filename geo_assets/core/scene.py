@@ -17,10 +17,11 @@ from geo_assets.core.formats.zarr_store import asset_name
 from geo_assets.core.item import build_item
 from geo_assets.core.item_id import item_id
 from geo_assets.core.scene_members import Scene, SceneMember, asset_rule
+from geo_assets.datetime_rules import FixedDatetime, JsonDatetime
 from geo_assets.errors import InvalidItem, MissingDatetime, NoFootprint
 from geo_assets.models import RasterMetadata
 from geo_assets.scene_rules import GroupRule, PropertyRule
-from geo_assets.sources import FixedDatetime, JsonDatetime, Source
+from geo_assets.sources import Source
 
 _OF_THE_GRID = ("proj:", "gsd")
 _NOT_OF_A_SCENE = (*_OF_THE_GRID, "renders")

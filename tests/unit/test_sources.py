@@ -9,15 +9,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from geo_assets.datetime_rules import FixedDatetime, LastModifiedDatetime, MetadataDatetime, NameDatetime
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.item_rules import BandRule
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources import (
     CollectionRule,
-    FixedDatetime,
-    LastModifiedDatetime,
-    MetadataDatetime,
-    NameDatetime,
     Source,
     get_source,
     load_sources,

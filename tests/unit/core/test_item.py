@@ -27,10 +27,11 @@ from geo_assets.core.formats.reading import read_metadata
 from geo_assets.core.formats.sidecars import is_sidecar, placing_names
 from geo_assets.core.item import build_item
 from geo_assets.core.raster import read_raster_metadata
+from geo_assets.datetime_rules import FixedDatetime
 from geo_assets.errors import MissingDatetime, PermanentError
 from geo_assets.item_rules import BandRule
 from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
-from geo_assets.sources import CollectionRule, FixedDatetime, Source
+from geo_assets.sources import CollectionRule, Source
 from tests.samples import identity
 from tests.unit.core import schemas
 from tests.unit.core.rasters import metadata, tiff_bytes
