@@ -5,7 +5,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from geo_assets.api.access import Access
-from geo_assets.api.app import create_app
 from geo_assets.api.gate import is_loopback
 from geo_assets.api.logs import configure_logs
 from geo_assets.cli.console import clear_errors
@@ -19,6 +18,8 @@ from geo_assets.settings import Settings
 @click.option("--behind-proxy", default=None, help="Addresses of proxies whose X-Forwarded headers are believed.")
 def serve_command(*, host: str, port: int, behind_proxy: str | None) -> None:
     """Serve STAC, tiles, features, jobs and the map until Ctrl-C (see docs/guides/api.md)."""
+    from geo_assets.api.app import create_app  # takes seconds, for which `geo-assets --help` should not wait
+
     settings = Settings()
     with clear_errors():
         require_access(host, settings)
