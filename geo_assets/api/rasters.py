@@ -37,6 +37,7 @@ from geo_assets.api.problems import (
     correlation_id_of,
     problem_response,
 )
+from geo_assets.api.stretch import StretchingReader, render_stretched
 from geo_assets.databases import READER_ROLE
 
 MOST_PIXELS_A_SIDE = 4096
@@ -58,7 +59,7 @@ _ITEM = "SELECT pgstac.get_item(%s, %s) AS item"
 
 
 @attr.s
-class GuardedReader(Reader):  # type: ignore[misc]
+class GuardedReader(StretchingReader):
     """A reader of one blob by one driver, which refuses what would bloat in memory."""
 
     driver: str = attr.ib(default="GTiff", kw_only=True)
@@ -117,6 +118,7 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         "add_part": True,
         "add_ogc_maps": False,
         "extensions": [searchInfoExtension()],
+        "render_func": render_stretched,
     }
     searches = MosaicTilerFactory(
         path_dependency=dependencies.SearchIdParams, router_prefix="/searches/{search_id}", **mosaics
@@ -137,6 +139,7 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         path_dependency=find_item,
         router_prefix="/collections/{collection_id}/items/{item_id}",
         add_viewer=True,
+        render_func=render_stretched,
     )
     prefix = "/collections/{collection_id}/items/{item_id}"
     app.include_router(items.router, tags=["Item"], prefix=prefix, dependencies=bounded)
