@@ -12,7 +12,19 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks import cogs, growth, headers, ingest, listing, load_items, noop, step_per_file, steps, vectors
+from benchmarks import (
+    api_search,
+    cogs,
+    growth,
+    headers,
+    ingest,
+    listing,
+    load_items,
+    noop,
+    step_per_file,
+    steps,
+    vectors,
+)
 from benchmarks.growth_plot import plot_growth
 from benchmarks.report import markdown_table, rich_table, write_between_markers
 from benchmarks.result import BenchmarkFailed, Result, write_results
@@ -45,6 +57,7 @@ BENCHMARKS = (
     Benchmark(listing.NAMES, listing.run),
     Benchmark(vectors.NAMES, vectors.run),
     Benchmark(cogs.NAMES, cogs.run),
+    Benchmark(api_search.NAMES, api_search.run),
     Benchmark(growth.NAMES, growth.run),
 )
 ALL_NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
