@@ -121,7 +121,7 @@ class CatalogueBackup(DatabaseResource):
         environment = dict(os.environ)
         if (password := parts.pop("password", None)) is not None:
             environment["PGPASSWORD"] = str(password)
-        return f"--dbname={make_conninfo(**parts)}", environment
+        return f"--dbname={make_conninfo('', **parts)}", environment
 
 
 def _with_search_path(script: IO[bytes], into: IO[bytes]) -> None:
