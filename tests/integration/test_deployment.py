@@ -1,21 +1,27 @@
 """What geo_assets is deployed with, as far as it can be checked without a cluster: files, names, commands, doors."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
+import httpx
 import pytest
 import yaml
 
 from geo_assets.cli.main import main
 from geo_assets.settings import Settings
 from tests.integration.test_cli import COMMANDS
-from tests.services import PROJECT
+from tests.services import PROJECT, free_port
+from tests.waiting import wait_until
 
 COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -156,8 +162,9 @@ def test_each_image_has_a_tag_that_names_a_version() -> None:
 @cache
 def help_of(program: str, *words: str) -> str:
     """What a program beside this Python says of itself."""
-    command = [Path(sys.executable).parent / program, *words, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [str(Path(sys.executable).parent / program), *words, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
@@ -228,3 +235,88 @@ def test_compose_itself_takes_the_file(tmp_path: Path) -> None:
     command = [docker, "compose", "--env-file", str(file), "config", "--quiet"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class _Backend(BaseHTTPRequestHandler):
+    """Answers with what it was asked, and by which credential."""
+
+    def do_GET(self) -> None:
+        body = f"{self.server.server_port} {self.path} {self.headers.get('authorization')}".encode()  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the base class names it so)
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[tuple[str, int, int]]:
+    """The address of Caddy with our file, and the ports of what is behind it: web server and API."""
+    caddy = shutil.which("caddy")
+    version = subprocess.run([caddy, "version"], capture_output=True, text=True, check=True).stdout if caddy else "v0.0"
+    if caddy is None or tuple(map(int, re.findall(r"\d+", version)[:2])) < (2, 8):
+        pytest.skip("Caddy 2.8 or newer is not installed here: the proxy's file is not tried out")
+    backends = [HTTPServer(("127.0.0.1", 0), _Backend) for _ in range(2)]
+    for backend in backends:
+        Thread(target=backend.serve_forever, daemon=True).start()
+    web, api = (backend.server_port for backend in backends)
+    port, health = free_port(), free_port()
+    text = (DEPLOY / "proxy" / "Caddyfile").read_text()
+    for here, there in {
+        "\n:8080": f"\nhttp://127.0.0.1:{port}",
+        "127.0.0.1:8081": f"127.0.0.1:{health}",
+        "webserver:3000": f"127.0.0.1:{web}",
+        "api:8000": f"127.0.0.1:{api}",
+    }.items():
+        assert here in text
+        text = text.replace(here, there)
+    (tmp_path / "Caddyfile").write_text(text)
+    hashed = subprocess.run(
+        [caddy, "hash-password", "--plaintext", "the password"], capture_output=True, text=True, check=True
+    )
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "DAGSTER_USER": "ops",
+        "DAGSTER_PASSWORD_HASH": hashed.stdout.strip(),
+    }
+    command = [caddy, "run", "--adapter", "caddyfile", "--config", str(tmp_path / "Caddyfile")]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: _answers(f"http://127.0.0.1:{health}/"), "Caddy answers")
+        yield f"http://127.0.0.1:{port}", web, api
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        for backend in backends:
+            backend.shutdown()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 204
+    except httpx.HTTPError:
+        return False
+
+
+def test_the_proxy_asks_for_a_password_before_dagster_and_leaves_the_api_to_its_keys(
+    proxied: tuple[str, int, int],
+) -> None:
+    url, web, api = proxied
+    for path in (
+        "/dagster",
+        "/dagster/graphql",
+        "/dagster/report_asset_materialization/a",
+        "/%64agster/graphql",
+        "//dagster/",
+    ):
+        answer = httpx.get(url + path)
+        assert answer.status_code == 401 or answer.text.startswith(f"{api} "), path
+        assert httpx.get(url + path, auth=("ops", "another")).text.partition(" ")[0] != str(web)
+    answer = httpx.get(f"{url}/dagster/graphql", auth=("ops", "the password"))
+    assert answer.text == f"{web} /dagster/graphql None"
+    answer = httpx.get(f"{url}/stac/search", headers={"Authorization": "Bearer key"})
+    assert answer.text == f"{api} /stac/search Bearer key"
