@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-OSV = "https://api.osv.dev/v1/query"
 SECONDS = 300
 SECONDS_OF_WARNING = 60
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Look both up, print what is known; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--warn", action="store_true", help="report, and end with status 0")
-    parser.add_argument("--osv-url", default=OSV, help="where OSV answers")
+    parser.add_argument("--osv-url", help="where OSV answers, if not where pip-audit knows it")
     parser.add_argument("--pins", type=Path, default=PROJECT / "constraints.txt", help="the file of pins")
     parser.add_argument("--npm-folder", type=Path, default=PROJECT, help="the folder with node_modules")
     options = parser.parse_args(arguments)
@@ -61,11 +60,11 @@ class Skipped(Exception):
     """Nobody could be asked."""
 
 
-def look_at_pins(pins: Path, *, osv_url: str, seconds: float) -> list[Vulnerability]:
+def look_at_pins(pins: Path, *, osv_url: str | None, seconds: float) -> list[Vulnerability]:
     """What OSV knows of the pins. Raises Skipped."""
     command = [str(Path(sys.executable).parent / "pip-audit"), "--requirement", str(pins), "--no-deps", "--disable-pip"]
-    command += ["--vulnerability-service", "osv", "--osv-url", osv_url, "--timeout", "10", "--progress-spinner", "off"]
-    answer = _ask([*command, "--format", "json"], seconds=seconds)
+    command += ["--vulnerability-service", "osv", "--timeout", "10", "--progress-spinner", "off", "--format", "json"]
+    answer = _ask([*command, *(["--osv-url", osv_url] if osv_url else [])], seconds=seconds)
     return [
         Vulnerability(f"{each['name']} {each['version']}", known["id"], ", ".join(known["fix_versions"]))
         for each in answer["dependencies"]
