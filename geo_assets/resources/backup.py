@@ -33,7 +33,7 @@ class CatalogueBackup(DatabaseResource):
     """Writes the catalogue's database to a file, and an empty database from one."""
 
     def contents(self) -> dict[str, int]:
-        """How many items, collections, blobs and tables the database holds now."""
+        """How many items, collections and blobs the database holds now."""
         return dict(self.row("count_contents"))
 
     def write(self, file: Path) -> dict[str, int]:

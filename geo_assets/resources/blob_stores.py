@@ -47,7 +47,7 @@ class StorageAccount(AzureBlobStorageResource):
             with super().get_client() as client:
                 yield client
             return
-        credential = {"account_name": name, "account_key": self.credential.key}
+        credential = {"account_name": name, "account_key": str(self.credential.key)}
         with BlobServiceClient(self.account_url, credential=credential) as client:
             yield client
 
