@@ -75,9 +75,12 @@ def test_rules_and_docs_name_only_what_is_exposed(metrics: dict[str, dict[tuple[
     assert alerts == set(re.findall(r"^\| `(GeoAssets\w+)`", page, re.MULTILINE))
 
 
-def test_prometheus_itself_takes_the_rules() -> None:
+@pytest.mark.parametrize(
+    "command", [("check", "rules", "rules.yaml"), ("test", "rules", "rules_test.yaml")], ids=" ".join
+)
+def test_prometheus_itself_takes_the_rules_and_alerts_when_it_is_to(command: tuple[str, ...]) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed here (Debian: apt-get install prometheus)")
-    done = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([promtool, *command], cwd=RULES.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
