@@ -6,7 +6,7 @@ QUICK ?=
 EVENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test soak reliability bench docs check clean
+.PHONY: help setup demo up test soak reliability bench docs check audit clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,11 +45,16 @@ docs: ## The documentation as a site in .geo_assets/site, its reference made fro
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "Open .geo_assets/site/index.html; with search: $(VENV)/bin/mkdocs serve"
 
-check: setup ## Lint, format, types and layers
+check: setup ## Lint, format, types and layers; known vulnerabilities are a warning
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/python scripts/audit.py --warn
+
+audit: ## Known vulnerabilities of the packages; status 1 where one is known that a newer version mends
+	@bash scripts/setup.sh --with-page
+	@$(VENV)/bin/python scripts/audit.py $(ARGS)
 
 clean: ## Stop the embedded PostgreSQL and remove all it kept; .venv stays
 	@if [ -x $(VENV)/bin/geo-assets ]; then $(VENV)/bin/geo-assets db destroy; fi

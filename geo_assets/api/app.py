@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     parts = Parts(settings or Settings())
     stac, features = create_stac(), create_features()
     raster = create_raster(BlobPaths(parts.settings, parts.sources))
-    metrics = Metrics(parts.statuses)
+    metrics = Metrics(parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -1,26 +1,41 @@
-"""What Prometheus may ask: requests and their seconds, and the ledger's counts by source.
+"""What Prometheus may ask: requests and their seconds, and the ledger's counts and ages by source.
 
-Here: the metrics and their collection. Not here: what is alerted to (`geo_assets.core.alerts`).
+Here: the metrics and their collection. Not here: what is alerted to (`geo_assets.core.alerts`, deploy/prometheus).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.ledger import SourceStatus
+from geo_assets.resources.ledger import Poison, SourceStatus
 
 AREAS = ("stac", "raster", "features", "api", "static")
 STATES = ("described", "catalogued", "pending", "waiting", "quarantined", "deleted")
 
 
+class Known(Protocol):
+    """What the ledger knows."""
+
+    def statuses(self) -> Sequence[SourceStatus]:
+        """How each source stands."""
+
+    def listed_at(self) -> Mapping[str, datetime | None]:
+        """When each source was last listed whole; None where it never was."""
+
+    def poison(self) -> Sequence[Poison]:
+        """The messages of queues that were given up and await a person."""
+
+
 class Metrics:
     """The metrics of one application."""
 
-    def __init__(self, statuses: Callable[[], Sequence[SourceStatus]]) -> None:
+    def __init__(self, known: Known) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "geo_assets_requests", "Requests that were answered.", ("area", "method", "status"), registry=self.registry
@@ -28,7 +43,7 @@ class Metrics:
         self._seconds = Histogram(
             "geo_assets_request_seconds", "Seconds until an answer was sent.", ("area",), registry=self.registry
         )
-        self.registry.register(_LedgerCollector(statuses))
+        self.registry.register(_LedgerCollector(known))
 
     def observe(self, path: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -46,8 +61,8 @@ class Metrics:
 class _LedgerCollector(Collector):
     """Asks the ledger when it is asked itself; says nothing of sources while the database does not answer."""
 
-    def __init__(self, statuses: Callable[[], Sequence[SourceStatus]]) -> None:
-        self._statuses = statuses
+    def __init__(self, known: Known) -> None:
+        self._known = known
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering it must not ask the database."""
@@ -57,7 +72,7 @@ class _LedgerCollector(Collector):
         """The counts of each source, the age of its backlog, and whether the ledger answers."""
         answers = GaugeMetricFamily("geo_assets_ledger_up", "Whether the ledger answers.")
         try:
-            statuses = self._statuses()
+            statuses, listed, poison = self._known.statuses(), self._known.listed_at(), self._known.poison()
         except GeoAssetsError:
             answers.add_metric([], 0)
             return [answers]
@@ -67,6 +82,14 @@ class _LedgerCollector(Collector):
         age = GaugeMetricFamily(
             "geo_assets_backlog_seconds", "How long the pending blob waits that waits longest.", labels=["source"]
         )
+        listing = GaugeMetricFamily(
+            "geo_assets_listed_seconds",
+            "How long ago the source was last listed whole; +Inf: never.",
+            labels=["source"],
+        )
+        letters = GaugeMetricFamily(
+            "geo_assets_dead_letters", "Messages of a queue that were given up.", labels=["path", "queue"]
+        )
         now = datetime.now(UTC)
         for status in statuses:
             for state in STATES:
@@ -74,4 +97,8 @@ class _LedgerCollector(Collector):
             size.add_metric([status.source], status.size_bytes)
             waiting = (now - status.pending_since).total_seconds() if status.pending_since else 0
             age.add_metric([status.source], waiting)
-        return [answers, blobs, size, age]
+        for source, moment in listed.items():
+            listing.add_metric([source], (now - moment).total_seconds() if moment else math.inf)
+        for each in poison:
+            letters.add_metric([each.path, each.queue], each.messages)
+        return [answers, blobs, size, age, listing, letters]

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
@@ -16,7 +17,7 @@ from geo_assets.databases import API_ROLE, catalogue_url
 from geo_assets.resources.api_jobs import ApiJobs
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.dagster_server import DagsterServer
-from geo_assets.resources.ledger import Ledger, SourceStatus
+from geo_assets.resources.ledger import Ledger, Poison, SourceStatus
 from geo_assets.resources.path_comparison import PathComparison
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
@@ -69,6 +70,14 @@ class Parts:
     def statuses(self) -> list[SourceStatus]:
         """How each declared source stands."""
         return [self.ledger.status(name) for name in self.sources()]
+
+    def listed_at(self) -> dict[str, datetime | None]:
+        """When each declared source was last listed whole; None where it never was."""
+        return {name: self.ledger.listed_at(source) for name, source in self.sources().items()}
+
+    def poison(self) -> list[Poison]:
+        """The messages of queues that were given up and await a person."""
+        return self.ledger.poison()
 
     @property
     def dagster_address(self) -> str:

@@ -1,12 +1,16 @@
 """geo-assets db: the database the catalogue lives in."""
 
+from pathlib import Path
+
 import click
+from rich.markup import escape
 
 from geo_assets.cli.console import clear_errors, console
 from geo_assets.cli.dagster_process import prepare_dagster_home
 from geo_assets.databases import (
     catalogue_url,
     dagster_url,
+    databases_running,
     embedded_postgres,
     ensure_embedded_databases,
     uses_embedded,
@@ -60,6 +64,30 @@ def migrate() -> None:
 
 
 @database_group.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(file: Path) -> None:
+    """Write the catalogue, its ledger and its tables to FILE, as of this moment, while all goes on."""
+    from geo_assets.resources.backup import CatalogueBackup
+
+    with clear_errors():
+        contents = CatalogueBackup(database_url=catalogue_url(Settings())).write(file)
+    console.print(f"{escape(str(file))}: {file.stat().st_size:,} bytes; {_counts(contents)}.")
+
+
+@database_group.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def restore(file: Path) -> None:
+    """Bring an empty database to what FILE holds, and to this release's version (see docs/operate/backup.md)."""
+    from geo_assets.resources.backup import CatalogueBackup
+
+    settings = Settings()
+    with clear_errors(), databases_running(settings):
+        contents = CatalogueBackup(database_url=catalogue_url(settings)).restore(file)
+        migrate_databases(settings)
+    console.print(f"{_counts(contents)}. Next: geo-assets census.")
+
+
+@database_group.command()
 def destroy() -> None:
     """Stop the embedded PostgreSQL and remove all its data."""
     settings = Settings()
@@ -80,6 +108,10 @@ def migrate_databases(settings: Settings) -> dict[str, str]:
     create_dagster_tables(dagster_url(settings))
     prepare_dagster_home(settings)
     return versions
+
+
+def _counts(contents: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in contents.items())
 
 
 def _require_embedded(settings: Settings) -> None:

@@ -193,7 +193,8 @@ class AzureBlobStore:
 def _reader(resource: AzureBlobStorageResource, client: BlobServiceClient, container: str) -> AzureStore:
     """obstore on the same account and credential as the SDK's client."""
     account_url = resource.account_url.split("?", 1)[0].rstrip("/")
-    config: Any = {"account_name": client.account_name, "endpoint": account_url}
+    name = client.account_name or getattr(client.credential, "account_name", None)
+    config: Any = {"account_name": name, "endpoint": account_url}
     options: dict[str, Any] = {}
     credential: Any = resource.credential
     match credential.credential_type:

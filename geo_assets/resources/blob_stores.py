@@ -34,6 +34,24 @@ AzureCredential = (
 )
 
 
+class StorageAccount(AzureBlobStorageResource):
+    """dagster-azure's resource, also for an account that a path names below any host, as an emulator's: the SDK takes
+    the account's name from such a path where the host is this machine only.
+    """
+
+    @contextmanager
+    def get_client(self) -> Iterator[BlobServiceClient]:
+        """A client of the account."""
+        name = urlsplit(self.account_url).path.strip("/")
+        if not name or not isinstance(self.credential, AzureBlobStorageKeyCredential):
+            with super().get_client() as client:
+                yield client
+            return
+        credential = {"account_name": name, "account_key": str(self.credential.key)}
+        with BlobServiceClient(self.account_url, credential=credential) as client:
+            yield client
+
+
 class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
     """Opens the store of a source: a folder for file:, the configured Azure account for az:."""
 
@@ -85,7 +103,7 @@ def azure_resource(settings: Settings) -> AzureBlobStorageResource:
             "an az:// source needs a storage account.",
             remedy="Set AZURE_STORAGE_ACCOUNT_URL, AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING.",
         )
-    return AzureBlobStorageResource(account_url=account_url, credential=_credential(settings))
+    return StorageAccount(account_url=account_url, credential=_credential(settings))
 
 
 def _credential(settings: Settings) -> AzureCredential:
@@ -113,7 +131,7 @@ def _from_connection_string(connection_string: str) -> AzureBlobStorageResource:
         credential = AzureBlobStorageSASTokenCredential(token=sas_token)
     else:
         credential = AzureBlobStorageDefaultCredential()
-    return AzureBlobStorageResource(account_url=account_url, credential=credential)
+    return StorageAccount(account_url=account_url, credential=credential)
 
 
 def _split_sas(url: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from geo_assets.models import BlobRef
 from geo_assets.resources.blob_stores import BlobStores, azure_resource
 from geo_assets.settings import Settings
 from geo_assets.sources import CollectionRule, Source
+from tests.peers.flaky_proxy import FlakyProxy
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
 
 CONTENT = b"some raster"
@@ -227,3 +228,16 @@ def test_the_first_credential_that_is_set_is_taken(monkeypatch: pytest.MonkeyPat
         taken.append(azure_resource(Settings()).credential.credential_type)
     assert taken == ["default_azure_credential", "anonymous", "sas", "key", "key"]
     assert azure_resource(Settings()).account_url == "https://other.blob.core.windows.net"
+
+
+def test_an_emulator_may_have_any_hosts_name(bronze: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in compose, where Azurite is the host azurite: the SDK knows an account by a path for localhost alone."""
+    with FlakyProxy(azurite.port, host="127.0.0.2") as elsewhere:
+        url = f"http://127.0.0.2:{elsewhere.port}/{AZURITE_ACCOUNT}"
+        connection = f"DefaultEndpointsProtocol=http;AccountName={AZURITE_ACCOUNT};AccountKey={AZURITE_KEY};"
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"{connection}BlobEndpoint={url}")
+        assert listed_and_read(bronze) == {"a.tif": CONTENT}
+        monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_URL", url)
+        monkeypatch.setenv("AZURE_STORAGE_KEY", AZURITE_KEY)
+        assert listed_and_read(bronze) == {"a.tif": CONTENT}

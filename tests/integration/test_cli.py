@@ -27,7 +27,7 @@ COMMANDS = [
     ["collections"],
     *(["collections", name] for name in ("delete", "list", "show", "update")),
     ["db"],
-    *(["db", name] for name in ("destroy", "migrate", "start", "stop", "url")),
+    *(["db", name] for name in ("backup", "destroy", "migrate", "restore", "start", "stop", "url")),
     ["deadletters"],
     *(["deadletters", name] for name in ("drop", "list", "replay", "show")),
     ["deletions"],

@@ -182,3 +182,16 @@ def test_the_reader_role_reads_both_schemas_and_writes_neither(login: dict[str, 
     for statement in ("DELETE FROM ledger.blob", "DELETE FROM pgstac.items", "CREATE TABLE ledger.mine ()"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             execute(login[READER_ROLE], statement)
+
+
+def test_a_migration_takes_away_no_column_so_the_release_before_works_on(catalogue: str) -> None:
+    query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'ledger'"
+    revisions = list(ScriptDirectory.from_config(alembic_config()).walk_revisions())
+    with psycopg.connect(catalogue, autocommit=True) as connection:
+        later = set(connection.execute(query).fetchall())
+        for revision in revisions[:-1]:
+            alembic(catalogue, str(revision.down_revision))
+            earlier = set(connection.execute(query).fetchall())
+            assert earlier <= later, revision.revision
+            later = earlier
+    assert len(revisions) >= 11

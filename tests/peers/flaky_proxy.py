@@ -30,11 +30,12 @@ class FlakyProxy:
     connection with RST on its first byte, ``silent`` takes bytes and answers none, ``busy`` answers HTTP 503.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, host: str = "127.0.0.1") -> None:
         self.target = target
+        self.host = host
         self._mode: Mode = "up"
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             self.port = int(probe.getsockname()[1])
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -70,7 +71,7 @@ class FlakyProxy:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)  # type: ignore[arg-type]
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, reuse_address=True)
 
     async def _close(self) -> None:
         if self._server is not None:

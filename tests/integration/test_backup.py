@@ -1,0 +1,207 @@
+"""A catalogue that was lost comes back: from its backup, and, as the last resort, from its containers."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.script import ScriptDirectory
+from click.testing import CliRunner, Result
+from psycopg import sql
+
+from geo_assets.cli.main import main
+from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.resources.backup import CatalogueBackup
+from geo_assets.resources.schema import CatalogueSchema
+from tests.api_server import served, settings_of
+from tests.integration.test_schema import alembic, alembic_config
+from tests.pipeline import SOURCE, Pipeline, open_pipeline
+from tests.rasters import write_raster
+from tests.vectors import write_shapefile
+
+VECTORS = "vectors"
+REMEMBERED = ("version", "geo_assets:previous_etag")
+
+
+@pytest.fixture
+def catalogued(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+    """Good and bad rasters of two years, of which one was deleted and one replaced since, and a table."""
+    folder = tmp_path / "container"
+    for number in range(4):
+        write_raster(folder / f"scene_2019010{number + 1}.tif", value=number)
+    write_raster(folder / "scene_20230601.tif", value=9)
+    (folder / "bad_20200101.tif").write_text("no raster")
+    rule = [{"name": r"_(?P<date>\d{8})", "format": "%Y%m%d"}]
+    pipeline.declare(folder.as_uri(), datetime=rule, deletions={"most": 1.0})
+    assert pipeline.run().success
+    (folder / "scene_20190101.tif").unlink()
+    write_raster(folder / "scene_20190102.tif", value=77)
+    assert pipeline.run().success
+    write_shapefile(tmp_path / "layers" / "places.shp")
+    pipeline.declare((tmp_path / "layers").as_uri(), name=VECTORS, tables={})
+    assert pipeline.run("load_vectors", source=VECTORS).success
+    return pipeline
+
+
+@pytest.fixture
+def empty(postgres_cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of another database, with nothing in it."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_cluster.ensure_databases(name)
+    yield postgres_cluster.url(name)
+    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def db(url: str, *arguments: str) -> Result:
+    """Run `geo-assets db` on a database."""
+    return CliRunner().invoke(main, ["db", *arguments], env={"GEO_ASSETS_DATABASE_URL": url}, catch_exceptions=False)
+
+
+def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of the ledger and of the tables that vector files became, by table."""
+    query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('ledger', 'vectors') ORDER BY 1, 2"
+    names = [sql.Identifier(*name) for name in pipeline.query(query)]
+    with psycopg.connect(pipeline.database_url) as connection:
+        return {
+            name.as_string(): connection.execute(
+                sql.SQL("SELECT row_to_json(t)::text FROM {} AS t ORDER BY 1").format(name)
+            ).fetchall()
+            for name in names
+        }
+
+
+def test_a_backup_brings_back_items_ledger_tables_and_roles(
+    catalogued: Pipeline, postgres_cluster: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    url, file = catalogued.database_url, tmp_path / "catalogue.dump"
+    made = db(url, "backup", str(file))
+    assert made.exit_code == 0, made.output
+    assert "5 items, 2 collections, 7 blobs" in made.stdout
+    assert file.stat().st_mode & 0o077 == 0
+    assert [path.name for path in tmp_path.iterdir() if "catalogue.dump" in path.name] == ["catalogue.dump"]
+    items, ledger = catalogued.items(), rows(catalogued)
+    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+        lost = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(lost))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(lost))
+
+    restored = db(url, "restore", str(file))
+    assert restored.exit_code == 0, restored.output
+    assert "5 items, 2 collections, 7 blobs" in restored.stdout
+    assert catalogued.items() == items
+    assert rows(catalogued) == ledger
+    assert catalogued.census.take(SOURCE).green
+    assert catalogued.census.take(VECTORS).green
+    assert CatalogueSchema(database_url=url).verify()["reader may not load items"] == "yes"
+
+    folder = tmp_path / "container"
+    write_raster(folder / "scene_20240101.tif", value=5)
+    (folder / "scene_20190103.tif").unlink()
+    assert catalogued.run().success
+    assert set(catalogued.items()) == set(items) - {"scene_20190103.tif"} | {"scene_20240101.tif"}
+    assert catalogued.census.take(SOURCE).green
+    with served(settings_of(url, catalogued.sources_path)) as client:
+        search = {"collections": [SOURCE], "datetime": "2023-01-01T00:00:00Z/.."}
+        found = client.post("/stac/search", json=search).json()["features"]
+        assert {each["properties"]["geo_assets:blob"] for each in found} == {
+            "scene_20230601.tif",
+            "scene_20240101.tif",
+        }
+        assert len(client.get("/features/collections/vectors.places/items").json()["features"]) == 10
+
+
+def test_a_catalogue_is_made_anew_from_its_containers(catalogued: Pipeline, empty: str, tmp_path: Path) -> None:
+    assert db(empty, "migrate").exit_code == 0
+    with open_pipeline(empty, tmp_path) as anew:
+        assert anew.run().success
+        assert anew.run("load_vectors", source=VECTORS).success
+        assert comparable(anew.items()) == comparable(catalogued.items())
+        assert comparable(anew.items(VECTORS)) == comparable(catalogued.items(VECTORS))
+        assert anew.query("SELECT * FROM vectors.places ORDER BY 1") == catalogued.query(
+            "SELECT * FROM vectors.places ORDER BY 1"
+        )
+        assert {name: each.code for name, each in anew.failures().items()} == {"bad_20200101.tif": "not_a_raster"}
+        assert anew.census.take(SOURCE).green
+        assert anew.census.take(VECTORS).green
+        collections = "SELECT id, content FROM pgstac.collections ORDER BY id"
+        assert anew.query(collections) == catalogued.query(collections)
+
+
+def comparable(items: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The items without what only a ledger remembers: that a blob had an earlier version."""
+    return {
+        name: {
+            **item,
+            "properties": {key: value for key, value in item["properties"].items() if key not in REMEMBERED},
+            "stac_extensions": [url for url in item["stac_extensions"] if "/version/" not in url],
+        }
+        for name, item in items.items()
+    }
+
+
+def test_a_database_with_a_catalogue_and_a_file_that_is_no_backup_are_refused(
+    catalogue: str, empty: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalogue.dump"
+    assert db(catalogue, "backup", str(file)).exit_code == 0
+    refused = db(catalogue, "restore", str(file))
+    assert refused.exit_code == 1
+    assert "invalid_configuration" in refused.stderr
+    (tmp_path / "cut.dump").write_bytes(file.read_bytes()[:100])
+    (tmp_path / "none.dump").write_text("no backup")
+    for name in ("cut.dump", "none.dump"):
+        refused = db(empty, "restore", str(tmp_path / name))
+        assert refused.exit_code == 1
+        assert "pg_restore ended with status 1" in refused.stderr
+    assert db(empty, "restore", str(file)).exit_code == 0
+
+
+def test_a_backup_of_an_older_release_is_migrated(catalogue: str, empty: str, tmp_path: Path) -> None:
+    alembic(catalogue, "0009")
+    file = tmp_path / "catalogue.dump"
+    CatalogueBackup(database_url=catalogue).write(file)
+    restored = db(empty, "restore", str(file))
+    assert restored.exit_code == 0, restored.output
+    schema = CatalogueSchema(database_url=empty)
+    assert schema.install()["ledger"] == ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert schema.verify()["loader may write the ledger"] == "yes"
+
+
+def test_a_backup_that_fails_leaves_the_file_of_before(empty: str, tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.dump"
+    file.write_text("yesterday's")
+    failed = db(empty, "backup", str(file))
+    assert failed.exit_code == 1
+    assert "not migrated" in failed.stderr
+    assert file.read_text() == "yesterday's"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_no_password_is_on_a_command_line(catalogue: str, tmp_path: Path) -> None:
+    password = str(psycopg.conninfo.conninfo_to_dict(catalogue)["password"])
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(catalogue) as connection:
+        connection.execute("LOCK TABLE ledger.source")  # which pg_dump waits for
+        backup = threads.submit(CatalogueBackup(database_url=catalogue).write, tmp_path / "catalogue.dump")
+        line = _command_line("pg_dump", str(tmp_path))
+    assert backup.result()["items"] == 0
+    assert password not in line
+
+
+def _command_line(program: str, argument: str) -> str:
+    """The command line of the process of ``program`` with this in an argument, which is to come within a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if program in line and argument in line:
+                return line
+        time.sleep(0.05)
+    raise AssertionError(f"{program} does not run")
