@@ -10,7 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     seconds = SECONDS_OF_WARNING if options.warn else SECONDS
     found: list[Vulnerability] = []
-    for what, look in (
-        ("Python packages", lambda: look_at_pins(options.pins, osv_url=options.osv_url, seconds=seconds)),
-        ("npm packages", lambda: look_at_npm(options.npm_folder, seconds=seconds)),
-    ):
+    looks: dict[str, Callable[[], list[Vulnerability]]] = {
+        "Python packages": lambda: look_at_pins(options.pins, osv_url=options.osv_url, seconds=seconds),
+        "npm packages": lambda: look_at_npm(options.npm_folder, seconds=seconds),
+    }
+    for what, look in looks.items():
         try:
             known = look()
         except Skipped as skipped:
