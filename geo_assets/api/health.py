@@ -13,6 +13,7 @@ from typing import Any, Literal
 from geo_assets.api.parts import Parts
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.schema import is_older_than_this_release
 from geo_assets.sources import Source
 
 LOOK_SECONDS = 10.0
@@ -47,10 +48,10 @@ async def look_at_all(parts: Parts) -> list[Look]:
 
 
 def database_versions(parts: Parts) -> dict[str, Any]:
-    """The versions of PgSTAC and of the ledger. Raises DatabaseUnavailable, also where it is not migrated."""
+    """The versions of PgSTAC and of the ledger. Raises DatabaseUnavailable, also where a migration is missing."""
     with parts.ledger.connect() as connection:
         row = connection.execute(_MIGRATED).fetchone()
-    if row is None:
+    if row is None or is_older_than_this_release(row["ledger"]):
         raise DatabaseUnavailable("the database is not migrated.", remedy="Run `geo-assets db migrate`.")
     return dict(row)
 

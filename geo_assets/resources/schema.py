@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
@@ -98,6 +99,14 @@ class CatalogueSchema(DatabaseResource):
             command.upgrade(config, "head")
             version = connection.execute(sqlalchemy.text("SELECT version_num FROM ledger.alembic_version"))
             return str(version.scalar_one())
+
+
+def is_older_than_this_release(ledger_version: str) -> bool:
+    """Whether the ledger lacks a migration of this release; one of a newer release has them all, and more."""
+    scripts = ScriptDirectory(str(MIGRATIONS_FOLDER))
+    return ledger_version != scripts.get_current_head() and ledger_version in {
+        each.revision for each in scripts.walk_revisions()
+    }
 
 
 def _sqlalchemy_url(url: str) -> sqlalchemy.URL:
