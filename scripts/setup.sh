@@ -298,6 +298,22 @@ install_gdal() {
 
 setup_gdal() { command -v ogr2ogr > /dev/null || step "installing GDAL's programs" install_gdal; }
 
+# --- stac-api-validator, which wants another stac-valid than ours: it lies in a folder that only its test puts first
+
+install_validator() {
+    rm -rf "$VENV/stac-api-validator"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --target "$VENV/stac-api-validator" \
+        -r requirements-validator.txt
+}
+
+setup_validator() {
+    local stamp="$VENV/stac-api-validator/.setup-stamp"
+    if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest requirements-validator.txt)" ]; then
+        step "installing stac-api-validator" install_validator
+        digest requirements-validator.txt > "$stamp"
+    fi
+}
+
 needs_no_postgres() { [ -n "${GEO_ASSETS_DATABASE_URL:-}" ]; } # the user has a server
 
 setup_venv
@@ -316,6 +332,7 @@ case "${1:-}" in
         setup_npm_packages
         setup_browser
         setup_redis
+        setup_validator
         ;;
     *)
         if needs_no_postgres; then
