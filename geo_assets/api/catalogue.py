@@ -15,6 +15,7 @@ import asyncpg
 from fastapi import FastAPI, Request
 from stac_fastapi.extensions.free_text import FreeTextConformanceClasses
 from stac_fastapi.extensions.query import QueryConformanceClasses
+from stac_fastapi.extensions.sort import ItemCollectionSortExtension, SearchSortExtension, SortConformanceClasses
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient
@@ -131,21 +132,33 @@ def create_stac() -> FastAPI:
     )
     app: FastAPI = instantiate_api(
         client=LinkedClient,
-        extensions=Extensions(
-            settings=settings,
-            search_map={
-                "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.SEARCH]),
-                "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
-            },
-            item_collection_map={
-                "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.ITEMS]),
-                "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.ITEMS]),
-            },
-        ),
+        extensions=_extensions(settings),
         lifespan=_no_lifespan,
         settings=settings,
     ).app
     return app
+
+
+def _extensions(settings: StacSettings) -> Extensions:
+    """The library's extensions, with all of `query`, free text for items too, and the `sort` that clients know."""
+    stable = "https://api.stacspec.org/v1.0.0"
+    return Extensions(
+        settings=settings,
+        search_map={
+            "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.SEARCH]),
+            "sort": SearchSortExtension(
+                conformance_classes=[SortConformanceClasses.ITEM_SEARCH_SORT, f"{stable}/item-search#sort"]
+            ),
+            "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
+        },
+        item_collection_map={
+            "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.ITEMS]),
+            "sort": ItemCollectionSortExtension(
+                conformance_classes=[SortConformanceClasses.FEATURES_SORT, f"{stable}/ogcapi-features#sort"]
+            ),
+            "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.ITEMS]),
+        },
+    )
 
 
 @asynccontextmanager
