@@ -298,19 +298,19 @@ install_gdal() {
 
 setup_gdal() { command -v ogr2ogr > /dev/null || step "installing GDAL's programs" install_gdal; }
 
-# --- stac-api-validator, which wants another stac-valid than ours: it lies in a folder that only its test puts first
+# --- stac-api-validator and Schemathesis, which want other versions than ours: a folder that only their tests put first
 
-install_validator() {
-    rm -rf "$VENV/stac-api-validator"
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --target "$VENV/stac-api-validator" \
-        -r requirements-validator.txt
+install_checkers() {
+    rm -rf "$VENV/checkers"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --target "$VENV/checkers" \
+        -r requirements-checkers.txt
 }
 
-setup_validator() {
-    local stamp="$VENV/stac-api-validator/.setup-stamp"
-    if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest requirements-validator.txt)" ]; then
-        step "installing stac-api-validator" install_validator
-        digest requirements-validator.txt > "$stamp"
+setup_checkers() {
+    local stamp="$VENV/checkers/.setup-stamp"
+    if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest requirements-checkers.txt)" ]; then
+        step "installing stac-api-validator and Schemathesis" install_checkers
+        digest requirements-checkers.txt > "$stamp"
     fi
 }
 
@@ -332,7 +332,7 @@ case "${1:-}" in
         setup_npm_packages
         setup_browser
         setup_redis
-        setup_validator
+        setup_checkers
         ;;
     *)
         if needs_no_postgres; then

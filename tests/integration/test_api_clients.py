@@ -271,18 +271,18 @@ def test_a_filter_that_cannot_be_is_refused_and_breaks_nothing(api: httpx.Client
         {"sortby": [{"field": "a'; DROP TABLE pgstac.items", "direction": "asc"}]},
         {"limit": 1, "token": "next:nothing:there"},
     ]
-    for asked in refused:
-        answer = api.post("/stac/search", json={"collections": ["grid"], "limit": 1, **asked})
-        assert answer.status_code < 500, (asked, answer.text)
-    for asked in (
+    for each in refused:
+        answer = api.post("/stac/search", json={"collections": ["grid"], "limit": 1, **each})
+        assert answer.status_code < 500, (each, answer.text)
+    for text in (
         "no such =",
         "absent = ",
         "S_INTERSECTS(geometry, POLYGON((0 0)))",
         "number LIKE 1",
         "datetime > 'x'",
     ):
-        answer = api.get("/stac/search", params={"filter": asked, "limit": 1})
-        assert 400 <= answer.status_code < 500, (asked, answer.text)
+        answer = api.get("/stac/search", params={"filter": text, "limit": 1})
+        assert 400 <= answer.status_code < 500, (text, answer.text)
     assert api.post("/stac/search", json={"limit": 1}).status_code == 200
 
 

@@ -1,6 +1,6 @@
 """stac-api-validator as a program that reads schemas from files, never from the net.
 
-Here: the program. It runs with .venv/stac-api-validator first on PYTHONPATH, where scripts/setup.sh puts it: it wants
+Here: the program. It runs with .venv/checkers first on PYTHONPATH, where scripts/setup.sh puts it: it wants
 another version of stac-valid than we do. Not here: what it is asked (`tests.integration.test_api_conformance`).
 
 First argument: a JSON file with the path of each schema by its address. The others are stac-api-validator's.
