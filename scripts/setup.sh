@@ -304,6 +304,22 @@ install_gdal() {
 
 setup_gdal() { command -v ogr2ogr > /dev/null || step "installing GDAL's programs" install_gdal; }
 
+# --- stac-api-validator and Schemathesis, which want other versions than ours: a folder that only their tests put first
+
+install_checkers() {
+    rm -rf "$VENV/checkers"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --target "$VENV/checkers" \
+        -r requirements-checkers.txt
+}
+
+setup_checkers() {
+    local stamp="$VENV/checkers/.setup-stamp"
+    if [ "$(cat "$stamp" 2> /dev/null)" != "$(digest requirements-checkers.txt)" ]; then
+        step "installing stac-api-validator and Schemathesis" install_checkers
+        digest requirements-checkers.txt > "$stamp"
+    fi
+}
+
 needs_no_postgres() { [ -n "${GEO_ASSETS_DATABASE_URL:-}" ]; } # the user has a server
 
 setup_venv
@@ -327,6 +343,7 @@ case "${1:-}" in
         setup_npm_packages
         setup_browser
         setup_redis
+        setup_checkers
         ;;
     *)
         if needs_no_postgres; then

@@ -50,8 +50,9 @@ class AsRoot:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hide from the part that there is an application around it."""
-        own: MutableMapping[str, Any] = {name: value for name, value in scope.items() if name != "app_root_path"}
+        """Hide from the part that there is an application around it: else its `url_for` finds the routes of that."""
+        around = ("app_root_path", "router")
+        own: MutableMapping[str, Any] = {name: value for name, value in scope.items() if name not in around}
         await self._app(own, receive, send)
 
 

@@ -8,35 +8,69 @@ without a blob would make the census wrong. So collections of sources are refuse
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any, Literal, cast
 
 import asyncpg
 from fastapi import FastAPI, Request
+from stac_fastapi.extensions.free_text import FreeTextConformanceClasses
+from stac_fastapi.extensions.query import QueryConformanceClasses
+from stac_fastapi.extensions.sort import ItemCollectionSortExtension, SearchSortExtension, SortConformanceClasses
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.db import con_init, translate_pgstac_errors
+from stac_fastapi.pgstac.extensions import FreeTextExtension
 from stac_fastapi.pgstac.models.extensions import Extensions
+from starlette.responses import Response
 
 from geo_assets.api.access import Principal
 from geo_assets.api.problems import Conflict, correlation_id_of
+from geo_assets.api.query_extension import WholeQueryExtension, as_filter
 from geo_assets.databases import LOADER_ROLE, READER_ROLE
 from geo_assets.resources.statements import read_sql
 
 STATEMENT_SECONDS = 30
 _READERS, _WRITERS = 12, 4
+_TITLE = "geo_assets"
 _RASTER_TYPES = ("image/tiff", "image/jp2", "image/png", "image/jpeg")
 
 
 class LinkedClient(CoreCrudClient):  # type: ignore[misc]
-    """The library's client, whose items say where their picture and their tiles are."""
+    """The library's client, whose items say where their pixels or features are, and whose links all have titles."""
+
+    async def get_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:
+        """The collection, as the library finds it."""
+        return _titled(await super().get_collection(collection_id, request=request, **kwargs))
+
+    async def all_collections(self, request: Request, **kwargs: Any) -> Any:
+        """The collections, as the library finds them."""
+        found = await super().all_collections(request, **kwargs)
+        if isinstance(found, dict):  # not with `fields`: then it is a response already
+            found["collections"] = [_titled(collection) for collection in found["collections"]]
+        return found
+
+    async def get_search(self, request: Request, **kwargs: Any) -> Any:
+        """What a search found."""
+        return _as_geojson(await super().get_search(request, **kwargs))
+
+    async def post_search(self, search_request: Any, request: Request, **kwargs: Any) -> Any:
+        """What a search found."""
+        return _as_geojson(await super().post_search(search_request, request, **kwargs))
+
+    async def item_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:
+        """The items of a collection."""
+        return _as_geojson(await super().item_collection(collection_id, request, **kwargs))
 
     async def _search_base(self, search_request: Any, request: Request) -> Any:
+        query = getattr(search_request, "query", None)
+        if query and getattr(search_request, "filter_expr", None) is None:
+            search_request = search_request.model_copy(update={"query": None, "filter_expr": as_filter(query)})
         found = await super()._search_base(search_request, request)
         root = str(request.base_url).removesuffix("/").removesuffix("/stac")
         for item in found["features"]:
             if "links" in item and "assets" in item and item.get("collection") and item.get("id"):
-                item["links"] += raster_links(item, root)
+                item["links"] += raster_links(item, root) + table_links(item, root)
         return found
 
 
@@ -64,13 +98,31 @@ def raster_links(item: dict[str, Any], root: str) -> list[dict[str, str]]:
     ]
 
 
+def table_links(item: dict[str, Any], root: str) -> list[dict[str, str]]:
+    """Links to the features and vector tiles of an item whose layer is a table; none without."""
+    table = item.get("properties", {}).get("geo_assets:table")
+    if not isinstance(table, str):
+        return []
+    place = f"{root}/features/collections/{table}"
+    return [
+        {"rel": "items", "type": "application/geo+json", "title": "Features", "href": f"{place}/items"},
+        {
+            "rel": "tilejson",
+            "type": "application/json",
+            "title": "Vector tiles",
+            "href": f"{place}/tiles/WebMercatorQuad/tilejson.json",
+        },
+    ]
+
+
 def create_stac() -> FastAPI:
     """The application of /stac; its connections come with `stac_connections`."""
     settings = StacSettings(
         _env_file=None,
-        stac_fastapi_title="geo_assets",
+        stac_fastapi_title=_TITLE,
         stac_fastapi_description="Every blob of a source has one STAC item, or one recorded reason why not.",
         stac_fastapi_landing_id="geo_assets",
+        stac_fastapi_version=version("geo_assets"),
         enable_transactions_extensions=True,
         openapi_url="/api",
         docs_url="/api.html",
@@ -80,11 +132,33 @@ def create_stac() -> FastAPI:
     )
     app: FastAPI = instantiate_api(
         client=LinkedClient,
-        extensions=Extensions(settings=settings),
+        extensions=_extensions(settings),
         lifespan=_no_lifespan,
         settings=settings,
     ).app
     return app
+
+
+def _extensions(settings: StacSettings) -> Extensions:
+    """The library's extensions, with all of `query`, free text for items too, and the `sort` that clients know."""
+    stable = "https://api.stacspec.org/v1.0.0"
+    return Extensions(
+        settings=settings,
+        search_map={
+            "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.SEARCH]),
+            "sort": SearchSortExtension(
+                conformance_classes=[SortConformanceClasses.ITEM_SEARCH_SORT, f"{stable}/item-search#sort"]
+            ),
+            "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
+        },
+        item_collection_map={
+            "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.ITEMS]),
+            "sort": ItemCollectionSortExtension(
+                conformance_classes=[SortConformanceClasses.FEATURES_SORT, f"{stable}/ogcapi-features#sort"]
+            ),
+            "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.ITEMS]),
+        },
+    )
 
 
 @asynccontextmanager
@@ -158,6 +232,22 @@ async def _record(request: Request, connection: asyncpg.Connection) -> None:
 @asynccontextmanager
 async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
+
+
+def _as_geojson(found: Any) -> Any:
+    """What was found: with `fields` it is a response already, which the library calls mere JSON."""
+    if isinstance(found, Response):
+        found.headers["content-type"] = "application/geo+json"
+    return found
+
+
+def _titled(collection: dict[str, Any]) -> dict[str, Any]:
+    """The collection with titles for the links that the library gives none, for people who browse."""
+    own = collection.get("title") or collection.get("id", "")
+    titles = {"self": own, "items": f"Items of {own}", "parent": _TITLE, "root": _TITLE}
+    for link in collection.get("links", ()):
+        link.setdefault("title", titles.get(link["rel"], link["rel"]))
+    return collection
 
 
 def _is_drawn(asset: dict[str, Any]) -> bool:

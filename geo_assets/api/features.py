@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import cql2
 import jinja2
 from fastapi import Depends, FastAPI
 from starlette.requests import Request
 from starlette.templating import Jinja2Templates
 from tipg.collections import Catalog, register_collection_catalog
 from tipg.database import connect_to_db
-from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
+from tipg.errors import DEFAULT_STATUS_CODES, MissingDatetimeColumn, MissingGeometryColumn, add_exception_handlers
 from tipg.factory import Endpoints
 from tipg.settings import DatabaseSettings, PostgresSettings
 
@@ -25,6 +26,8 @@ from geo_assets.resources.statements import read_sql
 
 LOOK_SECONDS = 2.0
 _CONNECTIONS = 6
+# What a caller asked wrongly, which the library would call the server's failure.
+_REFUSED = dict.fromkeys((cql2.ParseError, cql2.ValidationError, MissingGeometryColumn, MissingDatetimeColumn), 400)
 _NONE = "geo_assets_no_such_table"
 
 
@@ -54,8 +57,8 @@ def create_features() -> FastAPI:
     )
     environment = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
     endpoints = Endpoints(title="geo_assets: features", templates=Jinja2Templates(env=environment))
-    app.include_router(endpoints.router, dependencies=[Depends(CurrentTables())])
-    add_exception_handlers(app, DEFAULT_STATUS_CODES)
+    app.include_router(endpoints.router, dependencies=[Depends(require_readable_filter), Depends(CurrentTables())])
+    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **_REFUSED})
     app.state.collection_catalog = _no_tables()
     return app
 
@@ -72,6 +75,13 @@ async def features_connections(app: FastAPI, database_url: str) -> AsyncIterator
         yield
     finally:
         await app.state.pool.close()
+
+
+def require_readable_filter(request: Request) -> None:
+    """Raise cql2's ParseError for a filter that is no CQL2: where the library reads it, any Exception would come."""
+    text = request.query_params.get("filter")
+    if text is not None:
+        (cql2.parse_json if text.lstrip().startswith("{") else cql2.parse_text)(text)
 
 
 async def _publish(app: FastAPI, tables: list[str]) -> None:

@@ -115,17 +115,8 @@ def path_of(item: Item) -> str:
     return href
 
 
-def local_schemas() -> dict[str, Path]:
-    """Where the schemas lie that items refer to, by address. The test is skipped without GEO_ASSETS_SCHEMAS."""
-    if not schemas.EXTENSIONS:
-        pytest.skip("GEO_ASSETS_SCHEMAS is not set")
-    return {
-        f"https://{path.relative_to(schemas.EXTENSIONS)}": path for path in schemas.EXTENSIONS.rglob("schema.json")
-    } | schemas.core_files()
-
-
 def test_stac_validator_finds_every_item_valid(items: list[Item]) -> None:
-    where = {address: str(path) for address, path in local_schemas().items()}
+    where = {address: str(path) for address, path in schemas.all_files().items()}
     for item in items:
         validator = StacValidate(schema_map=dict(where))
         with no_warnings():
@@ -134,7 +125,7 @@ def test_stac_validator_finds_every_item_valid(items: list[Item]) -> None:
 
 def test_pystac_reads_and_validates_every_item(items: list[Item]) -> None:
     validator = JsonSchemaSTACValidator()
-    validator.schema_cache |= {address: json.loads(path.read_text()) for address, path in local_schemas().items()}
+    validator.schema_cache |= {address: json.loads(path.read_text()) for address, path in schemas.all_files().items()}
     for item in items:
         with no_warnings():
             read = pystac.Item.from_dict(item, preserve_dict=True)

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema_rs
 import pyproj.datadir
 import pystac.validation
+import pytest
 
 from geo_assets.core.item_schemas import item_validator
 from geo_assets.core.local_schemas import COLLECTION_SCHEMA, read_schema
@@ -48,6 +49,13 @@ def core_files() -> dict[str, Path]:
         **geojson,
         **{f"https://proj.org/schemas/v0.{n}/projjson.schema.json": projjson for n in range(1, 10)},
     }
+
+
+def all_files() -> dict[str, Path]:
+    """Where the schemas lie that items refer to, by address. The test is skipped without GEO_ASSETS_SCHEMAS."""
+    if not EXTENSIONS:
+        pytest.skip("GEO_ASSETS_SCHEMAS is not set")
+    return {f"https://{path.relative_to(EXTENSIONS)}": path for path in EXTENSIONS.rglob("schema.json")} | core_files()
 
 
 @cache
