@@ -125,6 +125,8 @@ class BlobPaths:
         account_url = resource.account_url.rstrip("/")
         account = _account_name(account_url)
         endpoint = f"BlobEndpoint={account_url};AccountName={account}"
+        # Without a key GDAL takes no connection string, and would look for the account in the public cloud.
+        place = {"AZURE_STORAGE_ACCOUNT": account, "CPL_AZURE_ENDPOINT": account_url}
         match credential.credential_type:
             case "key":
                 return {"AZURE_STORAGE_CONNECTION_STRING": f"{endpoint};AccountKey={credential.key}"}
@@ -132,9 +134,9 @@ class BlobPaths:
                 token = credential.token.lstrip("?")
                 return {"AZURE_STORAGE_CONNECTION_STRING": f"{endpoint};SharedAccessSignature={token}"}
             case "anonymous":
-                return {"AZURE_STORAGE_ACCOUNT": account, "AZURE_NO_SIGN_REQUEST": "YES"}
+                return {**place, "AZURE_NO_SIGN_REQUEST": "YES"}
             case _:
-                return {"AZURE_STORAGE_ACCOUNT": account, "AZURE_STORAGE_ACCESS_TOKEN": self._access_token()}
+                return {**place, "AZURE_STORAGE_ACCESS_TOKEN": self._access_token()}
 
     def _access_token(self) -> str:
         """A token of what DefaultAzureCredential finds, such as a managed identity, until shortly before its end."""

@@ -11,7 +11,7 @@ import morecantile
 import numpy as np
 import pytest
 import rasterio
-from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceTypes, generate_account_sas
+from azure.storage.blob import AccountSasPermissions, ContainerClient, PublicAccess, ResourceTypes, generate_account_sas
 from pydantic import SecretStr
 from rio_tiler.io import Reader
 
@@ -89,6 +89,16 @@ def test_pixels_of_a_private_blob_are_those_that_rasterio_reads(
         drawn = pixels(client, f"tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}.npy?assets=data")
         np.testing.assert_array_equal(drawn, expected.data[0])
         assert len(np.unique(drawn)) > 20
+
+
+def test_a_reader_without_a_key_asks_the_account_that_is_set(
+    catalogued: Pipeline, azurite: Azurite, container: ContainerClient, raster: Path
+) -> None:
+    container.set_container_access_policy(signed_identifiers={}, public_access=PublicAccess.BLOB)
+    anonymous: dict[str, Any] = {"azure_account_url": azurite.account_url, "azure_anonymous": True}
+    settings = settings_of(catalogued.database_url, catalogued.sources_path, **anonymous)
+    with served(settings) as client, rasterio.open(raster) as dataset:
+        np.testing.assert_array_equal(pixels(client, "preview.npy?assets=data&max_size=64"), dataset.read(1))
 
 
 @pytest.mark.parametrize("wrong", ["key", "account", "anonymous"])
