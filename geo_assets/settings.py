@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     api_oidc_audience: str | None = Field(default=None, alias="GEO_ASSETS_API_OIDC_AUDIENCE")
     api_redeploy: bool = Field(default=False, alias="GEO_ASSETS_API_REDEPLOY")
     api_requests_a_minute: int = Field(default=6000, ge=1, alias="GEO_ASSETS_API_REQUESTS_A_MINUTE")
+    api_traces: str | None = Field(default=None, alias="GEO_ASSETS_API_TRACES")
     api_body_mb: float = Field(default=16.0, gt=0, alias="GEO_ASSETS_API_BODY_MB")
 
     @property

@@ -3,7 +3,7 @@
 Here: putting the parts together. Not here: what each serves.
 """
 
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from geo_assets.api.metrics import Metrics
 from geo_assets.api.parts import Parts
 from geo_assets.api.problems import install_handlers
 from geo_assets.api.rasters import create_raster, raster_connections
+from geo_assets.api.traces import trace_requests
 from geo_assets.settings import Settings, project_folder
 
 STATIC_FOLDER = Path(__file__).resolve().parent / "static"
@@ -66,6 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     raster = create_raster(BlobPaths(parts.settings, parts.sources))
     metrics = Metrics(parts)
 
+    end_traces: list[Callable[[], None]] = []
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -73,6 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await stack.enter_async_context(raster_connections(raster, parts.database_url))
             await stack.enter_async_context(features_connections(features, parts.database_url))
             stack.callback(parts.close)
+            for end in end_traces:
+                stack.callback(end)
             yield
 
     app = FastAPI(
@@ -101,6 +106,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Correlation-Id"],
             expose_headers=[CORRELATION_HEADER, "Retry-After"],
         )
+    if parts.settings.api_traces:
+        end_traces.append(trace_requests(app, parts.settings.api_traces))
     app.add_middleware(Gate, settings=parts.settings, access=parts.access, metrics=metrics)
     return app
 
