@@ -35,7 +35,7 @@ OURS = (str(Path(sys.executable).parent / "geo-assets"), "serve")
 def run(context: Context) -> list[Result]:
     """The 95th percentile of a search's time in milliseconds, over that of the bare server, taken in turns."""
     items = context.size(100_000, quick=5_000)
-    searches = _searches(context.size(1_500, quick=300))
+    searches = _searches(context.size(600, quick=300))
     with context.pipeline("az://unused") as pipeline, ExitStack() as stack:
         began = time.perf_counter()
         load_items(pipeline.databases.catalogue_url, items)
@@ -45,7 +45,7 @@ def run(context: Context) -> list[Result]:
         for address in (ours, bare):
             asyncio.run(_latencies(address, searches[: len(searches) // 3]))  # connections, plans and pages are warm
         own, peer = interleaved(
-            context.size(5, quick=2),
+            context.size(3, quick=2),
             lambda: _p95(asyncio.run(_latencies(ours, searches))),
             lambda: _p95(asyncio.run(_latencies(bare, searches))),
         )
