@@ -231,10 +231,14 @@ def _describe_document(source: Source, store: BlobStore, blob: BlobRef, header: 
     return with_footprint(place(metadata, sidecars=header.sidecars, assume_crs=source.assume_crs))
 
 
+# A stack that nothing names is closed as soon as it is collected, and its connections with it.
+_KEPT_OPEN = ExitStack()
+
+
 @cache
 def _store(source: Source, settings: Settings) -> BlobStore:
     """This worker's connection to the source's store, kept for its next chunk."""
-    return ExitStack().enter_context(open_store(source, settings))
+    return _KEPT_OPEN.enter_context(open_store(source, settings))
 
 
 @cache
