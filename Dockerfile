@@ -11,8 +11,7 @@ WORKDIR /source
 RUN python -m venv /opt/geo_assets
 COPY pyproject.toml README.md constraints.txt ./
 COPY geo_assets geo_assets
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/geo_assets/bin/pip install --disable-pip-version-check ".[celery,kubernetes]" -c constraints.txt
+RUN /opt/geo_assets/bin/pip install --no-cache-dir --disable-pip-version-check ".[celery,kubernetes]" -c constraints.txt
 
 FROM python:3.11-slim-trixie
 # GDAL's wheels need libexpat; `geo-assets db backup` and `restore` need PostgreSQL's client.

@@ -3,7 +3,7 @@
 Here: putting the parts together. Not here: what each serves.
 """
 
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -67,8 +67,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     raster = create_raster(BlobPaths(parts.settings, parts.sources))
     metrics = Metrics(parts)
 
-    end_traces: list[Callable[[], None]] = []
-
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -76,8 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await stack.enter_async_context(raster_connections(raster, parts.database_url))
             await stack.enter_async_context(features_connections(features, parts.database_url))
             stack.callback(parts.close)
-            for end in end_traces:
-                stack.callback(end)
+            if end_traces is not None:
+                stack.callback(end_traces)
             yield
 
     app = FastAPI(
@@ -106,8 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Correlation-Id"],
             expose_headers=[CORRELATION_HEADER, "Retry-After"],
         )
-    if parts.settings.api_traces:
-        end_traces.append(trace_requests(app, parts.settings.api_traces))
+    end_traces = trace_requests(app, parts.settings.api_traces) if parts.settings.api_traces else None
     app.add_middleware(Gate, settings=parts.settings, access=parts.access, metrics=metrics)
     return app
 

@@ -24,10 +24,10 @@ from geo_assets.resources.api_jobs import (
     store,
 )
 from geo_assets.resources.dagster_server import JOB_TAG, RunState, RunSummary, StepState
+from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import CORRELATION_TAG
 
 router = APIRouter(prefix="/api", tags=["Jobs"])
-PARTITION_TAG = "dagster/partition"
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="The job's id: 64 hexadecimal digits.")]
 
 

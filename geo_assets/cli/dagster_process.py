@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from geo_assets.settings import Settings, project_folder
 
@@ -65,7 +66,7 @@ def dagster_process(
     try:
         yield process
     finally:
-        _end(process)
+        end_group(process)
 
 
 def job_arguments(job: str, *, source: str) -> list[str]:
@@ -74,7 +75,7 @@ def job_arguments(job: str, *, source: str) -> list[str]:
     return ["dagster", "job", "execute", "-m", "geo_assets.definitions", "-j", job, "--tags", tags]
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def end_group(process: "subprocess.Popen[Any]") -> None:
     """Ask the process to stop and wait; then end what is left of its group."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)

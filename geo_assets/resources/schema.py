@@ -3,6 +3,7 @@
 Here: installing, granting and verifying, each idempotent. Not here: using the schemas.
 """
 
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy
@@ -103,10 +104,14 @@ class CatalogueSchema(DatabaseResource):
 
 def is_older_than_this_release(ledger_version: str) -> bool:
     """Whether the ledger lacks a migration of this release; one of a newer release has them all, and more."""
+    return ledger_version in _versions_before_this_release()
+
+
+@cache
+def _versions_before_this_release() -> frozenset[str]:
+    """Those of all migrations but the last: reading them takes a file each, and a release's stay as they are."""
     scripts = ScriptDirectory(str(MIGRATIONS_FOLDER))
-    return ledger_version != scripts.get_current_head() and ledger_version in {
-        each.revision for each in scripts.walk_revisions()
-    }
+    return frozenset(each.revision for each in scripts.walk_revisions()) - {scripts.get_current_head()}
 
 
 def _sqlalchemy_url(url: str) -> sqlalchemy.URL:

@@ -36,6 +36,7 @@ from geo_assets.jobs import all_jobs
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.retention import retention
+from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import read_memory, service_bus_sensor, storage_queue_sensor
 from geo_assets.sources import Source
 
@@ -44,7 +45,6 @@ FAILED_TICKS_STAND = timedelta(hours=1)
 QUEUE_FAILURES_TOLD = 4  # in a row; one or two are no trouble yet
 QUEUE_SENSORS = {storage_queue_sensor.name, service_bus_sensor.name}
 ALERT_SENSOR = "failure_alert_sensor"
-_PARTITION_TAG = "dagster/partition"
 _LONGEST_TEXT = 600
 _ITEM_CHECKS = [AssetCheckKey(AssetKey("stac_items"), name) for name in (*CHECKS, "header_agreement")]
 _DECIDED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
@@ -99,9 +99,9 @@ def _failed_runs(instance: DagsterInstance) -> Iterator[Finding]:
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since)):
         run = record.dagster_run
         if run.job_name in _JOBS:
-            failed.setdefault((run.job_name, run.tags.get(_PARTITION_TAG)), []).append(record)
+            failed.setdefault((run.job_name, run.tags.get(PARTITION_TAG)), []).append(record)
     for (job, source), records in failed.items():
-        tags = {_PARTITION_TAG: source} if source else {}
+        tags = {PARTITION_TAG: source} if source else {}
         success = instance.get_run_records(
             RunsFilter(job_name=job, statuses=[DagsterRunStatus.SUCCESS], tags=tags), limit=1
         )

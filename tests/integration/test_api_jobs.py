@@ -4,11 +4,9 @@ One Dagster serves the module, for it takes its time to start; each test has a s
 whose sensors would do the jobs' work before them.
 """
 
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import httpx
 import pytest
 from dagster_graphql import DagsterGraphQLClient
 
+from geo_assets.cli.dagster_process import end_group
 from geo_assets.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
 from tests.dagster_cli import DagsterCli
@@ -63,12 +62,7 @@ def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the server of the code, and runs, outlive the web server
-        process.wait()
+        end_group(process)  # the server of the code, and runs, would outlive the web server
 
 
 @pytest.fixture(scope="module")

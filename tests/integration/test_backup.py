@@ -1,8 +1,6 @@
 """A catalogue that was lost comes back: from its backup, and, as the last resort, from its containers."""
 
 import time
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,16 +43,6 @@ def catalogued(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
     pipeline.declare((tmp_path / "layers").as_uri(), name=VECTORS, tables={})
     assert pipeline.run("load_vectors", source=VECTORS).success
     return pipeline
-
-
-@pytest.fixture
-def empty(postgres_cluster: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of another database, with nothing in it."""
-    name = f"test_{uuid.uuid4().hex}"
-    postgres_cluster.ensure_databases(name)
-    yield postgres_cluster.url(name)
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def db(url: str, *arguments: str) -> Result:
@@ -115,9 +103,9 @@ def test_a_backup_brings_back_items_ledger_tables_and_roles(
         assert len(client.get("/features/collections/vectors.places/items").json()["features"]) == 10
 
 
-def test_a_catalogue_is_made_anew_from_its_containers(catalogued: Pipeline, empty: str, tmp_path: Path) -> None:
-    assert db(empty, "migrate").exit_code == 0
-    with open_pipeline(empty, tmp_path) as anew:
+def test_a_catalogue_is_made_anew_from_its_containers(catalogued: Pipeline, database_url: str, tmp_path: Path) -> None:
+    assert db(database_url, "migrate").exit_code == 0
+    with open_pipeline(database_url, tmp_path) as anew:
         assert anew.run().success
         assert anew.run("load_vectors", source=VECTORS).success
         assert comparable(anew.items()) == comparable(catalogued.items())
@@ -145,7 +133,7 @@ def comparable(items: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def test_a_database_with_a_catalogue_and_a_file_that_is_no_backup_are_refused(
-    catalogue: str, empty: str, tmp_path: Path
+    catalogue: str, database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "catalogue.dump"
     assert db(catalogue, "backup", str(file)).exit_code == 0
@@ -155,27 +143,27 @@ def test_a_database_with_a_catalogue_and_a_file_that_is_no_backup_are_refused(
     (tmp_path / "cut.dump").write_bytes(file.read_bytes()[:100])
     (tmp_path / "none.dump").write_text("no backup")
     for name in ("cut.dump", "none.dump"):
-        refused = db(empty, "restore", str(tmp_path / name))
+        refused = db(database_url, "restore", str(tmp_path / name))
         assert refused.exit_code == 1
         assert "pg_restore ended with status 1" in refused.stderr
-    assert db(empty, "restore", str(file)).exit_code == 0
+    assert db(database_url, "restore", str(file)).exit_code == 0
 
 
-def test_a_backup_of_an_older_release_is_migrated(catalogue: str, empty: str, tmp_path: Path) -> None:
+def test_a_backup_of_an_older_release_is_migrated(catalogue: str, database_url: str, tmp_path: Path) -> None:
     alembic(catalogue, "0009")
     file = tmp_path / "catalogue.dump"
     CatalogueBackup(database_url=catalogue).write(file)
-    restored = db(empty, "restore", str(file))
+    restored = db(database_url, "restore", str(file))
     assert restored.exit_code == 0, restored.output
-    schema = CatalogueSchema(database_url=empty)
+    schema = CatalogueSchema(database_url=database_url)
     assert schema.install()["ledger"] == ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert schema.verify()["loader may write the ledger"] == "yes"
 
 
-def test_a_backup_that_fails_leaves_the_file_of_before(empty: str, tmp_path: Path) -> None:
+def test_a_backup_that_fails_leaves_the_file_of_before(database_url: str, tmp_path: Path) -> None:
     file = tmp_path / "catalogue.dump"
     file.write_text("yesterday's")
-    failed = db(empty, "backup", str(file))
+    failed = db(database_url, "backup", str(file))
     assert failed.exit_code == 1
     assert "not migrated" in failed.stderr
     assert file.read_text() == "yesterday's"
