@@ -27,8 +27,9 @@ from stac_fastapi.pgstac.models.extensions import Extensions
 from starlette.responses import Response
 
 from geo_assets.api.access import Principal
+from geo_assets.api.aggregation import aggregation_extension, aggregation_links
 from geo_assets.api.problems import Conflict, correlation_id_of
-from geo_assets.api.query_extension import WholeQueryExtension, as_filter
+from geo_assets.api.query_extension import WholeQueryExtension, with_query_as_filter
 from geo_assets.databases import LOADER_ROLE, READER_ROLE
 from geo_assets.resources.statements import read_sql
 
@@ -67,10 +68,7 @@ class LinkedClient(CoreCrudClient):  # type: ignore[misc]
         return _as_geojson(await super().item_collection(collection_id, request, **kwargs))
 
     async def _search_base(self, search_request: Any, request: Request) -> Any:
-        query = getattr(search_request, "query", None)
-        if query and getattr(search_request, "filter_expr", None) is None:
-            search_request = search_request.model_copy(update={"query": None, "filter_expr": as_filter(query)})
-        found = await super()._search_base(search_request, request)
+        found = await super()._search_base(with_query_as_filter(search_request), request)
         root = str(request.base_url).removesuffix("/").removesuffix("/stac")
         for item in found["features"]:
             if "links" in item and "assets" in item and item.get("collection") and item.get("id"):
@@ -146,7 +144,7 @@ def create_stac() -> FastAPI:
 def _extensions(settings: StacSettings) -> Extensions:
     """The library's extensions, with all of `query`, free text for items too, and the `sort` that clients know."""
     stable = "https://api.stacspec.org/v1.0.0"
-    return Extensions(
+    extensions = Extensions(
         settings=settings,
         search_map={
             "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.SEARCH]),
@@ -163,6 +161,9 @@ def _extensions(settings: StacSettings) -> Extensions:
             "free_text": FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.ITEMS]),
         },
     )
+    meaning = [extensions.search_map[name] for name in ("query", "filter", "free_text")]
+    extensions.extra_map["aggregation"] = aggregation_extension(meaning)
+    return extensions
 
 
 @asynccontextmanager
@@ -268,10 +269,14 @@ def _as_geojson(found: Any) -> Response:
 
 
 def _titled(collection: dict[str, Any]) -> dict[str, Any]:
-    """The collection with titles for the links that the library gives none, for people who browse."""
+    """The collection with links to its aggregations, and titles for those that the library gives none."""
     own = collection.get("title") or collection.get("id", "")
     titles = {"self": own, "items": f"Items of {own}", "parent": _TITLE, "root": _TITLE}
-    for link in collection.get("links", ()):
+    links = collection.get("links", [])
+    items = next((link["href"] for link in links if link["rel"] == "items"), None)
+    if items is not None:
+        links += aggregation_links(items.removesuffix("/items"))
+    for link in links:
         link.setdefault("title", titles.get(link["rel"], link["rel"]))
     return collection
 

@@ -39,7 +39,7 @@ _READING = ("GET", "HEAD", "OPTIONS")
 # Without data: the page, which asks for a key itself, and what an orchestrator asks.
 _OPEN_PATHS = re.compile(r"/(livez|readyz|static/.*)?")
 # POST because the question is long, not because anything changes.
-_ASKED_BY_POST = re.compile(r"/stac/search|/raster/(?!searches/register).*")
+_ASKED_BY_POST = re.compile(r"/stac/search|/stac/(collections/[^/]+/)?aggregat(e|ions)|/raster/(?!searches/register).*")
 _SUBMITTING = re.compile(r"/api/jobs/.*|/raster/searches/register")
 _FAILED_TRIES_A_MINUTE = 30
 _SECURITY_HEADERS = {

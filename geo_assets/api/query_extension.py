@@ -3,12 +3,13 @@
 Here: its model, and the translation. Not here: searching (`catalogue`).
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 from stac_fastapi.extensions.query import QueryExtension
 
 Operator = Literal["eq", "ne", "neq", "lt", "lte", "gt", "gte", "startsWith", "endsWith", "contains", "in"]
+_Search = TypeVar("_Search", bound=BaseModel)
 _PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
 
 
@@ -22,6 +23,14 @@ class WholeQueryExtension(QueryExtension):
     """The extension with all of its operators: the library's has no more than comparisons."""
 
     POST = QueryRequest
+
+
+def with_query_as_filter(search: _Search) -> _Search:
+    """The search with its query, if it has one and no filter, as a filter."""
+    query = getattr(search, "query", None)
+    if not query or getattr(search, "filter_expr", None) is not None:
+        return search
+    return search.model_copy(update={"query": None, "filter_expr": as_filter(query)})
 
 
 def as_filter(query: dict[str, dict[Operator, Any]]) -> dict[str, Any]:
