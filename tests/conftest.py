@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
@@ -24,6 +25,9 @@ from tests.services import Azurite, running_azurite, running_queues
 
 FOREIGN_VARIABLES = ("GEO_ASSETS_", "AZURE_", "DAGSTER_")
 SAMPLES = os.environ.get("GEO_ASSETS_SAMPLES")
+# An example that a busy machine takes long for has not failed.
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 class NetworkBlockedError(Exception):
