@@ -4,6 +4,7 @@ Here: fixtures more than one folder of tests needs. Not here: how services start
 """
 
 import os
+import signal
 import socket
 import uuid
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ SAMPLES = os.environ.get("GEO_ASSETS_SAMPLES")
 # An example that a busy machine takes long for has not failed.
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("untimed")
+# A background job of a shell ignores SIGINT. Dagster would have SIGTERM do the same, here and in every child.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class NetworkBlockedError(Exception):

@@ -32,7 +32,9 @@ def cli(pipeline: Pipeline, tmp_path: Path) -> DagsterCli:
 @pytest.mark.parametrize(
     ("moment", "reached"),
     [
-        ("while describing", lambda pipeline: 0 < pipeline.status().described < BLOBS),
+        pytest.param(
+            "while describing", lambda pipeline: 0 < pipeline.status().described < BLOBS, marks=pytest.mark.soak
+        ),
         ("while cataloguing", lambda pipeline: 0 < pipeline.status().catalogued < BLOBS),
     ],
 )

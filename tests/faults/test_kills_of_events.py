@@ -39,12 +39,10 @@ AMID = (2, 30, 61)  # of the first 100 messages, how many are acknowledged
 POISON_SENT = "after poison send, before delete"
 
 QUICK = {
-    ("after receive", "service_bus"),
     ("before the ledger's commit, all written", "storage_queue"),
     ("after the ledger's commit, before any acknowledgement", "service_bus"),
     (POISON_SENT, "storage_queue"),
     ("before the cursor is saved", "storage_queue"),
-    ("after the run request", "storage_queue"),
 }
 
 

@@ -27,11 +27,11 @@ TOLD = {
     "after load, before marking": Moment("after", f"{PGSTAC}.load", 1),
     "after marking": Moment("after", f"{LEDGER}.record_catalogued", 1),
 }
-QUICK = {"amid a page of a listing", "between PgSTAC partitions", "after load, before marking"}
+QUICK = {"between PgSTAC partitions"}
 
 
 def parameters(moments: dict[str, Moment]) -> list[object]:
-    """The quick ones unmarked, all others for `make soak`."""
+    """One for `make test`, beside `test_killed_worker` and `test_killed_listing`; all others for `make soak`."""
     return [
         pytest.param(name, moment, id=name, marks=[] if name in QUICK else [pytest.mark.soak])
         for name, moment in moments.items()
