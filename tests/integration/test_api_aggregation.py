@@ -131,7 +131,7 @@ SEARCHES: list[tuple[Item, Callable[[Item], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize(("search", "meant"), SEARCHES, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("search", "meant"), SEARCHES, ids=[str(search) for search, _ in SEARCHES])
 def test_a_search_is_counted_as_it_is_found(api: httpx.Client, search: Item, meant: Callable[[Item], bool]) -> None:
     ids = {each["id"] for each in ITEMS if meant(each)}
     assert {each["id"] for each in api.post("/stac/search", json={**search, "limit": 100}).json()["features"]} == ids
