@@ -5,8 +5,6 @@ Here: the pool on a real PostgreSQL. Not here: what a search does with one.
 
 import asyncio
 from collections import deque
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 import asyncpg
 import pytest
@@ -16,21 +14,9 @@ from geo_assets.api.catalogue import FairPool
 CALLERS, CONNECTIONS, TURNS = 20, 2, 15
 
 
-class Pool(Protocol):
-    """What gives connections."""
-
-    def acquire(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
-        """A connection inside the block."""
-
-
 def test_nobody_is_passed(database_url: str) -> None:
     """Each of many callers, who ask again at once, gets a connection before any who asked later."""
-    assert asyncio.run(_passings(database_url, fair=True)) == 0
-
-
-def test_without_it_many_are_passed(database_url: str) -> None:
-    """The same callers pass one another in asyncpg's own queue: once they do not, FairPool can go."""
-    assert asyncio.run(_passings(database_url, fair=False)) > 0
+    assert asyncio.run(_passings(database_url)) == 0
 
 
 def test_who_waits_too_long_is_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +37,12 @@ def test_who_waits_too_long_is_told(database_url: str, monkeypatch: pytest.Monke
     assert asyncio.run(ask()) == 1
 
 
-async def _passings(database_url: str, *, fair: bool) -> int:
+async def _passings(database_url: str) -> int:
     """How often a connection went to somebody while another, who had asked before, still waited."""
     waiting: deque[object] = deque()
     passings = 0
 
-    async def call(pool: Pool) -> None:
+    async def call(pool: FairPool) -> None:
         nonlocal passings
         for _ in range(TURNS):
             asked = object()
@@ -67,6 +53,6 @@ async def _passings(database_url: str, *, fair: bool) -> int:
                 await connection.fetchval("SELECT 1")
 
     async with asyncpg.create_pool(database_url, min_size=CONNECTIONS, max_size=CONNECTIONS) as pool:
-        own = FairPool(pool, CONNECTIONS) if fair else pool
-        await asyncio.gather(*(call(own) for _ in range(CALLERS)))
+        fair = FairPool(pool, CONNECTIONS)
+        await asyncio.gather(*(call(fair) for _ in range(CALLERS)))
     return passings
