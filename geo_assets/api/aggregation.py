@@ -26,6 +26,7 @@ from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.requests import get_base_url
 
 from geo_assets.api.query_extension import with_query_as_filter
+from geo_assets.core.rfc3339 import rfc3339
 
 AGGREGATIONS = {
     "total_count": "integer",
@@ -131,11 +132,17 @@ class _Items:
         self._where = ""
 
     async def aggregate(self, names: list[str]) -> list[Any]:
+        if not names:
+            return []
         self._where = await self._connection.fetchval(
             "SELECT stac_search_to_where($1::text::jsonb)", orjson.dumps(self._terms).decode()
         )
         total, first, last = (await self._select("count(*), min(datetime), max(end_datetime)"))[0]
-        values = {"total_count": total, "datetime_min": _rfc3339(first), "datetime_max": _rfc3339(last)}
+        values = {
+            "total_count": total,
+            "datetime_min": first and rfc3339(first),
+            "datetime_max": last and rfc3339(last),
+        }
         found: list[dict[str, Any]] = []
         for name in names:
             head = {"name": name, "data_type": AGGREGATIONS[name]}
@@ -163,7 +170,7 @@ class _Items:
         kind = f"interval_{interval}"
         return {
             "data_type": kind,
-            "buckets": [{"key": _rfc3339(key), "data_type": kind, "frequency": count} for key, count in rows],
+            "buckets": [{"key": rfc3339(key), "data_type": kind, "frequency": count} for key, count in rows],
         }
 
     async def _cloud_covers(self) -> list[dict[str, Any]]:
@@ -191,10 +198,6 @@ class _Items:
 
 def _all_of(buckets: list[dict[str, Any]]) -> int:
     return sum(bucket["frequency"] for bucket in buckets)
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
 async def _require_collection(connection: asyncpg.Connection, collection_id: str) -> None:

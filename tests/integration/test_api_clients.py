@@ -19,10 +19,8 @@ import rasterio
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
-from tests.pipeline import SOURCE, copied_database, open_pipeline
+from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 
 Item = dict[str, Any]
@@ -90,23 +88,18 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def api(postgres_cluster: EmbeddedPostgres, migrated_template: str, blobs: Path) -> Iterator[httpx.Client]:
+def api(module_pipeline: Pipeline, blobs: Path) -> Iterator[httpx.Client]:
     """The API on the item of the raster, and on the ten thousand."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        copied_database(postgres_cluster, migrated_template) as url,
-        open_pipeline(url, blobs.parent) as pipeline,
-    ):
-        patch.setitem(Settings.model_config, "env_file", None)
-        pipeline.declare(blobs.as_uri())
-        assert pipeline.run().success
-        pipeline.pgstac.upsert_collection(GRID)
-        database = PgstacDB(dsn=url)
-        Loader(database).load_items((grid_item(number) for number in range(COUNT)), Methods.insert)
-        database.disconnect()
-        database.close()
-        with served(settings_of(url, pipeline.sources_path, api_requests_a_minute=1_000_000)) as client:
-            yield client
+    url = module_pipeline.database_url
+    module_pipeline.declare(blobs.as_uri())
+    assert module_pipeline.run().success
+    module_pipeline.pgstac.upsert_collection(GRID)
+    database = PgstacDB(dsn=url)
+    Loader(database).load_items((grid_item(number) for number in range(COUNT)), Methods.insert)
+    database.disconnect()
+    database.close()
+    with served(settings_of(url, module_pipeline.sources_path, api_requests_a_minute=1_000_000)) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,8 @@ import httpx
 import pytest
 from rasterio.transform import from_origin
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
-from tests.pipeline import SOURCE, copied_database, open_pipeline
+from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.services import PROJECT
 from tests.unit.core import schemas
@@ -30,24 +28,17 @@ CLASSES = ("core", "collections", "features", "item-search", "filter")
 
 
 @pytest.fixture(scope="module")
-def api(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
+def api(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The API on a catalogue of four rasters, one of them where stac-api-validator looks for one."""
     folder = tmp_path_factory.mktemp("conformance")
     for number in range(3):
         write_raster(folder / "in" / f"scene_{number}.tif", value=number)
     write_raster(folder / "in" / "geographic.tif", crs="EPSG:4326", transform=from_origin(20, 21, 1 / 16, 1 / 16))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        copied_database(postgres_cluster, migrated_template) as url,
-        open_pipeline(url, folder) as pipeline,
-    ):
-        patch.setitem(Settings.model_config, "env_file", None)
-        pipeline.declare((folder / "in").as_uri(), gsd=30)
-        assert pipeline.run().success
-        with served(settings_of(url, pipeline.sources_path, api_requests_a_minute=1_000_000)) as client:
-            yield client
+    module_pipeline.declare((folder / "in").as_uri(), gsd=30)
+    assert module_pipeline.run().success
+    settings = settings_of(module_pipeline.database_url, module_pipeline.sources_path, api_requests_a_minute=1_000_000)
+    with served(settings) as client:
+        yield client
 
 
 def test_stac_api_validator_finds_nothing(api: httpx.Client, tmp_path: Path) -> None:

@@ -10,21 +10,16 @@ import pytest
 import rasterio
 from rasterio.transform import from_bounds
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
-from tests.pipeline import SOURCE, copied_database, open_pipeline
+from tests.pipeline import SOURCE, Pipeline
 
 ITEM = f"/raster/collections/{SOURCE}/items/heights"
 
 
 @pytest.fixture(scope="module")
-def client(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
+def client(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The API on one elevation raster: metres rising from west to east, a hole of nodata, one absurd peak."""
-    folder = tmp_path_factory.mktemp("stretch") / "container"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("stretch")
     heights = numpy.tile(numpy.linspace(3300, 3500, 512, dtype="float32"), (512, 1))
     heights[:40, :40] = -9999
     heights[300, 300] = 1e20
@@ -32,16 +27,10 @@ def client(
     place = {"crs": "EPSG:4326", "transform": from_bounds(10, 40, 11, 41, 512, 512), "tiled": True}
     with rasterio.open(folder / "heights.tif", "w", **profile, **place) as dataset:
         dataset.write(heights, 1)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        copied_database(postgres_cluster, migrated_template) as url,
-        open_pipeline(url, folder.parent) as pipeline,
-    ):
-        patch.setitem(Settings.model_config, "env_file", None)
-        pipeline.declare(folder.as_uri())
-        assert pipeline.run().success
-        with served(settings_of(url, pipeline.sources_path)) as client:
-            yield client
+    module_pipeline.declare(folder.as_uri())
+    assert module_pipeline.run().success
+    with served(settings_of(module_pipeline.database_url, module_pipeline.sources_path)) as client:
+        yield client
 
 
 def picture(
