@@ -4,7 +4,6 @@ Here: the processes, their limits, and finding the culprit when one dies. Not he
 (`raster_reader`).
 """
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -17,8 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -26,6 +23,7 @@ from typing import Generic, Protocol, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
+from geo_assets.resources.clean_processes import CleanContext
 from geo_assets.settings import Settings
 
 T = TypeVar("T")
@@ -34,7 +32,7 @@ W = TypeVar("W", contravariant=True)
 V = TypeVar("V", covariant=True)
 
 # Imported once in the process that workers are forked from, so that a worker starts in milliseconds.
-PRELOADED = ["geo_assets.resources.raster_reader"]
+_CONTEXT = CleanContext("geo_assets.resources.raster_reader")
 # A worker that dies before it starts on any blob is tried again this often: nobody's blob is at fault.
 _LOST_TRIES = 3
 
@@ -94,7 +92,7 @@ class WorkerPool:
                     index = chunk.started()
                     rest = [task for number, task in enumerate(chunk.tasks) if number != index]
                     if index is not None:
-                        yield lost(chunk.tasks[index], self._reason(death))
+                        yield lost(chunk.tasks[index], reason_of_death(death.exitcode, self._limits))
                     elif (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
                         raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
                     if rest:
@@ -125,19 +123,8 @@ class WorkerPool:
 
     def _start(self) -> ProcessPool:
         return ProcessPool(
-            max_workers=self._processes, initializer=_limit_memory, initargs=(self._limits,), context=_context()
+            max_workers=self._processes, initializer=limit_memory, initargs=(self._limits,), context=_CONTEXT
         )
-
-    def _reason(self, death: ProcessExpired) -> PermanentError:
-        """What the way in which a worker died says about the blob it was at."""
-        if death.exitcode in (-signal.SIGALRM, -signal.SIGXCPU):
-            limits = f"{self._limits.wall_seconds:g} s ({self._limits.cpu_seconds} s of CPU)"
-            return ReaderTimeout(f"Reading it took longer than {limits}.")
-        if death.exitcode == -signal.SIGKILL:
-            return TooLarge(f"Reading it took more memory than the {self._limits.memory_bytes:,} bytes allowed.")
-        with suppress(ValueError):
-            return ReaderCrashed(f"The process that read it was ended by {signal.Signals(-death.exitcode).name}.")
-        return ReaderCrashed(f"The process that read it ended with status {death.exitcode}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +144,7 @@ class _Chunk(Generic[T, R]):
 
 def prepare_workers() -> None:
     """Have what workers are forked from import what they need by now, which takes seconds; returns at once."""
-    _context()
-    forkserver.ensure_running()
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+    _CONTEXT.start_server()
 
 
 def shared_pool(settings: Settings) -> WorkerPool:
@@ -185,30 +165,53 @@ def kept_pool(processes: int, limits: Limits) -> WorkerPool:
     return pool
 
 
-def _limit_memory(limits: Limits) -> None:
-    """In a worker: let allocations fail where they would pass the limit."""
-    with suppress(ValueError, OSError):  # not every system has this limit
-        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
+def reason_of_death(exitcode: int, limits: Limits) -> PermanentError:
+    """What the way in which a worker died says about the blob it was at."""
+    if exitcode in (-signal.SIGALRM, -signal.SIGXCPU):
+        return ReaderTimeout(f"Reading it took longer than {limits.wall_seconds:g} s ({limits.cpu_seconds} s of CPU).")
+    if exitcode == -signal.SIGKILL:
+        return TooLarge(f"Reading it took more memory than the {limits.memory_bytes:,} bytes allowed.")
+    with suppress(ValueError):
+        return ReaderCrashed(f"The process that read it was ended by {signal.Signals(-exitcode).name}.")
+    return ReaderCrashed(f"The process that read it ended with status {exitcode}.")
+
+
+def limit_memory(limits: Limits) -> None:
+    """In a worker: let allocations fail where they would pass the limit, and let no crash write its memory to disk."""
+    for kind, most in ((resource.RLIMIT_DATA, limits.memory_bytes), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # not every system has this limit
+            resource.setrlimit(kind, (most, most))
+
+
+def limit_time(limits: Limits) -> None:
+    """In a worker: have it end once it took the time of one task from now on.
+
+    The default action of both signals ends the process, also from within C code that never returns.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + limits.cpu_seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _lift_limits_of_time() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 def _work_on_chunk(work: Work[T, R], tasks: Sequence[T], marker: str, limits: Limits) -> Sequence[R]:
     """In a worker: do the chunk, marking each start, under the clock and CPU limits of one task."""
     descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600)
-    # The default action of both signals ends the process, also from within C code that never returns.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
 
     def start(index: int) -> None:
         os.pwrite(descriptor, struct.pack("<q", index), 0)
-        signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime) + limits.cpu_seconds + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        limit_time(limits)
 
     try:
         return work(tasks, start)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        _lift_limits_of_time()
         os.close(descriptor)
