@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     The database need not answer yet: until it does, requests are answered with 503.
     """
     parts = Parts(settings or Settings())
-    stac, features = create_stac(), create_features()
+    stac, features = create_stac(parts.sources), create_features()
     raster = create_raster(BlobPaths(parts.settings, parts.sources))
     metrics = Metrics(parts)
 

@@ -1,16 +1,14 @@
 """/stac: stac-fastapi-pgstac on the catalogue, with transactions that keep the census true.
 
-Here: its settings, connections and links. Not here: STAC itself, which the library serves.
-
-What a source makes is the source's to write: an item whose blob is there would be put back by the next run, and one
-without a blob would make the census wrong. So collections of sources are refused here, and everything else is recorded.
+Here: its settings, connections and links. Not here: STAC itself, which the library serves, and what may be written
+(`ownership`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import asyncpg
 import orjson
@@ -23,15 +21,13 @@ from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.db import con_init, translate_pgstac_errors
 from stac_fastapi.pgstac.extensions import FreeTextExtension
-from stac_fastapi.pgstac.models.extensions import Extensions
 from starlette.responses import Response
 
-from geo_assets.api.access import Principal
 from geo_assets.api.aggregation import aggregation_extension, aggregation_links
-from geo_assets.api.problems import Conflict, correlation_id_of
+from geo_assets.api.ownership import CheckedWrites, TransactionExtensions
 from geo_assets.api.query_extension import WholeQueryExtension, with_query_as_filter
 from geo_assets.databases import LOADER_ROLE, READER_ROLE
-from geo_assets.resources.statements import read_sql
+from geo_assets.sources import Source
 
 STATEMENT_SECONDS = 30
 _READERS, _WRITERS = 12, 4
@@ -117,8 +113,8 @@ def table_links(item: dict[str, Any], root: str) -> list[dict[str, str]]:
     ]
 
 
-def create_stac() -> FastAPI:
-    """The application of /stac; its connections come with `stac_connections`."""
+def create_stac(sources: Callable[[], Mapping[str, Source]]) -> FastAPI:
+    """The application of /stac, for these declared sources; its connections come with `stac_connections`."""
     settings = StacSettings(
         _env_file=None,
         stac_fastapi_title=_TITLE,
@@ -138,13 +134,14 @@ def create_stac() -> FastAPI:
         lifespan=_no_lifespan,
         settings=settings,
     ).app
+    app.state.sources = sources
     return app
 
 
-def _extensions(settings: StacSettings) -> Extensions:
+def _extensions(settings: StacSettings) -> TransactionExtensions:
     """The library's extensions, with all of `query`, free text for items too, and the `sort` that clients know."""
     stable = "https://api.stacspec.org/v1.0.0"
-    extensions = Extensions(
+    extensions = TransactionExtensions(
         settings=settings,
         search_map={
             "query": WholeQueryExtension(conformance_classes=[QueryConformanceClasses.SEARCH]),
@@ -217,7 +214,9 @@ async def _pool(database_url: str, *, role: str, most: int) -> AsyncIterator[Fai
 
 
 @asynccontextmanager
-async def _connection(request: Request, readwrite: Literal["r", "w"] = "r") -> AsyncIterator[asyncpg.Connection]:
+async def _connection(
+    request: Request, readwrite: Literal["r", "w"] = "r"
+) -> AsyncIterator[asyncpg.Connection | CheckedWrites]:
     """A connection for one request: a reader, or a writer in a transaction that also records who wrote what."""
     pool = request.app.state.readpool if readwrite == "r" else request.app.state.writepool
     with translate_pgstac_errors():
@@ -226,33 +225,10 @@ async def _connection(request: Request, readwrite: Literal["r", "w"] = "r") -> A
                 yield connection
                 return
             async with connection.transaction():
-                await _refuse_sources(request, connection)
-                yield connection
-                await _record(request, connection)
-
-
-async def _refuse_sources(request: Request, connection: asyncpg.Connection) -> None:
-    collection_id = request.path_params.get("collection_id")
-    source = await connection.fetchval(read_sql("select_source_of_collection"), collection_id)
-    if source is not None:
-        raise Conflict(
-            f"collection {collection_id} is of the source {source}.",
-            remedy="Change the blobs or the rule, or patch the item (geo-assets items patch); "
-            "write items of your own into a collection of your own.",
-        )
-
-
-async def _record(request: Request, connection: asyncpg.Connection) -> None:
-    principal = cast(Principal, request.scope["state"]["principal"])
-    await connection.execute(
-        read_sql("record_api_write"),
-        principal.name,
-        request.method,
-        request.url.path,
-        request.path_params.get("collection_id"),
-        request.path_params.get("item_id"),
-        correlation_id_of(request),
-    )
+                writes = CheckedWrites(request, connection)
+                await writes.check_path()
+                yield writes
+                await writes.record()
 
 
 @asynccontextmanager

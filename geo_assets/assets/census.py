@@ -5,6 +5,7 @@ Here: what Dagster shows. Not here: comparing (`geo_assets.resources.census`, `g
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -37,6 +38,7 @@ CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
         ("going", "held", "in_grace"),
         "Every item has its blob, but those that await consent or the end of their grace.",
     ),
+    "items_are_claimed": ("unclaimed", (), "Every item of the source's collection was made by a source."),
     "items_are_current": ("stale", (), "Every item is of the version of its blob that was catalogued."),
     "items_are_unique": ("duplicate", (), "No blob has two items, and no item id is there twice."),
 }
@@ -60,7 +62,8 @@ def census_checks(
 ) -> Iterator[AssetCheckResult]:
     """Compare the source's blobs and items in the database; the blobs themselves are not asked."""
     with clear_failures():
-        report = census.take(sources_file.get(context.partition_key).name)
+        source = sources_file.get(context.partition_key)
+        report = census.take(source.name, collection_id=source.collection.id)
     for name, (wrong, shown, _) in CHECKS.items():
         yield _result(report, name, wrong, shown)
 
@@ -68,7 +71,7 @@ def census_checks(
 def _result(report: CensusReport, check: str, wrong: Kind, shown: tuple[Kind, ...]) -> AssetCheckResult:
     counts = {str(kind): report.counts[kind] for kind in (wrong, *shown)}
     waiting = counts.get("pending", 0) + counts.get("going", 0)
-    blobs = report.names(wrong, *shown)
+    blobs: Any = report.unclaimed() if wrong == "unclaimed" else report.names(wrong, *shown)
     return AssetCheckResult(
         asset_key="stac_items",
         check_name=check,

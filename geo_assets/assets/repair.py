@@ -72,7 +72,7 @@ def repair_source(
 
     Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and what the store raises.
     """
-    found = census.take(source.name, most=MOST_MENDED)
+    found = census.take(source.name, collection_id=source.collection.id, most=MOST_MENDED)
     headers = compare_headers(source, sample=sample, blob_stores=blob_stores, census=census)
     mended = census.mend(source, found, misread=headers.disagreements, consent=consent)
     return Repair(found, headers, mended)

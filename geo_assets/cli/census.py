@@ -31,7 +31,7 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
     census, answers, green = Census(), [], True
     with clear_errors():
         for declared in _sources(source):
-            found = census.take(declared.name)
+            found = census.take(declared.name, collection_id=declared.collection.id)
             headers = compare_headers(declared, sample=sample, blob_stores=BlobStores(), census=census)
             green = green and found.green and not headers.disagreements
             answers.append(_answer(found, headers))
@@ -49,7 +49,8 @@ def repair_command(source: str | None, *, sample: int, consent: bool, as_json: b
     """Take the census of SOURCE (or of each source) and mend what it finds.
 
     Blobs whose item is missing, stale, double or other than their header go back to the work that is left, which the
-    next ingest_rasters does; items that nobody owns are withdrawn. The job `reconcile` does all of it at once.
+    next ingest_rasters does; items that nobody owns or no source made are withdrawn. The job `reconcile` does all of it
+    at once.
     """
     answers = []
     with clear_errors():
@@ -82,6 +83,9 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
     console.print(table)
     for answer in answers:
         for finding in answer["findings"][:20]:
-            console.print(f"{answer['source']}: {finding['kind']} {escape(str(finding['name'] or finding['item_id']))}")
+            said = f"{finding['kind']} {finding['name'] or finding['item_id']}"
+            if finding["kind"] == "unclaimed":
+                said += f" (written by {finding['written_by'] or 'unknown'})"
+            console.print(f"{answer['source']}: {escape(said)}", highlight=False)
         for name, said in answer["headers"]["disagreements"].items():
             console.print(f"{answer['source']}: {escape(name)}: {escape('; '.join(said))}", highlight=False)

@@ -158,19 +158,18 @@ class ListingLedger(DatabaseResource):
 
     def register_source(self, source: Source) -> None:
         """Record the source's place and rule, which the states of its blobs depend on."""
-        with self.connect() as connection:
-            connection.execute(
-                read_sql("register_source"),
-                {
-                    "source": source.name,
-                    "url": source.url,
-                    "collection_id": source.collection.id,
-                    "rule_digest": source.rule_digest,
-                    "reading_digest": source.reading_digest,
-                    "required_assets": list(source.group.required) if source.group else [],
-                    "deletion_grace": source.deletions.grace,
-                },
-            )
+        bound = {
+            "source": source.name,
+            "url": source.url,
+            "collection_id": source.collection.id,
+            "rule_digest": source.rule_digest,
+            "reading_digest": source.reading_digest,
+            "required_assets": list(source.group.required) if source.group else [],
+            "deletion_grace": source.deletions.grace,
+        }
+        with self.connect() as connection, connection.transaction():
+            connection.execute(read_sql("lock_ownership"), bound)
+            connection.execute(read_sql("register_source"), bound)
 
     @contextmanager
     def open_listing(

@@ -1,2 +1,4 @@
 INSERT INTO ledger.api_write (written_by, method, path, collection_id, item_id, correlation_id)
-VALUES ($1, $2, $3, $4, $5, $6)
+SELECT $1, $2, $3, written.collection_id, written.item_id, $6
+FROM unnest($4::text[], $5::text[]) WITH ORDINALITY AS written (collection_id, item_id, nth)
+ORDER BY nth

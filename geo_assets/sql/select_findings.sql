@@ -1,26 +1,47 @@
 -- Blobs and items of a source against each other, both ways: each that disagrees or waits, up to %(most)s of a kind, with
--- how many there are of it. An item is the source's where the ledger says so or, with no owner there, the item itself.
-WITH items AS MATERIALIZED (
+-- how many there are of it. An item is the source's where the ledger says so or, with no owner there, the item itself;
+-- and an item of no source is unclaimed, counted by the first source of its collection alone.
+WITH sources AS MATERIALIZED (
+    SELECT source, collection_id FROM ledger.source
+    UNION ALL
+    -- As it is declared, where no run has registered it yet.
+    SELECT %(source)s, %(collection_id)s::text
+    WHERE NOT EXISTS (SELECT FROM ledger.source WHERE collection_id = %(collection_id)s)
+        AND %(collection_id)s::text IS NOT NULL
+),
+claims AS MATERIALIZED (
+    SELECT source, collection_id FROM sources
+    UNION
+    SELECT source, collection_id FROM ledger.item
+),
+items AS MATERIALIZED (
     SELECT
         i.collection AS collection_id,
         i.id AS item_id,
         c.name AS owner,
         p.properties ->> 'geo_assets:blob' AS blob,
         p.properties ->> 'geo_assets:etag' AS etag,
+        u.unclaimed,
         count(*) OVER (PARTITION BY i.collection, i.id) AS copies
     FROM pgstac.items AS i
     -- OFFSET 0: the content, which lies apart where it is large, is fetched once an item.
     CROSS JOIN LATERAL (SELECT i.content -> 'properties' AS properties OFFSET 0) AS p
     LEFT JOIN ledger.item AS c ON c.collection_id = i.collection AND c.item_id = i.id
-    WHERE i.collection IN (
-        SELECT collection_id FROM ledger.source WHERE source = %(source)s
-        UNION
-        SELECT collection_id FROM ledger.item WHERE source = %(source)s
-    )
-        AND (
-            c.source = %(source)s
-            OR (c.source IS NULL AND p.properties ->> 'geo_assets:source' = %(source)s)
-        )
+    CROSS JOIN LATERAL (
+        SELECT
+            c.source IS NULL
+            AND (coalesce(p.properties ->> 'geo_assets:source', ''), i.collection) NOT IN (
+                SELECT source, collection_id FROM claims
+            ) AS unclaimed
+    ) AS u
+    WHERE i.collection IN (SELECT collection_id FROM claims WHERE source = %(source)s)
+        AND CASE
+            WHEN c.source IS NOT NULL THEN c.source = %(source)s
+            WHEN u.unclaimed THEN i.collection IN (
+                SELECT collection_id FROM sources GROUP BY collection_id HAVING min(source) = %(source)s
+            )
+            ELSE p.properties ->> 'geo_assets:source' = %(source)s
+        END
 ),
 blobs AS MATERIALIZED (
     SELECT name, etag, state FROM ledger.blob_state WHERE source = %(source)s AND scene_id IS NULL
@@ -65,6 +86,7 @@ findings AS (
     UNION ALL
     SELECT
         CASE
+            WHEN i.unclaimed THEN 'unclaimed'
             WHEN i.owner IS NULL AND EXISTS (SELECT FROM items AS o WHERE o.owner = i.blob) THEN 'duplicate'
             WHEN i.owner IS NULL OR b.name IS NULL THEN 'orphan'
             WHEN w.reason IN ('held', 'in_grace') THEN w.reason
@@ -72,7 +94,7 @@ findings AS (
             WHEN i.copies > 1 THEN 'duplicate'
             WHEN b.state = 'catalogued' AND (i.etag IS DISTINCT FROM b.etag OR i.blob IS DISTINCT FROM b.name) THEN 'stale'
         END AS kind,
-        coalesce(i.owner, i.blob) AS name,
+        CASE WHEN NOT i.unclaimed THEN coalesce(i.owner, i.blob) END AS name,
         i.collection_id,
         i.item_id
     FROM items AS i
