@@ -17,6 +17,7 @@ GeoAssetsError
 │   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
 │   ├── InvalidPatch           a patch of an item that cannot be applied, or may not
+│   ├── InvalidFilter          a filter that is no CQL2, is too large, or names what may not be asked
 │   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
 │   ├── MalformedMessage       a message in a queue of events is none
@@ -178,6 +179,13 @@ class InvalidPatch(PermanentError):
 
     code = "invalid_patch"
     remedy = "Mend the file; nothing of it was kept."
+
+
+class InvalidFilter(PermanentError):
+    """A filter is not CQL2, is larger than allowed, or names a function or property that cannot be asked for."""
+
+    code = "invalid_filter"
+    remedy = "Correct the filter; docs/guides/api.md lists the operators and their limits."
 
 
 class DeletionsHeld(PermanentError):

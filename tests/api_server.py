@@ -3,6 +3,8 @@
 Here: what tests of the API share. Not here: the pipeline whose catalogue it serves (`tests.pipeline`).
 """
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from pydantic import SecretStr
 from geo_assets.api.app import create_app
 from geo_assets.cli.serve import server_config
 from geo_assets.settings import Settings
-from tests.services import free_port
+from tests.services import free_port, own_environment
 
 KEYS = {scope: f"a-key-for-tests-of-{scope}" for scope in ("read", "submit", "write", "admin")}
 
@@ -50,6 +52,36 @@ def served(settings: Settings, *, host: str = "127.0.0.1") -> Iterator[httpx.Cli
     finally:
         server.should_exit = True
         thread.join(timeout=30)
+
+
+@contextmanager
+def served_by_command(database_url: str, sources_path: Path) -> Iterator[httpx.Client]:
+    """A client of the API as `geo-assets serve` serves it, in a process of its own that may die of a request."""
+    port = free_port()
+    environment = own_environment(GEO_ASSETS_DATABASE_URL=database_url, GEO_ASSETS_SOURCES=str(sources_path))
+    command = [str(Path(sys.executable).with_name("geo-assets")), "serve", "--port", str(port)]
+    process = subprocess.Popen(
+        command, env=environment, cwd=sources_path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            deadline = time.monotonic() + 60
+            while not _answers(client):
+                assert process.poll() is None, "the API ended"
+                assert time.monotonic() < deadline, "the API does not start"
+                time.sleep(0.1)
+            yield client
+            assert process.poll() is None, "the API died"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def bearer(scope: str) -> dict[str, str]:

@@ -1,34 +1,73 @@
 """/features: tipg on the tables that vector files became, and on no other table.
 
-Here: its settings, connections, and when its list of tables is made anew. Not here: OGC API Features and Tiles, which
-the library serves.
+Here: its settings, connections, what it reads of a request by itself, and when its list of tables is made anew. Not
+here: OGC API Features and Tiles, which the library serves; filters as SQL (`table_filters`).
 """
 
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-import cql2
+import asyncpg
 import jinja2
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Query
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.templating import Jinja2Templates
+from tipg import dependencies
 from tipg.collections import Catalog, register_collection_catalog
 from tipg.database import connect_to_db
-from tipg.errors import DEFAULT_STATUS_CODES, MissingDatetimeColumn, MissingGeometryColumn, add_exception_handlers
+from tipg.errors import (
+    DEFAULT_STATUS_CODES,
+    InvalidBBox,
+    InvalidPropertyName,
+    MissingDatetimeColumn,
+    MissingGeometryColumn,
+    add_exception_handlers,
+)
 from tipg.factory import Endpoints
 from tipg.settings import DatabaseSettings, PostgresSettings
 
+from geo_assets.api.problems import correlation_id_of, problem_response
+from geo_assets.api.table_filters import FilteredCollection, TableFilter
+from geo_assets.core.cql2.expression import read_filter
 from geo_assets.databases import READER_ROLE
+from geo_assets.errors import InvalidFilter
 from geo_assets.resources.statements import read_sql
 
 LOOK_SECONDS = 2.0
 _CONNECTIONS = 6
 # What a caller asked wrongly, which the library would call the server's failure.
-_REFUSED = dict.fromkeys((cql2.ParseError, cql2.ValidationError, MissingGeometryColumn, MissingDatetimeColumn), 400)
+_REFUSED: dict[type[Exception], int] = dict.fromkeys((MissingGeometryColumn, MissingDatetimeColumn), 400)
 _NONE = "geo_assets_no_such_table"
+_CQL2 = "http://www.opengis.net/spec/cql2/1.0/conf"
+CQL2_CLASSES = (
+    "cql2-text",
+    "cql2-json",
+    "basic-cql2",
+    "advanced-comparison-operators",
+    "case-insensitive-comparison",
+    "accent-insensitive-comparison",
+    "basic-spatial-functions",
+    "basic-spatial-functions-plus",
+    "spatial-functions",
+    "temporal-functions",
+    "array-functions",
+    "property-property",
+    "arithmetic",
+)
+"""The conformance classes of CQL2 that filters of tables have: all but `functions`."""
+
+
+class FilteredEndpoints(Endpoints):
+    """The library's routes, which say what their filters can."""
+
+    @property
+    def conforms_to(self) -> list[str]:
+        """The library's classes, and those of CQL2."""
+        return [*super().conforms_to, *(f"{_CQL2}/{name}" for name in CQL2_CLASSES)]
 
 
 class CurrentTables:
@@ -56,9 +95,15 @@ def create_features() -> FastAPI:
         title="geo_assets: features", openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=_no_lifespan
     )
     environment = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
-    endpoints = Endpoints(title="geo_assets: features", templates=Jinja2Templates(env=environment))
-    app.include_router(endpoints.router, dependencies=[Depends(require_readable_filter), Depends(CurrentTables())])
+    endpoints = FilteredEndpoints(title="geo_assets: features", templates=Jinja2Templates(env=environment))
+    app.include_router(endpoints.router, dependencies=[Depends(CurrentTables())])
+    app.dependency_overrides |= {
+        dependencies.filter_query: filter_of_table,
+        dependencies.bbox_query: bbox_of_query,
+        dependencies.sortby_query: sortby_of_query,
+    }
     add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **_REFUSED})
+    app.add_exception_handler(asyncpg.InternalServerError, _incomparable)
     app.state.collection_catalog = _no_tables()
     return app
 
@@ -69,7 +114,13 @@ async def features_connections(app: FastAPI, database_url: str) -> AsyncIterator
     settings = PostgresSettings(
         _env_file=None, database_url=database_url, db_min_conn_size=0, db_max_conn_size=_CONNECTIONS
     )
-    server = {"role": READER_ROLE, "application_name": "geo_assets features", "jit": "off", "statement_timeout": "30s"}
+    server = {
+        "role": READER_ROLE,
+        "application_name": "geo_assets features",
+        "jit": "off",
+        "timezone": "UTC",
+        "statement_timeout": "30s",
+    }
     await connect_to_db(app, schemas=["public"], settings=settings, server_settings=server, timeout=5)
     try:
         yield
@@ -77,11 +128,30 @@ async def features_connections(app: FastAPI, database_url: str) -> AsyncIterator
         await app.state.pool.close()
 
 
-def require_readable_filter(request: Request) -> None:
-    """Raise cql2's ParseError for a filter that is no CQL2: where the library reads it, any Exception would come."""
-    text = request.query_params.get("filter")
-    if text is not None:
-        (cql2.parse_json if text.lstrip().startswith("{") else cql2.parse_text)(text)
+def filter_of_table(
+    query: Annotated[str | None, Query(description="CQL2 Filter", alias="filter")] = None,
+    crs: Annotated[str | None, Query(description="CRS of the filter's geometries", alias="filter-crs")] = None,
+) -> TableFilter | None:
+    """The filter, whatever `filter-lang` says: its text says by itself which encoding it is. Raises InvalidFilter."""
+    return None if query is None else TableFilter(read_filter(query), crs)
+
+
+def bbox_of_query(bbox: Annotated[str | None, Query(description="Spatial Filter.")] = None) -> list[float] | None:
+    """The box, as the library reads it. Raises InvalidBBox for what is no number, or has no end."""
+    try:
+        bounds: list[float] | None = dependencies.bbox_query(bbox)
+    except ValueError as error:
+        raise InvalidBBox("A bbox has four or six numbers, with commas between them.") from error
+    if bounds is not None and not all(abs(bound) < float("inf") for bound in bounds):
+        raise InvalidBBox("A bbox has finite numbers.")
+    return bounds
+
+
+def sortby_of_query(sortby: Annotated[str | None, Query(description="Columns to sort by.")] = None) -> str | None:
+    """The names to sort by, each of which the library looks up. Raises InvalidPropertyName for more than one line."""
+    if sortby is not None and len(sortby.splitlines()) > 1:
+        raise InvalidPropertyName("A name to sort by has one line.")
+    return sortby
 
 
 async def _publish(app: FastAPI, tables: list[str]) -> None:
@@ -97,6 +167,18 @@ async def _publish(app: FastAPI, tables: list[str]) -> None:
         only_spatial_tables=False,
     )
     await register_collection_catalog(app, db_settings=settings)
+    found = app.state.collection_catalog["collections"]
+    app.state.collection_catalog["collections"] = {
+        name: FilteredCollection.model_validate(table.model_dump(by_alias=True))
+        for name, table in found.items()
+        if table.type == "Table"
+    }
+
+
+async def _incomparable(request: Request, _: Exception) -> Response:
+    """What PostGIS says of a geometry that it cannot work on; without its words, which may hold values."""
+    error = InvalidFilter("PostGIS cannot compare a geometry of the request with those of the table.")
+    return problem_response(error, correlation_id=correlation_id_of(request), path=request.url.path)
 
 
 def _no_tables() -> Catalog:
