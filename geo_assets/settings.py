@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1, alias="GEO_ASSETS_WORKERS")
     worker_seconds: float = Field(default=60.0, gt=0, alias="GEO_ASSETS_WORKER_SECONDS")
     worker_memory_mb: int = Field(default=2048, ge=256, alias="GEO_ASSETS_WORKER_MEMORY_MB")
+    vector_seconds: float = Field(default=900.0, gt=0, alias="GEO_ASSETS_VECTOR_SECONDS")
     cog_seconds: float = Field(default=6 * 3600.0, gt=0, alias="GEO_ASSETS_COG_SECONDS")
     cog_memory_mb: int = Field(default=1024, ge=512, alias="GEO_ASSETS_COG_MEMORY_MB")
     read_concurrency: int = Field(default=64, ge=1, le=256, alias="GEO_ASSETS_READ_CONCURRENCY")

@@ -117,10 +117,17 @@ class BadEncoding(PermanentError):
 
 
 class UnsafeArchive(PermanentError):
-    """An archive whose members would be written outside of the folder it is unpacked into."""
+    """An archive with members that cannot all be written below one folder, each under its own name."""
 
     code = "unsafe_archive"
-    remedy = "Make the archive anew, with paths relative to its own folder and without links."
+    remedy = "Make the archive anew: short paths relative to its own folder, each once, without links."
+
+
+class UnsafeDatabase(PermanentError):
+    """A GeoPackage with tables that are made of something else than its own content."""
+
+    code = "unsafe_database"
+    remedy = "Write its layers into a new file: ogr2ogr -f GPKG out.gpkg in.gpkg."
 
 
 class ArchiveBomb(PermanentError):

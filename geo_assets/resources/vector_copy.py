@@ -32,7 +32,7 @@ from geo_assets.core.vector.geometry import (
     read_geometries,
 )
 from geo_assets.core.vector.naming import FID, GEOMETRY, column_names
-from geo_assets.resources.vector_reading import Layer, open_layer
+from geo_assets.resources.vector_handover import Layer
 from geo_assets.vector_errors import NoUsableRows
 from geo_assets.vector_rules import TableRule
 
@@ -80,16 +80,17 @@ def _copy(
     reserved: Collection[str],
     any_kind: bool = False,
 ) -> CopiedLayer:
-    names = column_names([each.name for each in layer.attributes], reserved=reserved)
-    columns = [Column(each.name, names[each.name], column_type(each)) for each in layer.attributes]
     linearise = _Linearise(connection)
-    with open_layer(layer, rule) as batches:
+    with layer.open() as (schema_of_file, batches):
+        attributes = layer.attributes(schema_of_file)
+        names = column_names([each.name for each in attributes], reserved=reserved)
+        columns = [Column(each.name, names[each.name], column_type(each)) for each in attributes]
         first = next(batches, None)
         tally = GeometryTally()
         sample = np.empty(0, dtype=object)
         if first is not None:
             sample, _ = read_geometries(_wkb(first, layer), linearise, GeometryTally())
-        geometry = column_of(None if any_kind else layer.geometry_type, sample, rule)
+        geometry = column_of(None if any_kind else layer.described.geometry_type, sample, rule)
         identifier = sql.Identifier(schema, table)
         copied = CopiedLayer(layer, identifier, columns, geometry, tally=tally)
         _create_table(connection, copied)

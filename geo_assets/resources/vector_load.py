@@ -1,7 +1,8 @@
 """One vector file into its tables, in a process of its own and in one transaction: all of it, or nothing.
 
-Here: staging, indexing, swapping and the ledger's word of it. Not here: copying rows (`vector_copy`), downloading and
-starting the process (`vector_tables`). docs/decisions/0013-vector-tables.md says why one transaction.
+Here: staging, indexing, swapping and the ledger's word of it. Not here: copying rows (`vector_copy`), reading the file
+(`vector_reading`, in a process that knows of no database), downloading and starting both (`vector_tables`).
+docs/decisions/0013-vector-tables.md says why one transaction.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 import pyarrow as pa
@@ -23,8 +23,8 @@ from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfig
 from geo_assets.models import BlobRef
 from geo_assets.resources.statements import database_errors, read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
+from geo_assets.resources.vector_handover import Handover, Layer, ReadingFailed
 from geo_assets.resources.vector_publish import append_rows, finish_table, forget_rows, grant_readers, replace_table
-from geo_assets.resources.vector_reading import Layer, find_datasets, find_layers
 from geo_assets.sources import Source
 from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue, UnreadableVector
 
@@ -41,16 +41,16 @@ _OF_LIBRARIES = (
     pa.ArrowException,
     shapely.GEOSException,
 )
-"""What GDAL, Arrow, GEOS and PROJ raise over content that nobody foresaw: that file fails, and no other."""
+"""What Arrow, GEOS and PROJ raise over content that nobody foresaw: that file fails, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadTask:
-    """One file to load: where it lies now, and what it is."""
+    """One file to load: where its layers are handed over, and what it is."""
 
     source: Source
     blob: BlobRef
-    path: Path
+    handover: Handover
     database_url: str
     run_id: str | None
 
@@ -69,13 +69,19 @@ class LoadedLayer:
 Loaded = tuple[LoadedLayer, ...]
 
 
-def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Loaded | GeoAssetsError]:
+Outcome = Loaded | GeoAssetsError | None
+"""None where the file was not read to its end: the reason is with the process that read it."""
+
+
+def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Outcome]:
     """The work of a worker process: each task's layers, or the error that keeps it from being loaded."""
-    results: list[Loaded | GeoAssetsError] = []
+    results: list[Outcome] = []
     for index, task in enumerate(tasks):
         start(index)
         try:
             results.append(load_file(task))
+        except ReadingFailed:
+            results.append(None)
         except GeoAssetsError as error:
             results.append(error)
         except _OF_LIBRARIES as error:
@@ -87,9 +93,10 @@ def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[
 def load_file(task: LoadTask) -> Loaded:
     """Load every chosen layer of one file, and mark its version described, all in one transaction.
 
-    Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was before.
+    Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`, or ReadingFailed; the database is then as it
+    was before.
     """
-    layers = [layer for dataset in find_datasets(task.path) for layer in find_layers(dataset, task.source)]
+    layers = task.handover.layers(assume_crs=task.source.assume_crs)
     with (
         _translated(),
         database_errors(),
@@ -128,6 +135,7 @@ class _Load:
             each = copy_layer(connection, layer, self._rule, schema=schema, table=staging, reserved=reserved)
             duplicates = finish_table(connection, each, self._rule, schema=schema, staging=staging)
             copied.append((key, each, duplicates, time.monotonic() - began))
+        self._task.handover.wait_for_end()
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
         gone = connection.execute(read_sql("delete_tables_of_blob"), self._bound).fetchall()
         kept = {(schema, table) for table in tables.values()}
@@ -214,7 +222,7 @@ def _keys(layers: Sequence[Layer]) -> dict[str, Layer]:
     """The layers by a name of their own: two files of an archive may have layers of one name."""
     keys: dict[str, Layer] = {}
     for layer in layers:
-        keys[f"{layer.dataset.path.name}/{layer.name}" if layer.name in keys else layer.name] = layer
+        keys[f"{layer.described.file}/{layer.name}" if layer.name in keys else layer.name] = layer
     return keys
 
 

@@ -1,10 +1,13 @@
-"""The layers of a vector file, each a stream of Arrow batches: GDAL's formats through pyogrio, Parquet by pyarrow.
+"""The layers of a vector file, read by GDAL (Parquet by pyarrow) and handed over as streams of Arrow batches.
 
-Here: finding and opening layers, and telling a whole file from a cut one. Not here: geometries and columns
+Here: the work of the enclosed process: finding and opening layers, telling a whole file from a cut one, and bounds on
+what is handed over. Not here: starting that process (`vector_enclosed`), geometries and columns
 (`geo_assets.core.vector`), the database (`vector_load`).
 """
 
+import errno
 import json
+import resource
 import struct
 import warnings
 from collections.abc import Iterator
@@ -20,14 +23,15 @@ import pyogrio
 import pyproj
 from pyogrio.errors import DataLayerError, DataSourceError
 
+from geo_assets.core.vector.crs import known_crs
+from geo_assets.core.vector.geopackage import check_geopackage
 from geo_assets.core.vector.shapefile import check_shapefile
-from geo_assets.core.vector.sniffing import HEAD_BYTES, VectorFormat, sniff
-from geo_assets.errors import MissingCrs
-from geo_assets.resources.vector_archive import unpack
-from geo_assets.sources import Source
+from geo_assets.errors import MissingCrs, ScratchFull, TooLarge
+from geo_assets.resources.vector_datasets import Dataset, ReadTask
+from geo_assets.resources.vector_download import check_room
+from geo_assets.resources.vector_handover import LayerDescription
 from geo_assets.vector_errors import (
     BadFilter,
-    EmptyArchive,
     EncryptedFile,
     NoGeometryColumns,
     NoLayers,
@@ -40,7 +44,15 @@ from geo_assets.vector_errors import (
 from geo_assets.vector_rules import TableRule
 
 BATCH_ROWS = 4_096
+MOST_RATIO = 200
+"""What a file may grow by when it is read: Parquet of equal rows shrinks most among honest ones."""
+FREE_OF_RATIO = 1024**3
+MOST_GEO_BYTES = 4 * 1024**2
+"""Of GeoParquet's metadata: those of files with hundreds of columns have some kilobytes."""
 _FAILURES = (DataSourceError, DataLayerError, pa.ArrowException, OSError, ValueError, RuntimeError)
+_UNFORESEEN = (
+    ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError, struct.error, pa.ArrowException,
+)  # fmt: skip
 _X_NAMES = "lon,longitude,lng,long,x,easting,rechtswert"
 _Y_NAMES = "lat,latitude,y,northing,hochwert"
 _WKT_NAMES = "wkt,geometry,geom,the_geom,wkt_geom,geometry_wkt"
@@ -49,15 +61,7 @@ warnings.filterwarnings("ignore", module="pyogrio")
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """A file (or the folder of a File Geodatabase) with layers, and what it is."""
-
-    path: Path
-    format: VectorFormat | str
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
+class FoundLayer:
     """One layer before it is read: ``features`` is -1 where nobody knows; ``geometry_type`` is GDAL's name."""
 
     dataset: Dataset
@@ -65,66 +69,125 @@ class Layer:
     driver: str
     geometry_type: str | None
     features: int
-    crs: pyproj.CRS
+    crs: str
     schema: pa.Schema
     geometry: str
     fid: str | None
     places: tuple[str, ...] = ()
-    """The columns of a CSV file that its geometries are made of: they are no attributes."""
 
-    @property
-    def attributes(self) -> list[pa.Field]:
-        """The fields that become columns."""
-        return [each for each in self.schema if each.name not in (self.geometry, self.fid, *self.places)]
+    def described(self) -> LayerDescription:
+        """What whoever loads it needs to know."""
+        return LayerDescription(
+            file=self.dataset.path.name,
+            name=self.name,
+            driver=self.driver,
+            geometry_type=self.geometry_type,
+            crs=self.crs,
+            geometry=self.geometry,
+            fid=self.fid,
+            places=self.places,
+        )
 
 
-def find_datasets(path: Path) -> list[Dataset]:
-    """What is to be read of the file at ``path``: itself, or what its archive holds, unpacked beside it.
+def read_datasets(task: ReadTask) -> None:
+    """Hand over each layer that the rule chooses: first what they are, then their rows.
 
-    Raises what `sniff` and `unpack` raise, and EmptyArchive.
+    Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`, and RuntimeError where GDAL has other drivers.
     """
-    kind = _sniff_file(path)
-    if kind != "zip":
-        return [Dataset(path, kind)]
-    folder = path.parent / f"{path.name}.unpacked"
-    folder.mkdir()
-    unpack(path, folder)
-    found = sorted(_datasets_in(folder), key=lambda dataset: str(dataset.path))
-    if not found:
-        raise EmptyArchive("The archive holds no vector file.")
-    return found
+    if others := {str(each) for each in pyogrio.list_drivers()} - task.drivers:
+        raise RuntimeError(f"GDAL has drivers that should be off: {', '.join(sorted(others))}.")
+    try:
+        layers = [layer for dataset in task.datasets for layer in _find_layers(dataset, task)]
+        task.handover.describe([layer.described() for layer in layers])
+        budget = _Budget(task)
+        for number, layer in enumerate(layers):
+            with _open_layer(layer, task) as (schema, batches):
+                task.handover.write(number, schema, budget.bounded(batches))
+    except _Stopped:
+        return
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ScratchFull(f"The scratch folder takes no more: {error.strerror}.") from error
+        if error.errno == errno.EFBIG:
+            raise budget.exceeded() from error
+        raise UnreadableVector(f"Its content cannot be worked on: {error.strerror or error}.") from error
+    except _UNFORESEEN as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise UnreadableVector(f"Its content cannot be worked on: {type(error).__name__}: {said}.") from error
 
 
-def find_layers(dataset: Dataset, source: Source) -> list[Layer]:
+class _Stopped(Exception):
+    """Nobody wants more of the file."""
+
+
+class _Budget:
+    """The bytes that one file may give, all layers together."""
+
+    def __init__(self, task: ReadTask) -> None:
+        self._handover = task.handover
+        self._size = sum(_size(dataset.path) for dataset in task.datasets)
+        self._most = max(FREE_OF_RATIO, MOST_RATIO * self._size)
+        self._given = 0
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        most = self._most + 64 * 1024**2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most if hard < 0 else min(most, hard), hard))
+
+    def bounded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches, as long as they fit. Raises TooLarge or ScratchFull."""
+        for batch in batches:
+            if self._handover.is_stopped():
+                raise _Stopped
+            self._given += batch.nbytes
+            if self._given > self._most:
+                raise self.exceeded()
+            check_room(self._handover.folder, batch.nbytes)
+            yield batch
+
+    def exceeded(self) -> TooLarge:
+        """The reason of a file that gives more."""
+        return TooLarge(
+            f"The file has {self._size:,} bytes, and its rows have more than {self._most:,}.",
+            remedy="Check where the file is from; if it is honest, split it.",
+        )
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [each for each in path.parent.iterdir() if each.stem == path.stem]
+    return sum(each.stat().st_size for each in files if each.is_file())
+
+
+def _find_layers(dataset: Dataset, task: ReadTask) -> list[FoundLayer]:
     """The layers of ``dataset`` that the rule chooses.
 
     Raises NoLayers, NoSuchLayer, MissingCrs, NoGeometryColumns, NoSuchColumn, UnreadableVector and its like.
     """
-    assert source.tables is not None
     if dataset.format == "shapefile":
         check_shapefile(dataset.path)
     if dataset.format == "gpkg":
-        _check_pages(dataset.path)
+        check_geopackage(dataset.path)
     if dataset.format == "parquet":
-        return [_parquet_layer(dataset, source)]
+        return [_parquet_layer(dataset, task)]
     with _translated(dataset):
         listed = [
             str(name) for name, kind in pyogrio.list_layers(dataset.path) if kind is not None or dataset.format == "csv"
         ]
     if not listed:
         raise NoLayers(f"{dataset.path.name} has no layer with geometries.")
-    chosen = [name for name in listed if any(fnmatchcase(name, glob) for glob in source.tables.layers)]
+    chosen = [name for name in listed if any(fnmatchcase(name, glob) for glob in task.rule.layers)]
     if not chosen:
         raise NoSuchLayer(f"{dataset.path.name} has the layers {', '.join(listed[:10])}.")
-    return [_layer(dataset, name, source) for name in chosen]
+    return [_layer(dataset, name, task) for name in chosen]
 
 
 @contextmanager
-def open_layer(layer: Layer, rule: TableRule) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The batches of a layer, of the rule's columns and rows.
+def _open_layer(layer: FoundLayer, task: ReadTask) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """The schema and batches of a layer, of the rule's columns and rows.
 
     Raises UnreadableVector or TruncatedVector while it is read, BadFilter where `where` cannot be applied.
     """
+    rule = task.rule
     if layer.dataset.format == "parquet":
         if rule.where or rule.bbox:
             raise BadFilter(
@@ -135,16 +198,18 @@ def open_layer(layer: Layer, rule: TableRule) -> Iterator[Iterator[pa.RecordBatc
             file = pq.ParquetFile(layer.dataset.path)
         with file:
             names = [each.name for each in layer.schema]
-            yield _counted(file.iter_batches(BATCH_ROWS, columns=names), layer, whole=True)
+            yield layer.schema, _counted(file.iter_batches(BATCH_ROWS, columns=names), layer, whole=True)
         return
     with ExitStack() as stack:
+        crs = known_crs(layer.crs, assume_crs=task.assume_crs) if rule.bbox else None
         with _translated(layer.dataset, where=rule.where):
-            _, reader = stack.enter_context(_open_arrow(layer.dataset, layer.name, rule, crs=layer.crs))
-        yield _counted(iter(reader), layer, whole=rule.where is None and rule.bbox is None, where=rule.where)
+            _, reader = stack.enter_context(_open_arrow(layer.dataset, layer.name, rule, crs=crs))
+        whole = rule.where is None and rule.bbox is None
+        yield reader.schema, _counted(iter(reader), layer, whole=whole, where=rule.where)
 
 
 def _counted(
-    batches: Iterator[pa.RecordBatch], layer: Layer, *, whole: bool, where: str | None = None
+    batches: Iterator[pa.RecordBatch], layer: FoundLayer, *, whole: bool, where: str | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The batches, and in the end whether they are as many features as the layer said.
 
@@ -163,9 +228,8 @@ def _counted(
         raise TruncatedVector(f"Layer {layer.name} says it has {said:,} features; {rows:,} can be read.")
 
 
-def _layer(dataset: Dataset, name: str, source: Source) -> Layer:
-    rule = source.tables
-    assert rule is not None
+def _layer(dataset: Dataset, name: str, task: ReadTask) -> FoundLayer:
+    rule = task.rule
     with _translated(dataset):
         # GeoJSONSeq and CSV are counted by reading them whole, which is done once, with the rows.
         counts = dataset.format not in ("geojsonseq", "csv", "geojson", "kml")
@@ -185,14 +249,14 @@ def _layer(dataset: Dataset, name: str, source: Source) -> Layer:
             f"Layer {name} has no column {', '.join(wanted)}; it has {', '.join(map(str, info['fields']))}."
         )
     in_degrees = dataset.format == "csv" and rule.wkt is None and places and not info["crs"]
-    crs = info["crs"] or source.assume_crs or ("EPSG:4326" if in_degrees and len(places) == 2 else None)
-    return Layer(
+    crs = info["crs"] or task.assume_crs or ("EPSG:4326" if in_degrees and len(places) == 2 else None)
+    return FoundLayer(
         dataset=dataset,
         name=name,
         driver=str(info["driver"]),
         geometry_type=info["geometry_type"],
         features=int(info["features"]),
-        crs=_crs(crs, dataset, name),
+        crs=_crs(crs, dataset, name, task),
         schema=schema,
         geometry=geometry,
         fid=fid if fid in fields else None,
@@ -200,7 +264,8 @@ def _layer(dataset: Dataset, name: str, source: Source) -> Layer:
     )
 
 
-def _crs(text: str | None, dataset: Dataset, name: str) -> pyproj.CRS:
+def _crs(text: str | None, dataset: Dataset, name: str, task: ReadTask) -> str:
+    """``text``, once it is known to be a CRS."""
     if text is None:
         beside = f" There is no {dataset.path.stem}.prj beside it." if dataset.format == "shapefile" else ""
         raise MissingCrs(
@@ -208,9 +273,10 @@ def _crs(text: str | None, dataset: Dataset, name: str) -> pyproj.CRS:
             remedy="Upload the .prj, write the CRS into the file (ogr2ogr -a_srs), or set assume_crs in sources.yaml.",
         )
     try:
-        return pyproj.CRS.from_user_input(text)
-    except pyproj.exceptions.CRSError as error:
-        raise UnreadableVector(f"Layer {name} states a CRS that PROJ does not know: {str(error)[:200]}.") from error
+        known_crs(text, assume_crs=task.assume_crs)
+    except ValueError as error:
+        raise UnreadableVector(f"Layer {name} states a CRS that is not accepted: {error}.") from error
+    return text
 
 
 def _options(dataset: Dataset, rule: TableRule) -> dict[str, Any]:
@@ -260,21 +326,15 @@ def _places(rule: TableRule, fields: list[str]) -> tuple[str, ...]:
     return (x, y) if x is not None and y is not None else ()
 
 
-def _parquet_layer(dataset: Dataset, source: Source) -> Layer:
-    rule = source.tables
-    assert rule is not None
+def _parquet_layer(dataset: Dataset, task: ReadTask) -> FoundLayer:
+    rule = task.rule
     with _translated(dataset), pq.ParquetFile(dataset.path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
-    try:
-        geo = json.loads((schema.metadata or {}).get(b"geo", b"null"))
-    except ValueError as error:
-        raise UnreadableVector(f"The file's metadata `geo` are no JSON: {error}.") from error
-    geometry = (geo or {}).get("primary_column")
+    about, geometry = _geo_metadata(schema)
     if geometry is None or geometry not in schema.names:
         raise NoGeometryColumns(
             f"The Parquet file has no GeoParquet metadata; its columns are {', '.join(schema.names)}."
         )
-    about = geo["columns"][geometry]
     if about.get("encoding") != "WKB":
         raise UnreadableVector(f"The geometries are encoded as {about.get('encoding')}; WKB is read.")
     if rule.columns:
@@ -286,67 +346,19 @@ def _parquet_layer(dataset: Dataset, source: Source) -> Layer:
         )
     # GeoParquet: longitude and latitude on WGS 84 where the CRS is absent, unknown where it is null.
     crs = about.get("crs", "OGC:CRS84")
+    text = json.dumps(crs) if isinstance(crs, dict) else str(crs) if crs else task.assume_crs
     types = about.get("geometry_types") or []
-    return Layer(
+    return FoundLayer(
         dataset=dataset,
         name=dataset.path.stem,
         driver="Parquet",
-        geometry_type=types[0] if len(types) == 1 else None,
+        geometry_type=types[0] if isinstance(types, list) and len(types) == 1 and isinstance(types[0], str) else None,
         features=rows,
-        crs=_crs(json.dumps(crs) if isinstance(crs, dict) else crs or source.assume_crs, dataset, dataset.path.stem),
+        crs=_crs(text, dataset, dataset.path.stem, task),
         schema=schema,
         geometry=geometry,
         fid=None,
     )
-
-
-def _sniff_file(path: Path) -> VectorFormat:
-    with path.open("rb") as file:
-        kind = sniff(file.read(HEAD_BYTES), path.name)
-        if kind == "parquet":
-            file.seek(-4, 2)
-            tail = file.read(4)
-            if tail == b"PARE":
-                raise EncryptedFile("The Parquet file's footer is encrypted.")
-            if tail != b"PAR1":
-                raise TruncatedVector("The Parquet file has no footer: its end is missing.")
-    return kind
-
-
-def _datasets_in(folder: Path) -> Iterator[Dataset]:
-    """The vector files below ``folder``: those whose name and bytes both say so, and File Geodatabases."""
-    geodatabases = [each for each in folder.rglob("*.gdb") if each.is_dir()]
-    if any(folder.glob("*.gdbtable")):
-        geodatabases.append(folder)
-    yield from (Dataset(each, "filegdb") for each in geodatabases)
-    for path in folder.rglob("*"):
-        inside = any(path.is_relative_to(each) for each in geodatabases)
-        if path.is_file() and not inside and path.suffix.lower() in _ENDINGS and "__MACOSX" not in path.parts:
-            kind = _sniff_file(path)
-            if kind != "zip":
-                yield Dataset(path, kind)
-
-
-_ENDINGS = frozenset(
-    (".shp", ".gpkg", ".geojson", ".json", ".geojsonl", ".geojsons", ".ndgeojson", ".fgb", ".parquet", ".geoparquet",
-     ".kml", ".csv")
-)  # fmt: skip
-
-
-def _check_pages(path: Path) -> None:
-    """SQLite reads a cut database until it misses a page; the header knows how many there should be."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if len(header) < 100:
-        raise TruncatedVector(f"The GeoPackage has {len(header)} bytes, less than its header.")
-    (page,) = struct.unpack(">H", header[16:18])
-    page = 65_536 if page == 1 else page
-    changed, pages, valid_for = (
-        struct.unpack(">I", header[24:28]) + struct.unpack(">I", header[28:32]) + struct.unpack(">I", header[92:96])
-    )
-    there = path.stat().st_size
-    if changed == valid_for and there < page * pages:
-        raise TruncatedVector(f"The GeoPackage has {there:,} bytes; its header says {page * pages:,}.")
 
 
 def _count_lines(path: Path) -> int:
@@ -355,11 +367,31 @@ def _count_lines(path: Path) -> int:
         return sum(1 for line in file if line.strip(b"\x1e \t\r\n"))
 
 
+def _geo_metadata(schema: pa.Schema) -> tuple[dict[str, Any], str | None]:
+    """What GeoParquet's metadata say of the primary column, and its name; None where they say nothing."""
+    told = (schema.metadata or {}).get(b"geo", b"null")
+    if len(told) > MOST_GEO_BYTES:
+        raise UnreadableVector(f"The file's metadata `geo` have {len(told):,} bytes.")
+    try:
+        geo = json.loads(told) or {}
+        geometry = geo.get("primary_column")
+        about = {} if geometry is None else geo["columns"][geometry]
+        if not isinstance(about, dict):
+            raise TypeError("the column is described by no object")
+    except (ValueError, RecursionError) as error:
+        raise UnreadableVector(f"The file's metadata `geo` are no JSON: {str(error)[:200]}.") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UnreadableVector(f"The file's metadata `geo` are not GeoParquet's: {error!r}.") from error
+    return about, geometry
+
+
 @contextmanager
 def _translated(dataset: Dataset, *, where: str | None = None) -> Iterator[None]:
     """Turn what GDAL and Arrow raise into ours; ``where`` is at fault where it is what is new."""
     try:
         yield
+    except MemoryError:
+        raise
     except _FAILURES as error:
         said = str(error).strip().replace(str(dataset.path.parent), "").splitlines()
         message = said[0][:300] if said else type(error).__name__

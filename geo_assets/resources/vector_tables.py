@@ -15,13 +15,14 @@ from typing import Any
 
 import psycopg
 
-from geo_assets.errors import CatalogueRefusal, GeoAssetsError
+from geo_assets.errors import CatalogueRefusal, GeoAssetsError, WorkersUnavailable
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.database import Connection, DatabaseResource
 from geo_assets.resources.pgstac import collection_lock
 from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_download import downloaded
+from geo_assets.resources.vector_enclosed import reading
 from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
 from geo_assets.resources.vector_publish import forget_rows
 from geo_assets.resources.worker_pool import Limits, WorkerPool
@@ -77,16 +78,19 @@ class VectorTables(DatabaseResource):
     def load(
         self, source: Source, blob: BlobRef, *, store: BlobStore, settings: Settings, run_id: str | None
     ) -> Loaded:
-        """Download a file and load its layers, in a process of its own.
+        """Download a file and load its layers: one process reads it, and another one loads what that hands over.
 
         Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
         """
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
-        with downloaded(store, blob, scratch=scratch) as path:
-            task = LoadTask(source, blob, path, self.resolved_url(), run_id)
+        with downloaded(store, blob, scratch=scratch) as path, reading(path, source, settings) as under_way:
+            task = LoadTask(source, blob, under_way.handover, self.resolved_url(), run_id)
             pool = _pool(settings.worker_memory_mb)
             (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: error)
+            if outcome is None:
+                under_way.check()
+                raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")
         if isinstance(outcome, GeoAssetsError):
             raise outcome
         return outcome
