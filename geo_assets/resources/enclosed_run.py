@@ -22,7 +22,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 # Neither of GDAL's bindings: they read their variables when they are imported.
-_CONTEXT = CleanContext("geo_assets.resources.enclosed_run", "numpy", "pyarrow", "pyproj", "shapely")
+_CONTEXT = CleanContext(
+    "geo_assets.resources.enclosed_run", "geo_assets.resources.vector_datasets", "numpy", "pyarrow", "pyproj", "shapely"
+)
 MOST_RESULT_BYTES = 64 * 1024**2
 # A worker whose own clock was stopped is ended from here this long after its time.
 _SECONDS_OF_GRACE = 5.0

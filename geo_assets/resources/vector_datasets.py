@@ -1,8 +1,10 @@
 """What is to be read of a vector file: itself, or what its archive holds.
 
-Here: unpacking and sniffing, in an enclosed process that has no GDAL. Not here: layers (`vector_reading`).
+Here: unpacking and sniffing, in an enclosed process that has no GDAL; and where the other one begins, which has. Not
+here: layers (`vector_reading`).
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +56,18 @@ def find_datasets(path: Path) -> list[Dataset]:
     if not found:
         raise EmptyArchive("The archive holds no vector file.")
     return found
+
+
+def read_by_gdal(task: ReadTask) -> None:
+    """Do ``task`` in the process that this is called in, where GDAL is imported now. Raises as `read_datasets` does.
+
+    That import may start threads, which are to begin in the enclosure. pandas and geopandas, which pyogrio imports
+    where they are installed, take longer than reading most files.
+    """
+    sys.modules.update({"pandas": None, "geopandas": None})  # type: ignore[dict-item]
+    from geo_assets.resources.vector_reading import read_datasets
+
+    read_datasets(task)
 
 
 def _sniff_file(path: Path) -> VectorFormat:

@@ -17,7 +17,7 @@ from geo_assets.core.vector.sniffing import VectorFormat
 from geo_assets.errors import ReaderCrashed, ReaderTimeout, TooLarge
 from geo_assets.resources.enclosed_run import run_enclosed
 from geo_assets.resources.enclosure import Enclosure
-from geo_assets.resources.vector_datasets import ReadTask, find_datasets
+from geo_assets.resources.vector_datasets import ReadTask, find_datasets, read_by_gdal
 from geo_assets.resources.vector_handover import Handover
 from geo_assets.resources.worker_pool import Limits
 from geo_assets.settings import Settings
@@ -107,14 +107,7 @@ def _read_enclosed(path: Path, source: Source, settings: Settings, handover: Han
     drivers = frozenset(driver for dataset in datasets for driver in DRIVERS[dataset.format])
     task = ReadTask(tuple(datasets), drivers, source.tables, source.assume_crs, handover)
     variables = {**_CLOSED, "OGR_SKIP": ",".join(_drivers_but(drivers))}
-    run_enclosed(_read_datasets, task, limits=limits, enclosure=enclosure, variables=variables)
-
-
-def _read_datasets(task: ReadTask) -> None:
-    """In the enclosed process: GDAL starts here, since its import starts threads, which are to be enclosed as well."""
-    from geo_assets.resources.vector_reading import read_datasets
-
-    read_datasets(task)
+    run_enclosed(read_by_gdal, task, limits=limits, enclosure=enclosure, variables=variables)
 
 
 def _drivers_but(wanted: Collection[str]) -> list[str]:

@@ -24,7 +24,7 @@ def known_crs(text: str, *, assume_crs: str | None) -> pyproj.CRS:
 
 
 def stated_crs(text: str) -> pyproj.CRS:
-    """The CRS of ``text``: an authority's code, WKT or PROJJSON. Raises ValueError for others, and if it names files."""
+    """The CRS of ``text``: an authority's code, WKT or PROJJSON. Raises ValueError for all else and for paths."""
     text = text.strip()
     if len(text) > MOST_BYTES:
         raise ValueError(f"its definition has {len(text):,} characters")
