@@ -25,7 +25,7 @@ from stac_fastapi.types.errors import InvalidQueryParameter, NotFoundError
 from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.requests import get_base_url
 
-from geo_assets.api.query_extension import with_query_as_filter
+from geo_assets.api.catalogue_filters import read_catalogue_filter, with_allowed_filter
 from geo_assets.core.rfc3339 import rfc3339
 
 AGGREGATIONS = {
@@ -99,7 +99,7 @@ class AggregationClient(AsyncBaseAggregationClient):
         names = list(dict.fromkeys(getattr(asked, "aggregations", None) or ()))
         if unknown := [name for name in names if name not in AGGREGATIONS]:
             raise InvalidQueryParameter(f"no aggregation is called {unknown[0]}; there are {', '.join(AGGREGATIONS)}.")
-        terms = with_query_as_filter(asked).model_dump(mode="json", by_alias=True, exclude_none=True)
+        terms = with_allowed_filter(asked).model_dump(mode="json", by_alias=True, exclude_none=True)
         async with (
             request.app.state.get_connection(request, "r") as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),  # one state for all of them
@@ -111,12 +111,15 @@ class AggregationClient(AsyncBaseAggregationClient):
 
     def _of_query(self, asked: dict[str, Any]) -> BaseModel:
         """The same search as it is posted. Raises InvalidQueryParameter for one that is none."""
+        text = asked.get("filter_expr")
+        expression = {"filter": read_catalogue_filter(text), "filter_lang": "cql2-json"} if text else {}
         try:
             query = orjson.loads(asked["query"]) if asked.get("query") else None
             terms = clean_search_args(
-                {"query": query} | {name: asked.get(name) for name in ("collections", "ids", "bbox", "aggregations")},
-                filter_query=asked.get("filter_expr"),
-                **{name: asked.get(name) for name in ("intersects", "datetime", "filter_lang", "q")},
+                {"query": query}
+                | expression
+                | {name: asked.get(name) for name in ("collections", "ids", "bbox", "aggregations")},
+                **{name: asked.get(name) for name in ("intersects", "datetime", "q")},
             )
             return self._post_model(**terms)
         except ValueError as error:  # no JSON, or no search

@@ -29,6 +29,7 @@ from titiler.pgstac.factory import MosaicTilerFactory, add_search_list_route, ad
 from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
+from geo_assets.api.catalogue_filters import collection_mosaic, search_to_register
 from geo_assets.api.problems import (
     InvalidRequest,
     NotFound,
@@ -127,9 +128,11 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         searches.router, tags=["Mosaic of a search"], prefix="/searches/{search_id}", dependencies=bounded
     )
     add_search_list_route(app, prefix="/searches", tags=["Mosaic of a search"])
-    add_search_register_route(app, prefix="/searches", tags=["Mosaic of a search"])
+    add_search_register_route(
+        app, prefix="/searches", search_dependency=search_to_register, tags=["Mosaic of a search"]
+    )
     collections = MosaicTilerFactory(
-        path_dependency=dependencies.CollectionIdParams, router_prefix="/collections/{collection_id}", **mosaics
+        path_dependency=collection_mosaic, router_prefix="/collections/{collection_id}", **mosaics
     )
     app.include_router(
         collections.router, tags=["Mosaic of a collection"], prefix="/collections/{collection_id}", dependencies=bounded

@@ -47,7 +47,7 @@ _OPERATORS = {
     **{f"a_{name}": ("array", "array") for name in ("contains", "containedBy", "equals", "overlaps")},
 }
 """Each operator with the kinds of its arguments; ``...`` stands for one or more of the kind before it."""
-_SPELLED = {name.lower(): name for name in _OPERATORS} | {"!=": "<>"}
+_SPELLED = {name.lower(): name for name in _OPERATORS} | {"!=": "<>", "a_contained_by": "a_containedBy"}
 _FUNCTIONS = frozenset(name for name in _SPELLED if name[:2] in ("s_", "t_", "a_") or name in ("casei", "accenti"))
 _GIVEN = {"number": ("+", "-", "*", "/", "%", "div", "^"), "text": ("casei", "accenti"), "array": (), "geometry": ()}
 """The operators that give a value of a kind; all others give a boolean."""

@@ -15,6 +15,7 @@ from geo_assets.errors import InvalidFilter
 MOST_NESTED = 50
 """How deep a filter may be nested, in brackets as in operators."""
 
+_MOST_TOKENS = 40_000
 _MOST_RECURSIONS = 2 * MOST_NESTED + 1  # a pair of brackets is two of them
 _Read = TypeVar("_Read")
 _TOKEN = re.compile(
@@ -267,6 +268,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         if match is None or match.lastgroup is None:
             raise InvalidFilter(f"The filter has {text[at : at + 20].strip()!r}, which begins no word of CQL2.")
         found.append((match.lastgroup, match[match.lastgroup]))
+        if len(found) > _MOST_TOKENS:
+            raise InvalidFilter(f"The filter has more than {_MOST_TOKENS:,} words.", remedy="Ask in parts, or as JSON.")
         at = match.end()
     return [*found, ("end", ""), ("end", "")]
 
