@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     api_keys: SecretStr | None = Field(default=None, alias="GEO_ASSETS_API_KEYS")
     api_oidc_issuer: str | None = Field(default=None, alias="GEO_ASSETS_API_OIDC_ISSUER")
     api_oidc_audience: str | None = Field(default=None, alias="GEO_ASSETS_API_OIDC_AUDIENCE")
+    api_hosts: str | None = Field(default=None, alias="GEO_ASSETS_API_HOSTS")
     api_redeploy: bool = Field(default=False, alias="GEO_ASSETS_API_REDEPLOY")
     api_requests_a_minute: int = Field(default=6000, ge=1, alias="GEO_ASSETS_API_REQUESTS_A_MINUTE")
     api_traces: str | None = Field(default=None, alias="GEO_ASSETS_API_TRACES")

@@ -17,6 +17,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from geo_assets.api.app import create_app
+from geo_assets.api.forwarded import parse_proxies
 from geo_assets.cli.serve import server_config
 from geo_assets.settings import Settings
 from tests.services import free_port, own_environment
@@ -35,10 +36,11 @@ def with_keys() -> SecretStr:
 
 
 @contextmanager
-def served(settings: Settings, *, host: str = "127.0.0.1") -> Iterator[httpx.Client]:
+def served(settings: Settings, *, host: str = "127.0.0.1", behind_proxy: str | None = None) -> Iterator[httpx.Client]:
     """A client of the API inside the block."""
     port = free_port()
-    server = uvicorn.Server(server_config(create_app(settings), host=host, port=port))
+    proxies = parse_proxies(behind_proxy) if behind_proxy else None
+    server = uvicorn.Server(server_config(create_app(settings), host=host, port=port, proxies=proxies))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -7,14 +7,14 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-import httpx
+import anyio
 import jwt
 
-from geo_assets.api.problems import IdentityUnavailable, Unauthenticated
+from geo_assets.api.problems import Unauthenticated
+from geo_assets.api.token_keys import TokenKeys
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 
@@ -28,6 +28,11 @@ _IMPLIED: dict[str, frozenset[str]] = {
 }
 _SHORTEST_KEY = 20
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_LONGEST_CREDENTIAL = 16_384
+_LONGEST_NAME = 128
+_ROLE_PREFIX = "geo_assets."
+# So many tokens are verified at a time: the threads that read pixels are others.
+_VERIFIERS = 4
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -38,6 +43,7 @@ class Principal:
 
     name: str
     scopes: frozenset[str]
+    is_proven: bool = True
 
 
 EVERYBODY_HERE = Principal("this machine", frozenset({"read", "submit", "write"}))
@@ -65,11 +71,13 @@ class Access:
         """Whether nobody has to prove anything: such an API serves its own machine only."""
         return not self._keys and self._issuer is None
 
-    def identify(self, authorization: str | None, api_key: str | None) -> Principal:
+    async def identify(self, authorization: str | None, api_key: str | None) -> Principal:
         """Who sends these headers. Raises Unauthenticated, or IdentityUnavailable where the issuer gives no keys."""
         credential = api_key or _bearer(authorization)
         if credential is None:
             raise Unauthenticated("no key and no token came with the request.")
+        if len(credential) > _LONGEST_CREDENTIAL:
+            raise Unauthenticated(f"a key or token has at most {_LONGEST_CREDENTIAL:,} characters.")
         digest = hashlib.sha256(credential.encode()).digest()
         # Each key is compared, so that the time taken tells nothing.
         known = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
@@ -77,7 +85,7 @@ class Access:
             return known[0].principal
         if self._issuer is None or credential.count(".") != 2:
             raise Unauthenticated("the key is none of this server's.")
-        return self._issuer.identify(credential)
+        return await self._issuer.identify(credential)
 
 
 class Issuer:
@@ -86,36 +94,37 @@ class Issuer:
     def __init__(self, issuer: str, audience: str) -> None:
         self._url = issuer
         self._audience = audience
+        self._keys = TokenKeys(issuer)
+        self._verifiers: anyio.CapacityLimiter | None = None
 
-    def identify(self, token: str) -> Principal:
+    async def identify(self, token: str) -> Principal:
         """Whom the token names. Raises Unauthenticated, or IdentityUnavailable."""
         try:
-            key = self._keys.get_signing_key_from_jwt(token)
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError as error:
+            raise _refused(error) from error
+        if header.get("alg") not in _ALGORITHMS:
+            raise Unauthenticated("the token is refused: its algorithm is none of those that are accepted.")
+        self._verifiers = self._verifiers or anyio.CapacityLimiter(_VERIFIERS)
+        kid = str(header.get("kid", ""))
+        return await anyio.to_thread.run_sync(self._verify, token, kid, limiter=self._verifiers)
+
+    def _verify(self, token: str, kid: str) -> Principal:
+        try:
             claims: dict[str, Any] = jwt.decode(
                 token,
-                key,
+                self._keys.find(kid),
                 algorithms=_ALGORITHMS,
                 audience=self._audience,
                 issuer=self._url,
                 leeway=30,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            raise IdentityUnavailable("the issuer's keys cannot be fetched.") from error
         except jwt.PyJWTError as error:
-            raise Unauthenticated(f"the token is refused: {type(error).__name__}.") from error
+            raise _refused(error) from error
         granted = [*_words(claims.get("roles")), *_words(claims.get("scp")), *_words(claims.get("scope"))]
         name = claims.get("preferred_username") or claims.get("azp") or claims.get("appid") or claims.get("sub")
-        return Principal(str(name), _with_implied(word.rpartition(".")[2].lower() for word in granted))
-
-    @cached_property
-    def _keys(self) -> jwt.PyJWKClient:
-        try:
-            answer = httpx.get(f"{self._url.rstrip('/')}/.well-known/openid-configuration", timeout=10)
-            answer.raise_for_status()
-            return jwt.PyJWKClient(str(answer.json()["jwks_uri"]), timeout=10)
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise IdentityUnavailable("the issuer's configuration cannot be fetched.") from error
+        return Principal(_shown(str(name)), _with_implied(_scope_of(word) for word in granted))
 
 
 def parse_keys(text: str) -> list[ApiKey]:
@@ -174,6 +183,20 @@ def _words(claim: object) -> list[str]:
     if isinstance(claim, str):
         return claim.split()
     return [str(word) for word in claim] if isinstance(claim, list) else []
+
+
+def _scope_of(word: str) -> str:
+    """The scope that a role or scope of a token names: `read` or `geo_assets.read`. `Billing.Admin` is of another."""
+    return word.lower().removeprefix(_ROLE_PREFIX)
+
+
+def _shown(name: str) -> str:
+    """A name as logs and records have it: of printable characters, and not without end."""
+    return "".join(character if character.isprintable() else "?" for character in name[:_LONGEST_NAME])
+
+
+def _refused(error: jwt.PyJWTError) -> Unauthenticated:
+    return Unauthenticated(f"the token is refused: {type(error).__name__}.")
 
 
 def _with_implied(scopes: Any) -> frozenset[str]:

@@ -6,14 +6,11 @@ Here: putting the parts together. Not here: what each serves.
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse, Response
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from geo_assets.api import job_routes, state_routes
@@ -21,20 +18,16 @@ from geo_assets.api.blob_paths import BlobPaths
 from geo_assets.api.catalogue import create_stac, stac_connections
 from geo_assets.api.features import create_features, features_connections
 from geo_assets.api.gate import CORRELATION_HEADER, Gate
+from geo_assets.api.headers import SecurityHeaders
 from geo_assets.api.metrics import Metrics
+from geo_assets.api.pages import serve_docs, serve_map
 from geo_assets.api.parts import Parts
 from geo_assets.api.problems import install_handlers
 from geo_assets.api.rasters import create_raster, raster_connections
 from geo_assets.api.traces import trace_requests
-from geo_assets.settings import Settings, project_folder
+from geo_assets.settings import Settings
 
-STATIC_FOLDER = Path(__file__).resolve().parent / "static"
-# The npm packages of the page; each file of them that is served.
-_PACKAGES = {"maplibre-gl": "dist", "topojson-client": "dist", "world-atlas": ""}
-_POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; child-src blob:; "
-    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-)
+_ASKED_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "Range", "X-API-Key", "X-Correlation-Id")
 _DESCRIPTION = """
 Submit jobs, see what became of each file, and ask how everything stands.
 
@@ -90,34 +83,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts, app.state.metrics = parts, metrics
     app.include_router(job_routes.router)
     app.include_router(state_routes.router)
-    _add_page(app)
+    serve_map(app)
+    serve_docs(app)
     for path, part in {"/stac": stac, "/raster": raster, "/features": features}.items():
+        serve_docs(part)
         install_handlers(part, own_forms=True)
         app.router.routes.append(Mount(path, app=AsRoot(part)))
     install_handlers(app)
+    end_traces = trace_requests(app, parts.settings.api_traces) if parts.settings.api_traces else None
+    app.add_middleware(Gate, settings=parts.settings, access=parts.access, metrics=metrics)
     if not parts.access.is_open:
-        # A token is sent on purpose, never by a browser of itself: so any page may ask with one.
+        # A token is sent on purpose, never by a browser of itself: so any page may ask with one. Around the gate: a
+        # browser asks beforehand without a key, and shows a page no refusal that does not say that it may see it.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=["*"],
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Correlation-Id"],
+            allow_headers=[*_ASKED_HEADERS],
             expose_headers=[CORRELATION_HEADER, "Retry-After"],
         )
-    end_traces = trace_requests(app, parts.settings.api_traces) if parts.settings.api_traces else None
-    app.add_middleware(Gate, settings=parts.settings, access=parts.access, metrics=metrics)
+    app.add_middleware(SecurityHeaders)
     return app
-
-
-def _add_page(app: FastAPI) -> None:
-    """The page for people at /, and its files below /static."""
-    page_headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(STATIC_FOLDER / "index.html", headers=page_headers)
-
-    for package, folder in _PACKAGES.items():
-        place = project_folder() / "node_modules" / package / folder
-        app.mount(f"/static/{package}", StaticFiles(directory=place, check_dir=False), name=package)
-    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")

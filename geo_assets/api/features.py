@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import asyncpg
-import jinja2
 from fastapi import Depends, FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.templating import Jinja2Templates
 from tipg import dependencies
 from tipg.collections import Catalog, register_collection_catalog
 from tipg.database import connect_to_db
@@ -30,6 +28,7 @@ from tipg.errors import (
 from tipg.factory import Endpoints
 from tipg.settings import DatabaseSettings, PostgresSettings
 
+from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import correlation_id_of, problem_response
 from geo_assets.api.table_filters import FilteredCollection, TableFilter
 from geo_assets.core.cql2.expression import read_filter
@@ -41,6 +40,12 @@ LOOK_SECONDS = 2.0
 _CONNECTIONS = 6
 # What a caller asked wrongly, which the library would call the server's failure.
 _REFUSED: dict[type[Exception], int] = dict.fromkeys((MissingGeometryColumn, MissingDatetimeColumn), 400)
+_LINKS = {
+    "Features": "/features/",
+    "Collections": "/features/collections",
+    "Conformance": "/features/conformance",
+    "API": "/features/api.html",
+}
 _NONE = "geo_assets_no_such_table"
 _CQL2 = "http://www.opengis.net/spec/cql2/1.0/conf"
 CQL2_CLASSES = (
@@ -94,8 +99,7 @@ def create_features() -> FastAPI:
     app = FastAPI(
         title="geo_assets: features", openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=_no_lifespan
     )
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("tipg", "templates"), autoescape=True)
-    endpoints = FilteredEndpoints(title="geo_assets: features", templates=Jinja2Templates(env=environment))
+    endpoints = FilteredEndpoints(title="geo_assets: features", templates=page_templates("tipg", _LINKS))
     app.include_router(endpoints.router, dependencies=[Depends(CurrentTables())])
     app.dependency_overrides |= {
         dependencies.filter_query: filter_of_table,

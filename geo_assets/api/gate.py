@@ -4,7 +4,6 @@ Here: one ASGI middleware around the whole application, so that no route can be 
 scope admin. Not here: proving who somebody is (`access`).
 """
 
-import ipaddress
 import re
 import time
 import uuid
@@ -13,13 +12,14 @@ import structlog
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from geo_assets.api.access import EVERYBODY_HERE, Access, Principal, Scope
+from geo_assets.api.forwarded import network_of
+from geo_assets.api.hosts import Hosts
 from geo_assets.api.metrics import Metrics
 from geo_assets.api.problems import (
     Forbidden,
@@ -36,17 +36,13 @@ from geo_assets.settings import Settings
 CORRELATION_HEADER = "x-correlation-id"
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _READING = ("GET", "HEAD", "OPTIONS")
-# Without data: the page, which asks for a key itself, and what an orchestrator asks.
-_OPEN_PATHS = re.compile(r"/(livez|readyz|static/.*)?")
+# Without data: the pages that ask for a key themselves, and what an orchestrator asks.
+_OPEN_PATHS = re.compile(r"/(livez|readyz|static/.*|api/docs|(stac|raster|features)/api\.html)?")
 # POST because the question is long, not because anything changes.
 _ASKED_BY_POST = re.compile(r"/stac/search|/stac/(collections/[^/]+/)?aggregat(e|ions)|/raster/(?!searches/register).*")
 _SUBMITTING = re.compile(r"/api/jobs/.*|/raster/searches/register")
 _FAILED_TRIES_A_MINUTE = 30
-_SECURITY_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "DENY",
-}
+_MOST_LOGGED = 500
 
 log = structlog.get_logger("geo_assets.api")
 
@@ -69,6 +65,7 @@ class Gate:
         self._app = app
         self._access = access
         self._metrics = metrics
+        self._hosts = Hosts(settings.api_hosts, is_open=access.is_open)
         self._most_bytes = int(settings.api_body_mb * 1_000_000)
         self._rate = RateLimitItemPerMinute(settings.api_requests_a_minute)
         self._failed_tries = RateLimitItemPerMinute(_FAILED_TRIES_A_MINUTE)
@@ -100,35 +97,36 @@ class Gate:
         path = scope["path"]
         if "\0" in path or "\\" in path or {".", ".."} & set(path.split("/")):
             raise InvalidRequest("a path has no step to the folder above, no backslash and no NUL.")
-        client = (scope.get("client") or ("unknown", 0))[0]
-        principal = await self._identify(scope, headers, client)
+        self._hosts.require(scope, headers)
+        client = network_of((scope.get("client") or ("unknown", 0))[0])
+        principal = await self._identify(headers, client)
         passage.principal = principal
         scope["state"]["principal"] = principal
         needed = needed_scope(scope["method"], path)
-        if not await self._limiter.hit(self._rate, principal.name if principal.scopes else client):
+        counted = ("known", principal.name) if principal.is_proven else ("address", client)
+        if not await self._limiter.hit(self._rate, *counted):
             raise TooManyRequestsMade(f"more than {self._rate.amount:,} requests within a minute.")
         if needed is not None and needed not in principal.scopes:
-            if not principal.scopes and not self._access.is_open:
+            if not principal.is_proven:
                 raise Unauthenticated("no key and no token came with the request.")
             raise Forbidden(f"this needs the scope {needed}.", remedy=_remedy(self._access.is_open))
         if int(headers.get("content-length") or 0) > self._most_bytes:
             raise RequestTooLarge(f"the body has more than {self._most_bytes:,} bytes.")
         await self._app(scope, _counted(receive, self._most_bytes), passage.send)
 
-    async def _identify(self, scope: AsgiScope, headers: Headers, client: str) -> Principal:
+    async def _identify(self, headers: Headers, client: str) -> Principal:
+        """Who asks. The key comes before the limit: whatever others of this address sent, who has a key is let in."""
         if self._access.is_open:
-            _require_here(scope, headers)
             return EVERYBODY_HERE
         authorization, key = headers.get("authorization"), headers.get("x-api-key")
         if authorization is None and key is None:
-            return Principal(client, frozenset())
-        if not await self._limiter.test(self._failed_tries, "failed", client):
-            raise TooManyRequestsMade("too many keys and tokens of this caller were refused.")
+            return Principal(client, frozenset(), is_proven=False)
         try:
-            return await run_in_threadpool(self._access.identify, authorization, key)
+            return await self._access.identify(authorization, key)
         except Unauthenticated:
-            await self._limiter.hit(self._failed_tries, "failed", client)
-            raise
+            if await self._limiter.hit(self._failed_tries, "failed", client):
+                raise
+        raise TooManyRequestsMade("too many keys and tokens of this caller were refused.")
 
     def _tell(self, scope: AsgiScope, passage: "_Passage") -> None:
         seconds = time.perf_counter() - passage.began
@@ -136,7 +134,7 @@ class Gate:
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],  # without the query, which may hold what is nobody's business
+            path=scope["path"][:_MOST_LOGGED],  # without the query, which may hold what is nobody's business
             status=passage.status,
             milliseconds=round(1000 * seconds, 1),
             caller=passage.principal.name if passage.principal else None,
@@ -154,13 +152,11 @@ class _Passage:
         self._send = send
 
     async def send(self, message: Message) -> None:
-        """Send on, with the headers that each response has."""
+        """Send on, with the correlation id."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[CORRELATION_HEADER] = self.correlation_id
-            for name, value in _SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
         await self._send(message)
 
     async def answer(self, error: GeoAssetsError, scope: AsgiScope, receive: Receive) -> None:
@@ -184,37 +180,6 @@ def _counted(receive: Receive, most_bytes: int) -> Receive:
         return message
 
     return counted
-
-
-def _require_here(scope: AsgiScope, headers: Headers) -> None:
-    """Raise Forbidden unless the request came to this machine, by its name, and from no page of somebody else's.
-
-    Without the last two, any web page that is open in a browser here could reach the API.
-    """
-    server = (scope.get("server") or ("", None))[0]
-    if not is_loopback(server):
-        raise Forbidden("without keys this API serves its own machine only.", remedy=_remedy(is_open=True))
-    host = headers.get("host", "")
-    if not is_loopback(host.rpartition(":")[0].strip("[]") if _has_port(host) else host.strip("[]")):
-        raise Forbidden(f"{host[:100]} is no name of this machine.", remedy=_remedy(is_open=True))
-    origin = headers.get("origin")
-    foreign = origin is not None and origin.partition("://")[2] != host
-    if scope["method"] not in _READING and (foreign or headers.get("sec-fetch-site") == "cross-site"):
-        raise Forbidden("a page of another origin asks.", remedy=_remedy(is_open=True))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own, which nobody else reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _has_port(host: str) -> bool:
-    return re.fullmatch(r".*:\d+", host) is not None and (host.startswith("[") or host.count(":") == 1)
 
 
 def _remedy(is_open: bool) -> str:

@@ -30,6 +30,7 @@ from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
 from geo_assets.api.catalogue_filters import collection_mosaic, search_to_register
+from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import (
     InvalidRequest,
     NotFound,
@@ -56,6 +57,12 @@ MOST_BLOCK_BYTES = 128 * 1024 * 1024
 # Where there are no overviews, a small picture takes every pixel.
 MOST_BYTES_WITHOUT_OVERVIEWS = 1024 * 1024 * 1024
 _CONNECTIONS = 8
+_LINKS = {
+    "Grids": "/raster/tileMatrixSets",
+    "Algorithms": "/raster/algorithms",
+    "Colour maps": "/raster/colorMaps",
+    "API": "/raster/api.html",
+}
 _ITEM = "SELECT pgstac.get_item(%s, %s) AS item"
 
 
@@ -112,6 +119,7 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
     add_exception_handlers(app, {kind: status for kind, status in statuses.items() if kind is not Exception})
     app.add_exception_handler(RasterioIOError, _unreadable)
     bounded = [Depends(require_bounded_size)]
+    templates = page_templates("titiler.core", _LINKS)
     mosaics: dict[str, Any] = {
         "dataset_reader": type("MosaicReader", (MosaicItemReader,), {"blob_paths": blob_paths}),
         "add_statistics": True,
@@ -119,6 +127,7 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         "add_part": True,
         "add_ogc_maps": False,
         "extensions": [searchInfoExtension()],
+        "templates": templates,
         "render_func": render_stretched,
     }
     searches = MosaicTilerFactory(
@@ -142,13 +151,14 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         path_dependency=find_item,
         router_prefix="/collections/{collection_id}/items/{item_id}",
         add_viewer=True,
+        templates=templates,
         render_func=render_stretched,
     )
     prefix = "/collections/{collection_id}/items/{item_id}"
     app.include_router(items.router, tags=["Item"], prefix=prefix, dependencies=bounded)
-    app.include_router(TMSFactory().router, tags=["Tile matrix sets"])
-    app.include_router(AlgorithmFactory().router, tags=["Algorithms"])
-    app.include_router(ColorMapFactory().router, tags=["Colour maps"])
+    app.include_router(TMSFactory(templates=templates).router, tags=["Tile matrix sets"])
+    app.include_router(AlgorithmFactory(templates=templates).router, tags=["Algorithms"])
+    app.include_router(ColorMapFactory(templates=templates).router, tags=["Colour maps"])
     return app
 
 

@@ -24,6 +24,7 @@ from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 from tests.api_server import KEYS, bearer, served, settings_of, with_keys
 from tests.pipeline import copied_database
+from tests.token_issuer import AUDIENCE, Issuer, running_issuer
 
 COLLECTION = {
     "type": "Collection",
@@ -359,59 +360,34 @@ def test_what_no_rule_opens_needs_the_scope_admin() -> None:
     assert needed_scope("GET", "/staticx") == needed_scope("GET", "//static/x") == "read"
 
 
-class _IssuerHandler(BaseHTTPRequestHandler):
-    documents: dict[str, Any] = {}  # noqa: RUF012 (of the class: a handler is made a request)
-
-    def do_GET(self) -> None:
-        body = json.dumps(self.documents.get(self.path, {})).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the base class names it so)
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
+def issuer() -> Iterator[Issuer]:
     """An OpenID Connect issuer with one key."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    server = HTTPServer(("127.0.0.1", 0), _IssuerHandler)
-    url = f"http://127.0.0.1:{server.server_port}"
-    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-    _IssuerHandler.documents = {
-        "/.well-known/openid-configuration": {"jwks_uri": f"{url}/keys"},
-        "/keys": {"keys": [{**public, "kid": "one", "use": "sig", "alg": "RS256"}]},
-    }
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield url, key
-    server.shutdown()
+    with running_issuer() as issuer:
+        yield issuer
 
 
-def test_tokens_of_the_issuer_open_what_their_roles_name(
-    issuer: tuple[str, rsa.RSAPrivateKey], database: str, folder: Path
-) -> None:
-    url, key = issuer
-    good = {"iss": url, "aud": "api://geo", "exp": time.time() + 300, "sub": "me", "roles": ["geo_assets.read"]}
-
-    def token(signer: Any = key, *, algorithm: str = "RS256", **claims: Any) -> dict[str, str]:
-        text = jwt.encode({**good, **claims}, signer, algorithm=algorithm, headers={"kid": "one"})
-        return {"Authorization": f"Bearer {text}"}
-
+def test_tokens_of_the_issuer_open_what_their_roles_name(issuer: Issuer, database: str, folder: Path) -> None:
+    token = issuer.token
     settings = settings_of(
-        database, folder / "sources.yaml", api_oidc_issuer=url, api_oidc_audience="api://geo", api_requests_a_minute=999
+        database,
+        folder / "sources.yaml",
+        api_oidc_issuer=issuer.url,
+        api_oidc_audience=AUDIENCE,
+        api_requests_a_minute=999,
     )
     with served(settings) as client:
         assert client.get("/stac/collections", headers=token()).status_code == 200
         assert client.post("/stac/collections", json=COLLECTION, headers=token()).status_code == 403
-        assert client.post("/api/jobs/submit/no", json={}, headers=token(scp="jobs.submit")).status_code == 404
+        assert client.post("/api/jobs/submit/no", json={}, headers=token(scp="submit")).status_code == 404
         stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        unsigned = jwt.encode(issuer.claims(), "", algorithm="none", headers={"kid": "one"})
         refused = [
             token(aud="api://other"),
             token(iss="https://login.example"),
             token(exp=time.time() - 300),
-            token(stranger),
-            token("a shared secret that is no key of the issuer's", algorithm="HS256"),
-            {"Authorization": f"Bearer {jwt.encode(good, '', algorithm='none')}"},
+            token(signer=stranger),
+            token(signer="a shared secret that is no key of the issuer's", algorithm="HS256"),
+            {"Authorization": f"Bearer {unsigned}"},
         ]
         assert [client.get("/stac/collections", headers=each).status_code for each in refused] == [401] * 6

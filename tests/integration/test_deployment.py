@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from geo_assets.api.forwarded import parse_proxies
 from geo_assets.cli.main import main
 from geo_assets.settings import Settings
 from tests.integration.test_cli import COMMANDS
@@ -193,6 +194,18 @@ def test_each_command_is_there_with_its_options(command: list[str]) -> None:
     help_text = help_of(program, *words)
     for option in (word for word in rest if word.startswith("--")):
         assert re.search(rf"{option}\b", help_text), option
+
+
+def test_the_api_believes_no_proxy_but_that_of_its_own_network() -> None:
+    served = [command for command in commands() if "--behind-proxy" in command]
+    assert len(served) == 3, "compose, Helm and Container Apps"
+    for command in served:
+        named = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", command[command.index("--behind-proxy") + 1])
+        proxies = parse_proxies(named)
+        for stranger in ("203.0.113.7", "2001:db8::7", "192.168.1.1", "127.0.0.1"):
+            assert not proxies.trust(stranger), command
+    (subnet,) = (each["subnet"] for each in COMPOSE["networks"]["front"]["ipam"]["config"])
+    assert subnet in SERVICES["api"]["command"]
 
 
 def test_each_variable_is_a_setting_or_one_of_another_program() -> None:

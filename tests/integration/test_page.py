@@ -1,42 +1,17 @@
 """The page for people in a real browser: a search, an item of the list, and its pixels on the map."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.api_server import KEYS, served, settings_of, with_keys
 from tests.pipeline import SOURCE, Pipeline
 from tests.waiting import wait_until
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 CENTRE: Any = {"x": 760, "y": 360, "width": 80, "height": 80}
 """The middle of the map, in pixels of the page."""
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of Chromium, in which nothing may go wrong."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert program, "there is no Chromium: bash scripts/setup.sh --with-azurite installs it"
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 800})
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
-        browser.close()
-    assert errors == []
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 // The page for people: footprints on a map, a search, one item with its picture and its pixels, and how sources stand.
 // It asks the same API as everybody: /stac, /raster, /features and /api/sources.
 
+import { drawLand, empty, STYLE_LAYERS } from "./land.js";
+
 const PAGE_SIZE = 100;
 const byId = (id) => document.getElementById(id);
 const message = (text) => { byId("message").textContent = text; };
@@ -49,15 +51,13 @@ function element(name, text, attributes = {}) {
 
 // --- the map
 
-const empty = { type: "FeatureCollection", features: [] };
 const map = new maplibregl.Map({
   container: "map",
   style: {
     version: 8,
     sources: { land: { type: "geojson", data: empty }, footprints: { type: "geojson", data: empty, promoteId: "key" } },
     layers: [
-      { id: "sea", type: "background", paint: { "background-color": "#e8eff3" } },
-      { id: "land", type: "fill", source: "land", paint: { "fill-color": "#f7f5ef", "fill-outline-color": "#b9c4cc" } },
+      ...STYLE_LAYERS,
       { id: "areas", type: "fill", source: "footprints", paint: { "fill-color": "#d1495b", "fill-opacity": 0.12 } },
       {
         id: "outlines", type: "line", source: "footprints",
@@ -73,26 +73,6 @@ const map = new maplibregl.Map({
 map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
 map.addControl(new maplibregl.ScaleControl(), "bottom-right");
 const loaded = new Promise((done) => { map.on("load", done); });
-
-async function drawLand() {
-  const atlas = await (await fetch("/static/world-atlas/countries-110m.json")).json();
-  const countries = topojson.feature(atlas, atlas.objects.countries);
-  for (const { geometry } of countries.features) {
-    const polygons = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
-    for (const ring of polygons.flat()) unwrap(ring);
-  }
-  map.getSource("land").setData(countries);
-}
-
-// The atlas has rings that cross the antimeridian, and one round the pole. A map in Mercator wants them to go on beyond 180.
-function unwrap(ring) {
-  for (let index = 1; index < ring.length; index += 1) {
-    const step = ring[index][0] - ring[index - 1][0];
-    if (Math.abs(step) > 180) ring[index] = [ring[index][0] - 360 * Math.round(step / 360), ring[index][1]];
-  }
-  const [[start], [end]] = [ring[0], ring[ring.length - 1]];
-  if (Math.abs(end - start) > 180) ring.push([end, -90], [start, -90], [...ring[0]]);
-}
 
 function drawFootprints() {
   const features = [...found.entries()].filter(([, item]) => item.geometry)
@@ -295,5 +275,5 @@ async function start() {
   document.body.dataset.ready = "true";
 }
 
-drawLand();
+drawLand(map);
 start();

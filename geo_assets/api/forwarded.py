@@ -1,0 +1,136 @@
+"""Who calls, when proxies stand between: which of them are believed, and what is left of their headers.
+
+Here: one ASGI middleware around everything. Not here: what a caller may do (`gate`), which names are served (`hosts`).
+
+A proxy writes the address that it was called from at the right end of X-Forwarded-For. Whatever stands further left may
+have been sent by the caller, so the list is read from its right end for as long as it names proxies that are believed:
+the first other address is the caller. Headers of anybody else are removed, for libraries further in believe them.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from geo_assets.errors import InvalidConfiguration
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_WORDS = ("localhost", "loopback")
+_LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
+_BRACKETED = re.compile(r"\[([^\[\]]+)\](?::\d{1,5})?")
+_WITH_PORT = re.compile(r"([\d.]+):\d{1,5}")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+_REMEDY = "Name the addresses or networks of your proxies, as 10.0.0.5,172.30.250.0/24 (docs/operate/deployment.md)."
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """The networks of the proxies whose X-Forwarded headers are believed."""
+
+    networks: tuple[Network, ...] = ()
+
+    def trust(self, host: str) -> bool:
+        """Whether the address is that of such a proxy."""
+        address = address_of(host)
+        return address is not None and any(address in network for network in self.networks)
+
+    def caller(self, peer: str, hops: Iterable[str]) -> str:
+        """The address that calls: the last of ``peer`` and the ``hops`` of its header that is no such proxy."""
+        caller = peer
+        for hop in reversed(list(hops)):
+            address = address_of(hop) if self.trust(caller) else None
+            if address is None:  # whoever stands further left was named by somebody whom nobody knows
+                return caller
+            caller = str(address)
+        return caller
+
+
+def parse_proxies(text: str) -> Proxies:
+    """The proxies of a list with commas, each an address, a network or `loopback`. Raises InvalidConfiguration."""
+    networks: list[Network] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        if word in _WORDS:
+            networks.extend(_LOOPBACK)
+            continue
+        try:
+            network = ipaddress.ip_network(word)
+        except ValueError as error:
+            if word == "*":
+                raise _everybody(word) from None
+            raise InvalidConfiguration(
+                f"`--behind-proxy` names `{word[:100]}`, which is no address and no network: {error}.", remedy=_REMEDY
+            ) from None
+        if network.prefixlen == 0:
+            raise _everybody(word)
+        networks.append(network)
+    if not networks:
+        raise InvalidConfiguration("`--behind-proxy` names no address.", remedy=_REMEDY)
+    return Proxies(tuple(networks))
+
+
+def _everybody(word: str) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"`--behind-proxy` is `{word}`: then every caller could pose as another by X-Forwarded-For.", remedy=_REMEDY
+    )
+
+
+def address_of(text: str) -> Address | None:
+    """The address that the text is, with or without a port; None for anything else. IPv4 in IPv6 is IPv4."""
+    text = text.strip()
+    found = _BRACKETED.fullmatch(text) or _WITH_PORT.fullmatch(text)
+    try:
+        address = ipaddress.ip_address(found[1] if found else text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def network_of(host: str) -> str:
+    """What callers are counted by: an IPv4 address, or the /64 of an IPv6 one, which one customer has all of."""
+    address = address_of(host)
+    if address is None:
+        return "unknown"
+    return str(address if address.version == 4 else ipaddress.ip_network((int(address), 64), strict=False))
+
+
+class Forwarded:
+    """The middleware that puts the caller's address, scheme and host in place of the proxy's."""
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+        self._app = app
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on as its caller made it."""
+        if scope["type"] == "http":
+            scope = self._as_called(scope)
+        await self._app(scope, receive, send)
+
+    def _as_called(self, scope: Scope) -> Scope:
+        peer, port = scope.get("client") or ("unknown", 0)
+        told = {name: _words(scope["headers"], name) for name in (b"for", b"proto", b"host")}
+        headers = [pair for pair in scope["headers"] if not _is_forwarded(pair[0])]
+        changed = {**scope, "headers": headers}
+        if not self._proxies.trust(peer):
+            return changed
+        caller = self._proxies.caller(peer, told[b"for"])
+        changed["client"] = (caller, port if caller == peer else 0)
+        if told[b"proto"] and told[b"proto"][-1] in ("http", "https"):
+            changed["scheme"] = told[b"proto"][-1]
+        if told[b"host"] and _HOST.fullmatch(told[b"host"][-1]):
+            host = (b"host", told[b"host"][-1].encode("latin-1"))
+            changed["headers"] = [host, *(pair for pair in headers if pair[0] != b"host")]
+        return changed
+
+
+def _words(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """What all X-Forwarded headers of this name list, in order."""
+    values = [value.decode("latin-1") for key, value in headers if key == b"x-forwarded-" + name]
+    return [word.strip() for value in values for word in value.split(",")]
+
+
+def _is_forwarded(name: bytes) -> bool:
+    return name == b"forwarded" or name.startswith(b"x-forwarded-")
