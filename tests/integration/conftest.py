@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
@@ -28,6 +28,7 @@ def page() -> Iterator[Page]:
     assert program, "there is no Chromium: bash scripts/setup.sh --with-azurite installs it"
     errors: list[str] = []
     asked: set[str] = set()
+    expect.set_options(timeout=20_000)  # the machine may be busy
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=BROWSER_FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 800})

@@ -6,9 +6,9 @@ const place = document.getElementById("map");
 const told = place?.dataset ?? {};
 const key = sessionStorage.getItem("key");
 const headers = key ? { "X-API-Key": key } : {};
-let drawn = Promise.resolve();
+let made = null;
 const ready = async () => {
-  await drawn;
+  if (made) await new Promise((done) => { made.once("idle", done).triggerRepaint(); });
   document.body.dataset.ready = "true";
 };
 const are = (...types) => ["in", ["geometry-type"], ["literal", types.flatMap((each) => [each, `Multi${each}`])]];
@@ -30,7 +30,7 @@ function makeMap() {
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
   map.addControl(new maplibregl.ScaleControl(), "bottom-right");
   drawLand(map);
-  drawn = new Promise((done) => { map.once("idle", done); });
+  made = map;
   return new Promise((done) => { map.on("load", () => done(map)); });
 }
 
