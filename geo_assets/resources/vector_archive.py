@@ -36,7 +36,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
+            members = [member for member in opened.infolist() if not member.filename.endswith("/")]
             paths = _checked(members, packed=archive.stat().st_size)
             check_room(folder, sum(member.file_size for member in members))
             for member, path in zip(members, paths, strict=True):
@@ -80,11 +80,14 @@ def _safe_path(member: zipfile.ZipInfo) -> PurePosixPath:
         raise UnsafeArchive(f"The archive has a member {_shown(member)}, which lies outside of it.")
     if not parts:
         raise UnsafeArchive(f"The archive has a member {_shown(member)}, which is no name of a file.")
+    if len(parts) > MOST_DEPTH:
+        raise UnsafeArchive(f"The archive's member {_shown(member)} lies {len(parts) - 1:,} folders deep.")
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
     if max(sizes) > MOST_NAME_BYTES or sum(sizes) > MOST_PATH_BYTES:
-        raise UnsafeArchive(f"The name of the archive's member {_shown(member)} has more than {MOST_NAME_BYTES} bytes.")
-    if len(parts) > MOST_DEPTH:
-        raise UnsafeArchive(f"The archive's member {_shown(member)} lies {len(parts)} folders deep.")
+        raise UnsafeArchive(
+            f"The archive's member {_shown(member)} has a name of more than {MOST_NAME_BYTES} bytes, or of more than "
+            f"{MOST_PATH_BYTES:,} with its folders."
+        )
     if (member.external_attr >> 16) & 0o170000 == _LINK:
         raise UnsafeArchive(f"The archive's member {_shown(member)} is a link.")
     return PurePosixPath(*parts)

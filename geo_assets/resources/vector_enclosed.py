@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from functools import cache
 from math import ceil
 from pathlib import Path
-from typing import TypeVar
 
 from geo_assets.core.vector.sniffing import VectorFormat
-from geo_assets.errors import ReaderCrashed, ReaderTimeout, TooLarge
+from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge
 from geo_assets.resources.enclosed_run import run_enclosed
 from geo_assets.resources.enclosure import Enclosure
 from geo_assets.resources.vector_datasets import ReadTask, find_datasets, read_by_gdal
@@ -50,7 +49,6 @@ _CLOSED = {
 }
 """What GDAL and PROJ are told beside: no plug-ins, no network, no trust in the schema of a database."""
 _REMEDY = "Check the file with ogrinfo -al -so; convert it (ogr2ogr -f GPKG), or exclude it in sources.yaml."
-T = TypeVar("T")
 
 
 class Reading:
@@ -80,17 +78,21 @@ def reading(path: Path, source: Source, settings: Settings) -> Iterator[Reading]
             handover.stop()
 
 
+def of_vectors(error: PermanentError) -> PermanentError:
+    """What ended a worker, with a remedy that is of use for a vector file."""
+    if error.remedy != type(error).remedy:
+        return error
+    longer = " If it is honest and large, raise GEO_ASSETS_VECTOR_SECONDS." if type(error) is ReaderTimeout else ""
+    return type(error)(error.message, remedy=f"{_REMEDY}{longer}")
+
+
 def _read(path: Path, source: Source, settings: Settings, handover: Handover) -> None:
     failed = True
     try:
         _read_enclosed(path, source, settings, handover)
         failed = False
-    except (ReaderTimeout, ReaderCrashed) as error:
-        longer = " If it is honest and large, raise GEO_ASSETS_VECTOR_SECONDS." if type(error) is ReaderTimeout else ""
-        raise type(error)(error.message, remedy=f"{_REMEDY}{longer}") from error
-    except TooLarge as error:
-        own = error.remedy if error.remedy != TooLarge.remedy else _REMEDY
-        raise TooLarge(error.message, remedy=own) from error
+    except (ReaderTimeout, ReaderCrashed, TooLarge) as error:
+        raise of_vectors(error) from error
     finally:
         handover.end(failed=failed)
 

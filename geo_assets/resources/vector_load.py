@@ -12,36 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
-import pyarrow as pa
 import pyproj
-import shapely
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geo_assets.core.vector.naming import GEOMETRY, table_names
-from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
+from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, TooLarge
 from geo_assets.models import BlobRef
 from geo_assets.resources.statements import database_errors, read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
+from geo_assets.resources.vector_datasets import unforeseen
 from geo_assets.resources.vector_handover import Handover, Layer, ReadingFailed
 from geo_assets.resources.vector_publish import append_rows, finish_table, forget_rows, grant_readers, replace_table
 from geo_assets.sources import Source
-from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue, UnreadableVector
+from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue
 
 LOCK_SECONDS = 30
 """How long a table that readers hold is waited for."""
 
 
-_OF_LIBRARIES = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    RuntimeError,
-    pa.ArrowException,
-    shapely.GEOSException,
-)
-"""What Arrow, GEOS and PROJ raise over content that nobody foresaw: that file fails, and no other."""
+_LIMITS = "54"
+"""The class of SQLSTATE for what is too much for a table: columns, the width of a row, a value in an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +70,14 @@ def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[
     for index, task in enumerate(tasks):
         start(index)
         try:
-            results.append(load_file(task))
+            with unforeseen(ReadingFailed, psycopg.Error):
+                results.append(load_file(task))
         except ReadingFailed:
             results.append(None)
         except GeoAssetsError as error:
             results.append(error)
-        except _OF_LIBRARIES as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            results.append(UnreadableVector(f"Its content cannot be worked on: {type(error).__name__}: {said}."))
+        except MemoryError:
+            results.append(TooLarge("Loading it takes more memory than is allowed."))
     return results
 
 
@@ -263,6 +254,12 @@ def _translated() -> Iterator[None]:
         said = f"{str(error).splitlines()[0]}{f' ({context[0][:200]})' if context else ''}"
         raise UnloadableValue(f"PostgreSQL refuses a value: {said}.") from error
     except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, psycopg.Error) and (error.__cause__.sqlstate or "").startswith(_LIMITS):
+            said = str(error.__cause__).splitlines()[0]
+            raise UnloadableValue(
+                f"PostgreSQL cannot hold the table: {said}.",
+                remedy="Choose fewer columns with tables.columns in sources.yaml, or index others.",
+            ) from error
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             raise TableInUse(f"Readers hold the table for more than {LOCK_SECONDS} s.") from error
         raise

@@ -8,7 +8,6 @@ what is handed over. Not here: starting that process (`vector_enclosed`), geomet
 import errno
 import json
 import resource
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +26,7 @@ from geo_assets.core.vector.crs import known_crs
 from geo_assets.core.vector.geopackage import check_geopackage
 from geo_assets.core.vector.shapefile import check_shapefile
 from geo_assets.errors import MissingCrs, ScratchFull, TooLarge
-from geo_assets.resources.vector_datasets import Dataset, ReadTask
+from geo_assets.resources.vector_datasets import Dataset, ReadTask, unforeseen
 from geo_assets.resources.vector_download import check_room
 from geo_assets.resources.vector_handover import LayerDescription
 from geo_assets.vector_errors import (
@@ -46,18 +45,15 @@ from geo_assets.vector_rules import TableRule
 BATCH_ROWS = 4_096
 MOST_RATIO = 200
 """What a file may grow by when it is read: Parquet of equal rows shrinks most among honest ones."""
-FREE_OF_RATIO = 1024**3
+FREE_OF_RATIO = 256 * 1024**2
+ROW_BYTES = 32
+"""What a row takes in a table without any value."""
 MOST_GEO_BYTES = 4 * 1024**2
 """Of GeoParquet's metadata: those of files with hundreds of columns have some kilobytes."""
 _FAILURES = (DataSourceError, DataLayerError, pa.ArrowException, OSError, ValueError, RuntimeError)
-_UNFORESEEN = (
-    ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError, struct.error, pa.ArrowException,
-)  # fmt: skip
 _X_NAMES = "lon,longitude,lng,long,x,easting,rechtswert"
 _Y_NAMES = "lat,latitude,y,northing,hochwert"
 _WKT_NAMES = "wkt,geometry,geom,the_geom,wkt_geom,geometry_wkt"
-
-warnings.filterwarnings("ignore", module="pyogrio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +92,23 @@ def read_datasets(task: ReadTask) -> None:
     """
     if others := {str(each) for each in pyogrio.list_drivers()} - task.drivers:
         raise RuntimeError(f"GDAL has drivers that should be off: {', '.join(sorted(others))}.")
-    try:
+    warnings.simplefilter("ignore")
+    with unforeseen():
         layers = [layer for dataset in task.datasets for layer in _find_layers(dataset, task)]
         task.handover.describe([layer.described() for layer in layers])
         budget = _Budget(task)
-        for number, layer in enumerate(layers):
-            with _open_layer(layer, task) as (schema, batches):
-                task.handover.write(number, schema, budget.bounded(batches))
-    except _Stopped:
-        return
-    except MemoryError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ScratchFull(f"The scratch folder takes no more: {error.strerror}.") from error
-        if error.errno == errno.EFBIG:
-            raise budget.exceeded() from error
-        raise UnreadableVector(f"Its content cannot be worked on: {error.strerror or error}.") from error
-    except _UNFORESEEN as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise UnreadableVector(f"Its content cannot be worked on: {type(error).__name__}: {said}.") from error
+        try:
+            for number, layer in enumerate(layers):
+                with _open_layer(layer, task) as (schema, batches):
+                    task.handover.write(number, schema, budget.bounded(batches))
+        except _Stopped:
+            return
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ScratchFull(f"The scratch folder takes no more: {error.strerror}.") from error
+            if error.errno == errno.EFBIG:
+                raise budget.exceeded() from error
+            raise
 
 
 class _Stopped(Exception):
@@ -139,7 +132,7 @@ class _Budget:
         for batch in batches:
             if self._handover.is_stopped():
                 raise _Stopped
-            self._given += batch.nbytes
+            self._given += batch.nbytes + ROW_BYTES * batch.num_rows
             if self._given > self._most:
                 raise self.exceeded()
             check_room(self._handover.folder, batch.nbytes)
@@ -148,7 +141,7 @@ class _Budget:
     def exceeded(self) -> TooLarge:
         """The reason of a file that gives more."""
         return TooLarge(
-            f"The file has {self._size:,} bytes, and its rows have more than {self._most:,}.",
+            f"The file has {self._size:,} bytes, and its rows take more than {self._most:,}.",
             remedy="Check where the file is from; if it is honest, split it.",
         )
 
@@ -198,7 +191,8 @@ def _open_layer(layer: FoundLayer, task: ReadTask) -> Iterator[tuple[pa.Schema, 
             file = pq.ParquetFile(layer.dataset.path)
         with file:
             names = [each.name for each in layer.schema]
-            yield layer.schema, _counted(file.iter_batches(BATCH_ROWS, columns=names), layer, whole=True)
+            batches = map(_plain_batch, file.iter_batches(BATCH_ROWS, columns=names))
+            yield _plain_schema(layer.schema), _counted(batches, layer, whole=True)
         return
     with ExitStack() as stack:
         crs = known_crs(layer.crs, assume_crs=task.assume_crs) if rule.bbox else None
@@ -206,6 +200,17 @@ def _open_layer(layer: FoundLayer, task: ReadTask) -> Iterator[tuple[pa.Schema, 
             _, reader = stack.enter_context(_open_arrow(layer.dataset, layer.name, rule, crs=crs))
         whole = rule.where is None and rule.bbox is None
         yield reader.schema, _counted(iter(reader), layer, whole=whole, where=rule.where)
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Without dictionaries, in which one value may stand for a thousand: what rows take is then what they are."""
+    fields = [each.with_type(each.type.value_type) if pa.types.is_dictionary(each.type) else each for each in schema]
+    return pa.schema(fields, schema.metadata)
+
+
+def _plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in batch.columns]
+    return pa.record_batch(columns, _plain_schema(batch.schema))
 
 
 def _counted(
@@ -399,7 +404,9 @@ def _translated(dataset: Dataset, *, where: str | None = None) -> Iterator[None]
             raise BadFilter(f"tables.where {where!r} is refused: {message}.") from error
         lower = message.lower()
         if "not recognized" in lower or "not a supported file format" in lower:
-            raise UnknownFormat(f"GDAL does not know the file: {message}.") from error
+            raise UnknownFormat(
+                f"{dataset.path.name} looks like {dataset.format}, but GDAL does not read it as that."
+            ) from error
         if "encrypted" in lower or "file is not a database" in lower:
             raise EncryptedFile(f"The file is encrypted or no database: {message}.") from error
         raise UnreadableVector(f"Reading it failed: {message}.") from error

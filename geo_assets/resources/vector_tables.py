@@ -22,7 +22,7 @@ from geo_assets.resources.database import Connection, DatabaseResource
 from geo_assets.resources.pgstac import collection_lock
 from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_download import downloaded
-from geo_assets.resources.vector_enclosed import reading
+from geo_assets.resources.vector_enclosed import of_vectors, reading
 from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
 from geo_assets.resources.vector_publish import forget_rows
 from geo_assets.resources.worker_pool import Limits, WorkerPool
@@ -87,7 +87,7 @@ class VectorTables(DatabaseResource):
         with downloaded(store, blob, scratch=scratch) as path, reading(path, source, settings) as under_way:
             task = LoadTask(source, blob, under_way.handover, self.resolved_url(), run_id)
             pool = _pool(settings.worker_memory_mb)
-            (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: error)
+            (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: of_vectors(error))
             if outcome is None:
                 under_way.check()
                 raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")

@@ -288,3 +288,28 @@ def test_an_edit_of_the_attributes_alone_is_a_new_version_of_a_shapefile(pipelin
     (tmp_path / "in" / "a.dbf").write_bytes((tmp_path / "other" / "a.dbf").read_bytes())
     load(pipeline)
     assert pipeline.query("SELECT min(number) FROM vectors.a") == [(100,)]
+
+
+def test_honest_text_of_unusual_form_is_loaded(pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    point = {"type": "Point", "coordinates": [1, 2]}
+    comment = f"<!-- {'x ' * 3_000} -->"
+    kml = (
+        f"{comment}<kml><Document><Placemark><Point><coordinates>1,2</coordinates></Point></Placemark></Document></kml>"
+    )
+    (folder / "comment.kml").write_text(f"\ufeff<?xml version='1.0'?>\n{kml}")
+    (folder / "utf16.kml").write_bytes(f"<?xml version='1.0' encoding='UTF-16'?>{kml}".encode("utf-16"))
+    (folder / "late.geojson").write_text(json.dumps({"features": [feature(point)], "type": "FeatureCollection"}))
+    crs = {"type": "name", "properties": {"name": "EPSG:4326", "more": "x" * 4_000}}
+    collection = {"name": "n" * 1_000, "crs": crs, "type": "FeatureCollection", "features": [feature(point)]}
+    (folder / "crs.geojson").write_text(f"\ufeff{json.dumps(collection)}")
+    (folder / "feature.json").write_text(json.dumps(feature(point)))
+    (folder / "geometries.geojson").write_text(json.dumps({"type": "GeometryCollection", "geometries": [point]}))
+    (folder / "lines.geojson").write_text(f"{json.dumps(feature(point))}\n" * 2)
+    pipeline.declare(folder.as_uri(), name=SOURCE, tables={}, include=["**/*.*"])
+    load(pipeline)
+    assert reasons(pipeline) == {}
+    rows = pipeline.query("SELECT table_name, rows FROM ledger.vector_table ORDER BY 1")
+    names = ["comment", "crs", "feature", "geometries", "late", "lines", "utf16"]
+    assert rows == [(name, 2 if name == "lines" else 1) for name in names]
