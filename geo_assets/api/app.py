@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from geo_assets.api import job_routes, state_routes
 from geo_assets.api.blob_paths import BlobPaths
+from geo_assets.api.bounds import Bounded
 from geo_assets.api.catalogue import create_stac, stac_connections
 from geo_assets.api.features import create_features, features_connections
 from geo_assets.api.gate import CORRELATION_HEADER, Gate
@@ -24,6 +25,7 @@ from geo_assets.api.pages import serve_docs, serve_map
 from geo_assets.api.parts import Parts
 from geo_assets.api.problems import install_handlers
 from geo_assets.api.rasters import create_raster, raster_connections
+from geo_assets.api.second_loop import SecondLoop
 from geo_assets.api.traces import trace_requests
 from geo_assets.settings import Settings
 
@@ -56,7 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     The database need not answer yet: until it does, requests are answered with 503.
     """
     parts = Parts(settings or Settings())
-    stac, features = create_stac(parts.sources), create_features()
+    stac, heavy_stac, features = create_stac(parts.sources), create_stac(parts.sources), create_features()
+    two_stacs = SecondLoop(AsRoot(stac), AsRoot(heavy_stac))
     raster = create_raster(BlobPaths(parts.settings, parts.sources))
     metrics = Metrics(parts)
 
@@ -64,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(stac_connections(stac, parts.database_url))
+            await stack.enter_async_context(two_stacs.running(lambda: stac_connections(heavy_stac, parts.database_url)))
             await stack.enter_async_context(raster_connections(raster, parts.database_url))
             await stack.enter_async_context(features_connections(features, parts.database_url))
             stack.callback(parts.close)
@@ -85,11 +89,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(state_routes.router)
     serve_map(app)
     serve_docs(app)
-    for path, part in {"/stac": stac, "/raster": raster, "/features": features}.items():
+    for part in (stac, heavy_stac, raster, features):
         serve_docs(part)
         install_handlers(part, own_forms=True)
-        app.router.routes.append(Mount(path, app=AsRoot(part)))
+    mounted: dict[str, ASGIApp] = {"/stac": two_stacs, "/raster": AsRoot(raster), "/features": AsRoot(features)}
+    for path, served in mounted.items():
+        app.router.routes.append(Mount(path, app=served))
     install_handlers(app)
+    app.add_middleware(Bounded)
     end_traces = trace_requests(app, parts.settings.api_traces) if parts.settings.api_traces else None
     app.add_middleware(Gate, settings=parts.settings, access=parts.access, metrics=metrics)
     if not parts.access.is_open:

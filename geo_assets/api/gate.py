@@ -13,7 +13,6 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
@@ -176,7 +175,7 @@ def _counted(receive: Receive, most_bytes: int) -> Receive:
         message: Message = await receive()
         received += len(message.get("body", b""))
         if received > most_bytes:
-            raise HTTPException(413, f"the body has more than {most_bytes:,} bytes.")
+            raise RequestTooLarge(f"the body has more than {most_bytes:,} bytes.")
         return message
 
     return counted

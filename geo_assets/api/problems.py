@@ -4,7 +4,9 @@ Here: the API's own errors, the status of each, and the handlers that every part
 errors of STAC and of tiles that their libraries answer in the forms their specifications ask for.
 """
 
-from typing import Any
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Any, cast
 
 import asyncpg
 import psycopg
@@ -14,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from psycopg_pool import PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from geo_assets.errors import (
     DatabaseUnavailable,
@@ -25,6 +27,7 @@ from geo_assets.errors import (
 )
 
 RETRY_SECONDS = 2
+_MOST_ERRORS = 20
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger("geo_assets.api")
 
@@ -71,6 +74,13 @@ class TooManyRequestsMade(TransientError):
 
     code = "too_many_requests"
     remedy = "Wait for as long as Retry-After says."
+
+
+class Busy(TransientError):
+    """The server works on as many such requests as it takes at once."""
+
+    code = "busy"
+    remedy = "Try again after Retry-After, or ask for less at once."
 
 
 class QueryTooSlow(TransientError):
@@ -178,6 +188,16 @@ def install_handlers(app: FastAPI, *, own_forms: bool = False) -> None:
     if not own_forms:
         app.add_exception_handler(RequestValidationError, _invalid)
         app.add_exception_handler(HTTPException, _http)
+    own = cast(Callable[[Request, Exception], Any], app.exception_handlers[RequestValidationError])
+
+    async def shortened(request: Request, error: Exception) -> Response:
+        """In each part's own form, of the first errors: a polygon of wrong vertices has seven for each of them."""
+        assert isinstance(error, RequestValidationError)
+        first = [{key: each[key] for key in ("type", "loc", "msg")} for each in error.errors()[:_MOST_ERRORS]]
+        answer = own(request, RequestValidationError(first))
+        return cast(Response, await answer if isawaitable(answer) else answer)
+
+    app.add_exception_handler(RequestValidationError, shortened)
 
 
 def correlation_id_of(request: Request) -> str:

@@ -1,0 +1,157 @@
+"""How much one request may ask to be parsed: decided from its bytes, before anything is made of them.
+
+Here: the limits, the middleware that holds them, and which requests are heavy. Not here: the number of bytes (`gate`),
+and where heavy requests are served (`second_loop`).
+
+The event loop serves every caller, and what parses JSON holds the interpreter: a body of a few megabytes would have all
+others wait for seconds.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from geo_assets.api.problems import RequestTooLarge
+
+MOST_DEPTH = 100
+MOST_QUERY_BYTES = 65_536
+HEAVY_BYTES = 32_768
+"""A body of more bytes is looked at, parsed and answered beside the event loop."""
+HEAVY_LIMIT = 1_000
+"""So is a search for more items than this."""
+_WRITES = re.compile(r"/stac/collections(/[^/]+(/items(/[^/]+)?|/bulk_items)?)?")
+_A_POSITION = re.compile(rb"\[\s*-?\d")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_REMEDY = "Ask in several requests, or for less (docs/guides/api.md has the limits)."
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most of each in one body."""
+
+    values: int
+    vertices: int
+    ids: int = 10_000
+    collections: int = 1_000
+
+
+QUESTION = Limits(values=60_000, vertices=10_000)
+"""Of searches, aggregations, pictures, jobs: whatever writes nothing to the catalogue."""
+WRITE = Limits(values=500_000, vertices=100_000)
+"""Of items and collections that are written, many at once."""
+
+
+class Bounded:
+    """The middleware around the application's routes: takes in each body, and refuses what is more than its limits."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its body. Raises RequestTooLarge naming the number and the limit."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        require_bounded_query(scope["query_string"])
+        body = await _body(receive)
+        writes = scope["method"] != "GET" and _WRITES.fullmatch(scope["path"]) is not None
+        heavy = len(body) > HEAVY_BYTES
+        limits = WRITE if writes else QUESTION
+        document = await run_in_threadpool(_read, body, limits) if heavy else _read(body, limits)
+        asked = document.get("limit") or dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("limit")
+        scope.setdefault("state", {})["heavy"] = heavy or _number(asked) > HEAVY_LIMIT
+        await self._app(scope, replayed(body, receive), send)
+
+
+def require_bounded_query(query: bytes) -> None:
+    """Raise RequestTooLarge where a query has too many bytes, or a parameter too many parts or too deep ones."""
+    if len(query) > MOST_QUERY_BYTES:
+        raise _too_large("query", len(query), "bytes", MOST_QUERY_BYTES)
+    for name, value in parse_qsl(query.decode("latin-1"), max_num_fields=1_000):
+        most = {"ids": QUESTION.ids, "collections": QUESTION.collections}.get(name, QUESTION.vertices)
+        if (parts := value.count(",") + 1) > most:
+            raise _too_large(f"parameter `{name}`", parts, "parts", most)
+        if value.lstrip()[:1] in ("{", "["):
+            require_bounded(value.encode("utf-8", "replace"), QUESTION, what=f"parameter `{name}`")
+
+
+def require_bounded(body: bytes, limits: Limits, *, what: str = "body") -> None:
+    """Raise RequestTooLarge where JSON has more values, vertices or levels than ``limits`` let; parses nothing."""
+    arrays = body.count(b"[")
+    values = arrays + body.count(b"{") + body.count(b",")
+    if values > limits.values:
+        raise _too_large(what, values, "values", limits.values)
+    if arrays > limits.vertices and (vertices := sum(1 for _ in _A_POSITION.finditer(body))) > limits.vertices:
+        raise _too_large(what, vertices, "vertices", limits.vertices)
+    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deep(body):
+        raise RequestTooLarge(f"The {what} has more than {MOST_DEPTH} levels.", remedy=_REMEDY)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives ``body``, and then what ``receive`` gives."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            message: Message = await receive()
+            return message
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _read(body: bytes, limits: Limits) -> Mapping[str, Any]:
+    """The document of a question, once it is known to be bounded; {} for what is no JSON object, or is written."""
+    require_bounded(body, limits)
+    if limits is WRITE or not body:
+        return {}
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}  # its route says what is wrong with it
+    if not isinstance(document, dict):
+        return {}
+    for name, most in (("ids", limits.ids), ("collections", limits.collections)):
+        if isinstance(given := document.get(name), list) and len(given) > most:
+            raise _too_large("body", len(given), name, most)
+    return document
+
+
+def _is_deep(body: bytes) -> bool:
+    """Whether brackets outside of strings are nested too deep: each pass takes away the innermost."""
+    quoted = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NOT_BRACKETS)
+    brackets = b"".join(quoted.split(b'"')[::2])
+    for _ in range(MOST_DEPTH):
+        fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(fewer) == len(brackets):  # no JSON: what is left is never closed
+            return brackets.count(b"[") + brackets.count(b"{") > MOST_DEPTH
+        brackets = fewer
+    return bool(brackets)
+
+
+def _number(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _too_large(what: str, number: int, of: str, most: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The {what} has {number:,} {of}; the limit is {most:,}.", remedy=_REMEDY)
