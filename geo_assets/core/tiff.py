@@ -19,6 +19,8 @@ MAX_DIRECTORIES = 64
 MAX_ENTRIES = 4096
 MAX_TAG_BYTES = 16 * 1024 * 1024
 MAX_BLOCKS_CHECKED = 2048
+MAX_SAMPLES = 4096
+MAX_METADATA_BYTES = 1024 * 1024
 MAX_KEPT_BYTES = 16 * 1024
 WINDOW_BYTES = 4096
 _LONGEST_NUMBER = 64
@@ -29,7 +31,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_DIRECTORIES = 322, 323, 324, 325, 330
-_GDAL_NODATA = 42113
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 _BLOCK_TAGS = frozenset({_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS})
 
 
@@ -37,7 +39,8 @@ _BLOCK_TAGS = frozenset({_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COU
 class Directory:
     """One image of a TIFF.
 
-    ``blocks`` are (offset, size) in bytes of its first and last blocks; ``nodata_text`` is GDAL's nodata tag.
+    ``blocks`` are (offset, size) in bytes of its first and last of ``block_count`` blocks; ``nodata_text`` is GDAL's
+    nodata tag.
     ``end`` is the place after the last byte of its entries and their values.
     """
 
@@ -54,6 +57,7 @@ class Directory:
     block_width: int
     block_height: int
     blocks: tuple[tuple[int, int], ...]
+    block_count: int
     nodata_text: str
 
     @property
@@ -64,8 +68,24 @@ class Directory:
     @property
     def block_bytes(self) -> int:
         """The size of one whole block before compression."""
+        return self.row_bytes * self.block_height
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of one row of a block before compression."""
         samples = 1 if self.separate_planes else self.samples
-        return (self.block_width * samples * self.bits + 7) // 8 * self.block_height
+        return (self.block_width * samples * self.bits + 7) // 8
+
+    @property
+    def blocks_down(self) -> int:
+        """How many blocks lie below one another."""
+        return -(-self.height // self.block_height) if self.block_height else 0
+
+    @property
+    def blocks_needed(self) -> int:
+        """How many blocks hold all of the image."""
+        across = -(-self.width // self.block_width) if self.block_width else 0
+        return across * self.blocks_down * (self.samples if self.separate_planes else 1)
 
 
 class Tag(NamedTuple):
@@ -159,7 +179,7 @@ def read_structure(file: BinaryIO) -> TiffStructure:
     At most 64 directories are followed (the main image, its masks and overviews come first in practice), and
     of a directory with more than 2,048 blocks the first and the last 1,024 are looked at.
     Raises Corrupt where the header points past the end of the file or makes no sense, TooLarge where a tag
-    or a directory is larger than any honest one.
+    or a directory is larger than any honest one, or the image has more than 4,096 bands.
     """
     reader = _Reader(file)
     found = list(_directories(reader))
@@ -167,6 +187,11 @@ def read_structure(file: BinaryIO) -> TiffStructure:
         raise Corrupt("The TIFF has no image directory.")
     start = 16 if reader.big else 8
     main, main_entries = found[0]
+    if main.samples > MAX_SAMPLES:
+        raise TooLarge(
+            f"The raster has {main.samples:,} bands; at most {MAX_SAMPLES:,} are described in an item.",
+            remedy="Split it into files of fewer bands.",
+        )
     return TiffStructure(
         size_bytes=reader.size_bytes,
         byte_order=reader.order,
@@ -232,8 +257,10 @@ def _check_payload(reader: _Reader, entry: _Entry) -> None:
             f"The value of tag {entry.tag} lies at bytes {entry.payload_offset} to {end}, "
             f"but the file ends at {reader.size_bytes}: it is cut off or damaged."
         )
-    if entry.tag not in _BLOCK_TAGS and entry.size_bytes > MAX_TAG_BYTES:
-        raise TooLarge(f"Tag {entry.tag} holds {entry.size_bytes} bytes; at most {MAX_TAG_BYTES} are read.")
+    # For each value in its metadata GDAL looks through all before it.
+    most = MAX_METADATA_BYTES if entry.tag == _GDAL_METADATA else MAX_TAG_BYTES
+    if entry.tag not in _BLOCK_TAGS and entry.size_bytes > most:
+        raise TooLarge(f"Tag {entry.tag} holds {entry.size_bytes} bytes; at most {most} are read.")
 
 
 def _all_integers(reader: _Reader, entry: _Entry | None, *, limit: int) -> list[int]:
@@ -248,6 +275,7 @@ def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Dire
         return values[0] if values else default
 
     width, height = number(_WIDTH, 0), number(_HEIGHT, 0)
+    blocks, block_count = _blocks(reader, entries)
     tiled = _TILE_WIDTH in entries
     return Directory(
         offset=offset,
@@ -262,7 +290,8 @@ def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Dire
         tiled=tiled,
         block_width=number(_TILE_WIDTH, width),
         block_height=number(_TILE_HEIGHT, 0) if tiled else min(number(_ROWS_PER_STRIP, height), height),
-        blocks=_blocks(reader, entries),
+        blocks=blocks,
+        block_count=block_count,
         nodata_text=_text(reader, entries.get(_GDAL_NODATA)),
     )
 
@@ -279,18 +308,19 @@ def _text(reader: _Reader, entry: _Entry | None) -> str:
     return reader.bytes_at(entry.payload_offset, entry.size_bytes).decode("ascii", "ignore").strip("\0 ")
 
 
-def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int], ...]:
+def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[tuple[int, int], ...], int]:
+    """The places of the first and the last blocks, and how many there are."""
     offsets = entries.get(_TILE_OFFSETS) or entries.get(_STRIP_OFFSETS)
     counts = entries.get(_TILE_COUNTS) or entries.get(_STRIP_COUNTS)
     if offsets is None or counts is None or {offsets.kind, counts.kind} - _INTEGERS.keys():
-        return ()
+        return (), 0
     total = min(offsets.values, counts.values)
     if total <= MAX_BLOCKS_CHECKED:
         ranges = [(0, total)]
     else:
         half = MAX_BLOCKS_CHECKED // 2
         ranges = [(0, half), (total - half, half)]
-    return tuple(
+    places = tuple(
         pair
         for start, count in ranges
         for pair in zip(
@@ -299,3 +329,4 @@ def _blocks(reader: _Reader, entries: dict[int, _Entry]) -> tuple[tuple[int, int
             strict=True,
         )
     )
+    return places, total

@@ -17,18 +17,26 @@ _LATEST_MAIN_OFFSET = 300
 
 
 def check_data_is_there(structure: TiffStructure) -> None:
-    """Raise Corrupt where a block of data lies past the end of the file.
+    """Raise Corrupt where a block of data is missing, or lies past the end of the file.
 
-    Only offsets and sizes are compared: no pixel is read, so damage inside the data stays unseen.
+    Only offsets and sizes are compared: no pixel is read, so damage inside the data stays unseen. Of a block without
+    compression its size follows from the image's, whatever the header says of it. A block at 0 of 0 bytes was never
+    written, and reads as nodata.
     """
     for directory in structure.directories:
         if directory.compression == _OLD_JPEG:
             continue
-        for offset, count in directory.blocks:
-            end = offset + _needed_bytes(directory, count)
-            if end > structure.size_bytes:
+        is_plain = directory.compression == _UNCOMPRESSED and directory.block_bytes > 0
+        if is_plain and directory.block_count < directory.blocks_needed:
+            raise Corrupt(
+                f"{directory.width:,} x {directory.height:,} pixels need {directory.blocks_needed:,} blocks of data, "
+                f"but the header lists {directory.block_count:,}: it is damaged."
+            )
+        for number, (offset, count) in enumerate(directory.blocks):
+            needed = _plain_bytes(directory, number) if is_plain and (offset or count) else count
+            if offset + needed > structure.size_bytes:
                 raise Corrupt(
-                    f"A block of data lies at bytes {offset} to {end}, "
+                    f"A block of data lies at bytes {offset} to {offset + needed}, "
                     f"but the file ends at {structure.size_bytes}: it is cut off or damaged."
                 )
 
@@ -87,8 +95,12 @@ def _first_offset(directory: Directory) -> int:
     return next((offset for offset, count in directory.blocks if offset and count), 0)
 
 
-def _needed_bytes(directory: Directory, count: int) -> int:
-    """An uncompressed block needs no more than its size, whatever byte count careless writers wrote."""
-    if directory.compression == _UNCOMPRESSED and directory.block_bytes:
-        return min(count, directory.block_bytes)
-    return count
+def _plain_bytes(directory: Directory, number: int) -> int:
+    """The size of a block without compression; the last strip of each plane has the rows that are left."""
+    if directory.tiled:
+        return directory.block_bytes
+    if len(directory.blocks) < directory.block_count and number >= len(directory.blocks) // 2:
+        number += directory.block_count - len(directory.blocks)
+    if number % directory.blocks_down < directory.blocks_down - 1:
+        return directory.block_bytes
+    return directory.row_bytes * (directory.height - (directory.blocks_down - 1) * directory.block_height)
