@@ -34,12 +34,13 @@ from geo_assets.core.projection import build_projection_fields
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, StorageUnavailable, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.blob_stores import BlobStores, store_access
 from geo_assets.resources.cog_ledger import CogLedger, CogToRemove, PublishedCog, RasterToDo
 from geo_assets.resources.cog_writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
 from geo_assets.resources.scratch import open_scratch, used_bytes
 from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.worker_pool import Work
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
@@ -242,10 +243,16 @@ def _make(
             for number, (blob, metadata) in enumerate(waiting):
                 (folder := scratch / str(number)).mkdir()
                 tasks.append(CogTask(blob, metadata, folder, threads))
-            pool = cog_pool(settings, processes=min(settings.workers, len(tasks)))
-            work = partial(make_cogs, source, settings)
-            for outcome in pool.map(work, tasks, chunk_size=1, lost=CogOutcome):
-                publisher.take(outcome)
+            rule, access = source.cogs, store_access(source, settings)
+            assert rule is not None
+
+            def work() -> Work[CogTask, CogOutcome]:
+                return partial(make_cogs, rule, store_access(source, settings))
+
+            processes = min(settings.workers, len(tasks))
+            with cog_pool(settings, processes=processes, scratch=scratch, access=access) as pool:
+                for outcome in pool.map_renewed(work, tasks, chunk_size=1, lost=CogOutcome):
+                    publisher.take(outcome)
     except GeoAssetsError as error:
         for blob, _ in waiting:
             publisher.refuse_where_open(blob, error)

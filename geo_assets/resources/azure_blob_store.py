@@ -78,7 +78,7 @@ class AzureBlobStore:
 
     def list_level(self, prefix: str) -> Iterator[str]:
         """Blobs and folders one level below ``prefix``."""
-        with _azure_errors(self._name):
+        with azure_errors(self._name):
             for entry in self._container.walk_blobs(name_starts_with=prefix or None, **_NO_SDK_RETRY):
                 yield entry.name
 
@@ -87,7 +87,7 @@ class AzureBlobStore:
         if {".", ".."} & set(name.split("/")):  # the HTTP client would take them for steps, to another blob
             return None
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
-            with attempt, _azure_errors(self._name):
+            with attempt, azure_errors(self._name):
                 try:
                     found = self._container.get_blob_client(name).get_blob_properties(**_NO_SDK_RETRY)
                 except ResourceNotFoundError as error:
@@ -103,7 +103,7 @@ class AzureBlobStore:
             return self._read_version(blob, offset, length)
         except BlobChanged:
             # A store may answer so for a blob that is gone as well.
-            with _azure_errors(blob.name):
+            with azure_errors(blob.name):
                 if self._container.get_blob_client(blob.name).exists(**_NO_SDK_RETRY):
                     raise
             raise BlobMissing(f"{blob.name} is gone since it was listed.") from None
@@ -111,7 +111,7 @@ class AzureBlobStore:
     def write_file(self, name: str, path: Path, *, content_type: str) -> None:
         """Upload the file: its blocks become the blob in one commit, and the older blob stays until then."""
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
-            with attempt, _azure_errors(self._name), path.open("rb") as file:
+            with attempt, azure_errors(self._name), path.open("rb") as file:
                 self._container.upload_blob(
                     name,
                     file,
@@ -125,13 +125,13 @@ class AzureBlobStore:
     def remove_file(self, name: str) -> None:
         """Delete the blob, where it is there."""
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
-            with attempt, _azure_errors(name), suppress(ResourceNotFoundError):
+            with attempt, azure_errors(name), suppress(ResourceNotFoundError):
                 self._container.delete_blob(name, delete_snapshots="include", **_NO_SDK_RETRY)
 
     def read_sidecar(self, name: str, most: int) -> bytes | None:
         """The first ``most`` bytes of a blob, whatever its version."""
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
-            with attempt, _azure_errors(name):
+            with attempt, azure_errors(name):
                 try:
                     found = self._container.download_blob(name, offset=0, length=most, **_NO_SDK_RETRY)
                     return bytes(found.readall())
@@ -149,7 +149,7 @@ class AzureBlobStore:
 
     def _list_page(self, prefix: str, marker: str | None) -> BlobPage:
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
-            with attempt, _azure_errors(self._name, marker=marker), _no_garbage_collection():
+            with attempt, azure_errors(self._name, marker=marker), _no_garbage_collection():
                 answers: list[Any] = []
                 # The SDK's own objects take ten times as long to build as all the rest of a listing. Asked for names
                 # only, it builds none, and leaves the answer's XML where a hook finds it.
@@ -177,7 +177,7 @@ class AzureBlobStore:
 
     def _read_range_with_sdk(self, blob: BlobRef, offset: int, length: int) -> bytes:
         for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
-            with attempt, _azure_errors(blob.name):
+            with attempt, azure_errors(blob.name):
                 content: bytes = self._container.download_blob(
                     blob.name,
                     offset=offset,
@@ -245,7 +245,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _azure_errors(what: str, *, marker: str | None = None) -> Iterator[None]:
+def azure_errors(what: str, *, marker: str | None = None) -> Iterator[None]:
     """Turn the SDK's errors into ours; ``what`` is the blob or container concerned."""
     try:
         yield

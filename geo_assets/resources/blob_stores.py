@@ -1,13 +1,21 @@
 """The blob stores of this deployment: from a source's url to the store that holds it.
 
 Here: choosing the store and, for Azure, the account and the credential, through dagster-azure's
-resource and its credential classes. Not here: how a store lists and reads.
+resource and its credential classes; and what of them is handed to a worker. Not here: how a store lists and reads.
 """
 
+import ipaddress
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from azure.core.credentials import AccessToken
+from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 from dagster import ConfigurableResource
 from dagster_azure.blob import (
@@ -17,11 +25,13 @@ from dagster_azure.blob import (
     AzureBlobStorageResource,
     AzureBlobStorageSASTokenCredential,
 )
+from pydantic import PrivateAttr
 
 from geo_assets.core.events import account_of
 from geo_assets.errors import InvalidConfiguration, MalformedMessage
-from geo_assets.resources.azure_blob_store import AzureBlobStore
+from geo_assets.resources.azure_blob_store import AzureBlobStore, azure_errors
 from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.enclosure import Enclosure
 from geo_assets.resources.local_blob_store import LocalBlobStore
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
@@ -34,14 +44,83 @@ AzureCredential = (
 )
 
 
+_SCOPE = "https://storage.azure.com/.default"
+# A store may be behind these; the workers' clean environment has none of them.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """Where one store is and what opens it: all of the settings that a worker gets.
+
+    ``secret`` is the account's key, the SAS token, or a token of Microsoft's identity service that ``expires``, in
+    seconds of the epoch; ``proxies`` are the variables of the environment that name them.
+    """
+
+    folder: Path | None = None
+    account_url: str = field(default="", repr=False)
+    container: str = ""
+    kind: Literal["key", "sas", "token", "anonymous"] = "anonymous"
+    secret: str = field(default="", repr=False)
+    expires: int = 0
+    proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def place(self) -> str:
+        """Which store it is, whatever opens it."""
+        return str(self.folder) if self.folder else f"{self.account_url}/{self.container}"
+
+    @property
+    def enclosure(self) -> Enclosure:
+        """What who reads this store must reach: its folder, or its ports."""
+        if self.folder is not None:
+            return Enclosure(readable=(self.folder,))
+        urls = [self.account_url, *(url for name, url in self.proxies if name.upper() != "NO_PROXY")]
+        parts = [urlsplit(url if "://" in url else f"http://{url}") for url in urls]
+        ports = {each.port or _PORTS.get(each.scheme, 443) for each in parts}
+        return Enclosure(ports=tuple(sorted(ports)), names=any(_is_looked_up(each.hostname or "") for each in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _HandedToken:
+    """A token as a credential of the Azure SDK: it is what it is, until it expires."""
+
+    access: StoreAccess
+
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+        """The token. Whose it was renews it."""
+        return AccessToken(self.access.secret, self.access.expires)
+
+
 class StorageAccount(AzureBlobStorageResource):
     """dagster-azure's resource, also for an account that a path names below any host, as an emulator's: the SDK takes
     the account's name from such a path where the host is this machine only.
     """
 
+    _token: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def opened_by(cls, access: StoreAccess) -> "StorageAccount":
+        """The account, with a credential that was handed over."""
+        credentials: dict[str, AzureCredential] = {
+            "key": AzureBlobStorageKeyCredential(key=access.secret),
+            "sas": AzureBlobStorageSASTokenCredential(token=access.secret),
+            "token": AzureBlobStorageDefaultCredential(),
+            "anonymous": AzureBlobStorageAnonymousCredential(),
+        }
+        account = cls(account_url=access.account_url, credential=credentials[access.kind])
+        if access.kind == "token":
+            account._token = _HandedToken(access)
+        return account
+
     @contextmanager
     def get_client(self) -> Iterator[BlobServiceClient]:
         """A client of the account."""
+        if self._token is not None:
+            with BlobServiceClient(self.account_url, credential=self._token) as client:
+                yield client
+            return
         name = urlsplit(self.account_url).path.strip("/")
         if not name or not isinstance(self.credential, AzureBlobStorageKeyCredential):
             with super().get_client() as client:
@@ -85,6 +164,56 @@ def open_store(source: Source, settings: Settings) -> Iterator[BlobStore]:
         return
     with AzureBlobStore.open(azure_resource(settings), source.container) as store:
         yield store
+
+
+def store_access(source: Source, settings: Settings) -> StoreAccess:
+    """What a worker needs to open the store of ``source``, with a token that is fresh where a token opens it.
+
+    Raises InvalidConfiguration where Azure is not configured, Unauthorized or StorageUnavailable without a token.
+    """
+    if source.folder is not None:
+        return StoreAccess(folder=source.folder)
+    resource = azure_resource(settings)
+    credential: Any = resource.credential
+    given: dict[str, Any] = {"kind": credential.credential_type}
+    match credential.credential_type:
+        case "key":
+            given["secret"] = str(credential.key)
+        case "sas":
+            given["secret"] = str(credential.token)
+        case "default_azure_credential":
+            with azure_errors(f"container {source.container}"):
+                token = _default_credential().get_token(_SCOPE)
+            given = {"kind": "token", "secret": token.token, "expires": token.expires_on}
+    proxies = {name: value for name, value in os.environ.items() if name.upper() in _PROXIES and value}
+    return StoreAccess(
+        account_url=resource.account_url, container=source.container, proxies=tuple(sorted(proxies.items())), **given
+    )
+
+
+@contextmanager
+def open_handed(access: StoreAccess) -> Iterator[BlobStore]:
+    """In a worker: the store that ``access`` opens."""
+    os.environ.update(access.proxies)
+    if access.folder is not None:
+        yield LocalBlobStore(access.folder)
+        return
+    with AzureBlobStore.open(StorageAccount.opened_by(access), access.container) as store:
+        yield store
+
+
+@cache
+def _default_credential() -> DefaultAzureCredential:
+    """Kept, for it keeps its tokens."""
+    return DefaultAzureCredential()
+
+
+def _is_looked_up(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host != "localhost"
+    return False
 
 
 def azure_resource(settings: Settings) -> AzureBlobStorageResource:

@@ -6,7 +6,7 @@ processes (`worker_pool`), publishing what came out (`silver_store`) and recordi
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from pathlib import Path
@@ -31,11 +31,10 @@ from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, 
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_download import download
 from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import open_store
+from geo_assets.resources.blob_stores import StoreAccess, open_handed
 from geo_assets.resources.scratch import takes_no_more
-from geo_assets.resources.worker_pool import Limits, WorkerPool, kept_pool
+from geo_assets.resources.worker_pool import Limits, WorkerPool
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
 
 GDAL_CACHE_BYTES = 256 * 1024**2  # rasterio takes it in bytes
 SAMPLE_SIDE, SAMPLE_WINDOWS = 128, 3
@@ -85,26 +84,28 @@ class CogOutcome:
     result: MadeCog | GeoAssetsError
 
 
-def cog_pool(settings: Settings, *, processes: int) -> WorkerPool:
-    """This process's pool of ``processes`` workers that make COGs, with more time and less memory than others."""
+@contextmanager
+def cog_pool(settings: Settings, *, processes: int, scratch: Path, access: StoreAccess) -> Iterator[WorkerPool]:
+    """A pool of ``processes`` workers that make COGs in ``scratch``, with more time and less memory than others."""
     limits = Limits(
         wall_seconds=settings.cog_seconds,
         cpu_seconds=ceil(settings.cog_seconds * settings.workers),
         memory_bytes=settings.cog_memory_mb * 1024**2,
     )
-    return kept_pool(processes, limits)
+    enclosure = replace(access.enclosure, writable=(scratch,))
+    with closing(WorkerPool(processes=processes, limits=limits, enclosure=enclosure)) as pool:
+        yield pool
 
 
 def make_cogs(
-    source: Source, settings: Settings, tasks: Sequence[CogTask], start: Callable[[int], None]
+    rule: CogRule, access: StoreAccess, tasks: Sequence[CogTask], start: Callable[[int], None]
 ) -> list[CogOutcome]:
-    """Make the COG of each; one that fails gets its reason, and what it left is cleared."""
-    assert source.cogs is not None
+    """In a worker: make the COG of each; one that fails gets its reason, and what it left is cleared."""
     outcomes = []
-    with open_store(source, settings) as store:
+    with open_handed(access) as store:
         for index, task in enumerate(tasks):
             start(index)
-            outcomes.append(CogOutcome(task, _make(source.cogs, store, task)))
+            outcomes.append(CogOutcome(task, _make(rule, store, task)))
     return outcomes
 
 

@@ -21,10 +21,8 @@ from geo_assets.resources.worker_pool import Limits, limit_memory, limit_time, r
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Neither of GDAL's bindings: they read their variables when they are imported.
-_CONTEXT = CleanContext(
-    "geo_assets.resources.enclosed_run", "geo_assets.resources.vector_datasets", "numpy", "pyarrow", "pyproj", "shapely"
-)
+# Neither of GDAL's bindings, which read their variables when they are imported, but what pyogrio imports.
+_CONTEXT = CleanContext("geo_assets.resources.enclosed_run", "geopandas", "pyarrow", "pyproj")
 MOST_RESULT_BYTES = 64 * 1024**2
 # A worker whose own clock was stopped is ended from here this long after its time.
 _SECONDS_OF_GRACE = 5.0

@@ -30,9 +30,9 @@ from geo_assets.core.valid_data import read_valid_area
 from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import open_store
+from geo_assets.resources.blob_stores import StoreAccess, open_handed, store_access
 from geo_assets.resources.store_files import BlobStoreFiles
-from geo_assets.resources.worker_pool import WorkerPool, shared_pool
+from geo_assets.resources.worker_pool import Work, WorkerPool, shared_pool
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
@@ -58,11 +58,15 @@ def read_headers(
     Raises StorageUnavailable or Unauthorized once the store itself is seen to be the trouble; what was
     read until then has been yielded.
     """
-    pool = pool or shared_pool(settings)
+    access = store_access(source, settings)
+    pool = pool or shared_pool(settings, access.enclosure)
     chunk_size = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ceil(len(blobs) / (2 * settings.workers))))
-    work = partial(read_chunk, source, settings)
+
+    def work() -> Work[BlobRef, Reading]:
+        return partial(read_chunk, source, store_access(source, settings), settings.read_concurrency)
+
     in_a_row = 0
-    with closing(pool.map(work, blobs, chunk_size=chunk_size, lost=Reading)) as readings:
+    with closing(pool.map_renewed(work, blobs, chunk_size=chunk_size, lost=Reading)) as readings:
         for reading in readings:
             if isinstance(reading.result, Unauthorized):
                 raise reading.result
@@ -73,11 +77,14 @@ def read_headers(
 
 
 def read_chunk(
-    source: Source, settings: Settings, blobs: Sequence[BlobRef], start: Callable[[int], None]
+    source: Source, access: StoreAccess, most: int, blobs: Sequence[BlobRef], start: Callable[[int], None]
 ) -> list[Reading]:
-    """In a worker: the headers of ``blobs``, parsed one after the other while the next ones are fetched."""
-    store = _store(source, settings)
-    headers = fetch_ahead(store, blobs, threads=_threads(settings.read_concurrency), pace=_pace(source, settings))
+    """In a worker: the headers of ``blobs``, parsed one after the other while the next ones are fetched.
+
+    At most ``most`` requests are in flight.
+    """
+    store = _KEPT_OPEN.store(access)
+    headers = fetch_ahead(store, blobs, threads=_threads(most), pace=_pace(access.place, most))
     with gdal_environment():
         return [
             _parse(source, store, blob, header, partial(start, index)) for index, (blob, header) in enumerate(headers)
@@ -231,14 +238,26 @@ def _describe_document(source: Source, store: BlobStore, blob: BlobRef, header: 
     return with_footprint(place(metadata, sidecars=header.sidecars, assume_crs=source.assume_crs))
 
 
-# A stack that nothing names is closed as soon as it is collected, and its connections with it.
-_KEPT_OPEN = ExitStack()
+class _KeptOpen:
+    """This worker's connection to the store it last read, kept for its next chunk; a new token opens a new one."""
+
+    def __init__(self) -> None:
+        self._access: StoreAccess | None = None
+        self._store: BlobStore
+        self._stack = ExitStack()
+
+    def store(self, access: StoreAccess) -> BlobStore:
+        """The store that ``access`` opens."""
+        if access != self._access:
+            self._access = None
+            self._stack.close()
+            self._store = self._stack.enter_context(open_handed(access))
+            self._access = access
+        return self._store
 
 
-@cache
-def _store(source: Source, settings: Settings) -> BlobStore:
-    """This worker's connection to the source's store, kept for its next chunk."""
-    return _KEPT_OPEN.enter_context(open_store(source, settings))
+# A connection that nothing names is closed as soon as it is collected.
+_KEPT_OPEN = _KeptOpen()
 
 
 @cache
@@ -248,6 +267,6 @@ def _threads(most: int) -> ThreadPoolExecutor:
 
 
 @cache
-def _pace(_: Source, settings: Settings) -> Pace:
+def _pace(_place: str, most: int) -> Pace:
     """What this worker has learnt of the store, kept for its next chunk."""
-    return Pace(most=settings.read_concurrency)
+    return Pace(most=most)

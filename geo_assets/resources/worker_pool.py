@@ -9,12 +9,13 @@ import resource
 import signal
 import struct
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from math import ceil
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Generic, Protocol, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
-from geo_assets.resources.clean_processes import CleanContext
+from geo_assets.resources.clean_processes import CleanContext, die_with_parent
+from geo_assets.resources.enclosure import Enclosure, enter, warn_of_gaps
 from geo_assets.settings import Settings
 
 T = TypeVar("T")
@@ -35,6 +37,8 @@ V = TypeVar("V", covariant=True)
 _CONTEXT = CleanContext("geo_assets.resources.raster_reader")
 # A worker that dies before it starts on any blob is tried again this often: nobody's blob is at fault.
 _LOST_TRIES = 3
+# Pools kept for the next run of a process that has many.
+_MOST_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,16 @@ class Work(Protocol[W, V]):
 class WorkerPool:
     """Processes that work on chunks of tasks; closed at the end of this process."""
 
-    def __init__(self, *, processes: int, limits: Limits) -> None:
+    def __init__(self, *, processes: int, limits: Limits, enclosure: Enclosure | None = None) -> None:
         self._limits = limits
         self._processes = processes
-        self._pool = self._start()
         self._folder = tempfile.TemporaryDirectory(prefix="geo_assets-workers-")
+        self._enclosure = enclosure and replace(enclosure, writable=(*enclosure.writable, Path(self._folder.name)))
+        self._pool = self._start()
         self._chunks = 0
+        self.in_use = 0
+        if enclosure is not None:
+            warn_of_gaps(enclosure)
 
     def map(
         self,
@@ -78,13 +86,25 @@ class WorkerPool:
         rest of its chunk is done anew. What ``work`` raises ends the iteration. At most two chunks a process
         are under way, so memory is bounded whatever the number of tasks; who closes the iterator ends those too.
         """
+        return self.map_renewed(lambda: work, tasks, chunk_size=chunk_size, lost=lost)
+
+    def map_renewed(
+        self,
+        work: Callable[[], Work[T, R]],
+        tasks: Sequence[T],
+        *,
+        chunk_size: int,
+        lost: Callable[[T, PermanentError], R],
+    ) -> Generator[R, None, None]:
+        """As `map`, with work that is asked for again for each chunk: what opens a store may expire."""
         waiting = deque(tasks[start : start + chunk_size] for start in range(0, len(tasks), chunk_size))
         running: deque[_Chunk[T, R]] = deque()
         lost_before_start = 0
+        self.in_use += 1
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * self._processes:
-                    running.append(self._submit(work, waiting.popleft()))
+                    running.append(self._submit(work(), waiting.popleft()))
                 chunk = running.popleft()
                 try:
                     yield from chunk.future.result()
@@ -97,9 +117,17 @@ class WorkerPool:
                         raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
                     if rest:
                         waiting.appendleft(rest)
+                except BrokenProcessPool as broken:  # and with it each chunk that was under way
+                    if (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
+                        raise WorkersUnavailable("worker processes end before they start on a blob.") from broken
+                    waiting.extendleft(each.tasks for each in reversed([chunk, *running]))
+                    for each in running:
+                        each.marker.unlink(missing_ok=True)
+                    running.clear()
                 finally:
                     chunk.marker.unlink(missing_ok=True)
         finally:
+            self.in_use -= 1
             for chunk in running:
                 chunk.future.cancel()
                 chunk.marker.unlink(missing_ok=True)
@@ -117,13 +145,18 @@ class WorkerPool:
         try:
             future = self._pool.schedule(_work_on_chunk, args=arguments)
         except RuntimeError:  # pebble gives a pool up for good when it cannot start a worker
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
             self._pool = self._start()
             future = self._pool.schedule(_work_on_chunk, args=arguments)
         return _Chunk(tasks, future, marker)
 
     def _start(self) -> ProcessPool:
         return ProcessPool(
-            max_workers=self._processes, initializer=limit_memory, initargs=(self._limits,), context=_CONTEXT
+            max_workers=self._processes,
+            initializer=_prepare,
+            initargs=(self._limits, self._enclosure),
+            context=_CONTEXT,
         )
 
 
@@ -147,22 +180,62 @@ def prepare_workers() -> None:
     _CONTEXT.start_server()
 
 
-def shared_pool(settings: Settings) -> WorkerPool:
+def shared_pool(settings: Settings, enclosure: Enclosure) -> WorkerPool:
     """This process's pool of workers, with the numbers and limits of ``settings``; started when first used."""
     limits = Limits(
         wall_seconds=settings.worker_seconds,
         cpu_seconds=ceil(settings.worker_seconds / 2),
         memory_bytes=settings.worker_memory_mb * 1024**2,
     )
-    return kept_pool(settings.workers, limits)
+    return _KEPT_POOLS.pool(settings.workers, limits, enclosure)
 
 
-@cache
-def kept_pool(processes: int, limits: Limits) -> WorkerPool:
-    """The pool, ended before this process waits for its children: a run's process, itself a child, has no atexit."""
-    pool = WorkerPool(processes=processes, limits=limits)
-    Finalize(None, pool.close, exitpriority=10)
-    return pool
+class _KeptPools:
+    """Pools that the next caller with the same needs gets; of those not in use, the least recent are closed."""
+
+    def __init__(self) -> None:
+        self._pools: dict[object, WorkerPool] = {}
+        self._lock = threading.Lock()
+
+    def pool(self, processes: int, limits: Limits, enclosure: Enclosure) -> WorkerPool:
+        """The pool. An enclosure holds the folders themselves, so one that was made again is another one."""
+        folders = tuple(_identity(path) for path in (*enclosure.readable, *enclosure.writable))
+        key = (processes, limits, enclosure, folders)
+        with self._lock:
+            if not self._pools:
+                # Before this process waits for its children: a run's process, itself a child, has no atexit.
+                Finalize(None, self._close, exitpriority=10)
+            self._pools[key] = pool = self._pools.pop(key, None) or WorkerPool(
+                processes=processes, limits=limits, enclosure=enclosure
+            )
+            idle = [each for each in list(self._pools)[:-_MOST_KEPT] if not self._pools[each].in_use]
+            closing = [self._pools.pop(each) for each in idle]
+        for each in closing:
+            each.close()
+        return pool
+
+    def _close(self) -> None:
+        while self._pools:
+            self._pools.popitem()[1].close()
+
+
+_KEPT_POOLS = _KeptPools()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _prepare(limits: Limits, enclosure: Enclosure | None) -> None:
+    """In a worker, before its first task."""
+    die_with_parent()
+    limit_memory(limits)
+    if enclosure is not None:
+        enter(enclosure)
 
 
 def reason_of_death(exitcode: int, limits: Limits) -> PermanentError:

@@ -255,6 +255,11 @@ def _is_alive(pid: int) -> bool:
     return False
 
 
+def bindings(_: object) -> list[str]:
+    """What of GDAL is loaded before the function asks for it."""
+    return sorted({name.split(".")[0] for name in sys.modules} & {"fiona", "osgeo", "pyogrio", "rasterio"})
+
+
 def drivers(wanted: set[str]) -> set[str]:
     """Those of GDAL's drivers for vectors that are there."""
     import pyogrio
@@ -268,6 +273,7 @@ def test_gdal_sees_the_variables() -> None:
     def found(variables: dict[str, str]) -> set[str]:
         return run_enclosed(drivers, wanted, limits=LIMITS, enclosure=Enclosure(), variables=variables)
 
+    assert enclosed(bindings) == []
     assert found({}) >= {"GeoJSON", "GPKG"}
     assert found({"OGR_SKIP": "KML,LIBKML,GPKG"}) == {"GeoJSON"}
 

@@ -7,13 +7,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from geo_assets.errors import PermanentError, StorageUnavailable, WorkersUnavailable
+from geo_assets.resources.enclosure import Enclosure
 from geo_assets.resources.worker_pool import Limits, WorkerPool, prepare_workers, shared_pool
 from geo_assets.settings import Settings
 
+TESTS = Path(__file__).parents[1]  # its folder is where a worker looks for this module
 GOOD = [f"good {number}" for number in range(200)]
 
 
@@ -124,7 +127,8 @@ def test_a_pool_that_was_given_up_is_started_anew(pool: WorkerPool) -> None:
 def use_the_shared_pool() -> None:
     """What the process of a run does."""
     prepare_workers()
-    assert len(list(shared_pool(Settings()).map(perform, GOOD, chunk_size=50, lost=lambda task, _: task))) == len(GOOD)
+    pool = shared_pool(Settings(), Enclosure(readable=(TESTS.parent,)))
+    assert len(list(pool.map(perform, GOOD, chunk_size=50, lost=lambda task, _: task))) == len(GOOD)
 
 
 def test_the_process_of_a_run_ends_though_its_workers_wait_for_more() -> None:
