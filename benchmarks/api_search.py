@@ -39,7 +39,7 @@ def run(context: Context) -> list[Result]:
     searches = _searches(context.size(600, quick=300))
     with context.pipeline("az://unused") as pipeline, ExitStack() as stack:
         began = time.perf_counter()
-        load_items(pipeline.databases.catalogue_url, items)
+        load_items(pipeline.databases.owner_url, items)
         context.say(f"loaded {items:,} items in {time.perf_counter() - began:.0f} s")
         ours = stack.enter_context(_server(pipeline, OURS, path="/stac"))
         bare = stack.enter_context(_server(pipeline, BARE, path=""))
@@ -130,7 +130,7 @@ def _server(pipeline: Pipeline, arguments: tuple[str, ...], *, path: str) -> Ite
 
 def _postgres(pipeline: Pipeline) -> Mapping[str, str]:
     """The catalogue as stac-fastapi-pgstac is told of it."""
-    url = urlsplit(pipeline.databases.catalogue_url)
+    url = urlsplit(pipeline.databases.owner_url)
     return {
         "PGHOST": str(url.hostname),
         "PGPORT": str(url.port),

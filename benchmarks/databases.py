@@ -9,8 +9,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from geo_assets.dagster_storage import create_dagster_tables
+from geo_assets.dagster_storage import create_dagster_tables, give_dagster_tables
+from geo_assets.databases import ensure_embedded_databases
 from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.resources.schema import CatalogueSchema
 
 _CATALOGUE_TEMPLATE = "catalogue_template"
@@ -22,7 +24,10 @@ class Databases:
     """The URLs of one run's databases."""
 
     catalogue_url: str
+    """For the login of runs and commands."""
     dagster_url: str
+    owner_url: str
+    """The catalogue's for its owner: what peers work as."""
 
     def event_rows(self) -> int:
         """How many rows Dagster's event log has."""
@@ -49,11 +54,12 @@ class Databases:
 
 def make_templates(cluster: EmbeddedPostgres) -> None:
     """Migrate the two databases that all others are copies of."""
-    cluster.ensure_databases(_CATALOGUE_TEMPLATE, _DAGSTER_TEMPLATE)
+    ensure_embedded_databases(cluster, catalogue=_CATALOGUE_TEMPLATE, dagster=_DAGSTER_TEMPLATE)
     schema = CatalogueSchema(database_url=cluster.url(_CATALOGUE_TEMPLATE))
     schema.install()
     schema.grant_roles()
-    create_dagster_tables(cluster.url(_DAGSTER_TEMPLATE))
+    give_dagster_tables(cluster.url(_DAGSTER_TEMPLATE))
+    create_dagster_tables(cluster.pipeline_url(_DAGSTER_TEMPLATE))
 
 
 @contextmanager
@@ -68,9 +74,11 @@ def fresh_databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
         for template, name in names.items():
             _execute(connection, "CREATE DATABASE {} TEMPLATE {}", name, template)
         _execute(connection, "ALTER DATABASE {} SET synchronous_commit = off", names[_DAGSTER_TEMPLATE])
+        _execute(connection, "GRANT CREATE ON DATABASE {} TO {}", names[_CATALOGUE_TEMPLATE], PIPELINE_LOGIN)
         connection.execute("CHECKPOINT")
         try:
-            yield Databases(cluster.url(names[_CATALOGUE_TEMPLATE]), cluster.url(names[_DAGSTER_TEMPLATE]))
+            catalogue, dagster = names[_CATALOGUE_TEMPLATE], names[_DAGSTER_TEMPLATE]
+            yield Databases(cluster.pipeline_url(catalogue), cluster.pipeline_url(dagster), cluster.url(catalogue))
         finally:
             for name in names.values():
                 _execute(connection, "DROP DATABASE {} WITH (FORCE)", name)

@@ -49,7 +49,7 @@ def _measure(context: Context, *, with_statistics: bool) -> Rates:
     def peer() -> float:
         options = ["--statistics"] if with_statistics else []
         with context.pipeline(f"az://{container}") as pipeline:
-            url = pipeline.databases.catalogue_url
+            url = pipeline.databases.owner_url
             measured = pipeline.run_python("-m", "benchmarks.peers.rio_stac_script", container, url, *options)
         if int(measured.output) != blobs:
             raise BenchmarkFailed(f"the script made {measured.output.strip()} items of {blobs}")

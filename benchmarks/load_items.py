@@ -51,7 +51,7 @@ def _load_ours(pipeline: Pipeline, items: Sequence[Built]) -> None:
 
 
 def _load_bare(pipeline: Pipeline, items: Sequence[Built]) -> None:
-    loader = Loader(PgstacDB(dsn=pipeline.databases.catalogue_url))
+    loader = Loader(PgstacDB(dsn=pipeline.databases.owner_url))
     # A copy of each, since pypgstac changes what it is given; ours makes one too.
     loader.load_items(iter([dict(item) for _, item in items]), Methods.insert)
 

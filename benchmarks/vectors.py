@@ -93,7 +93,7 @@ def _load_ours(pipeline: Pipeline, path: Path) -> None:
 
 def _load_by_ogr2ogr(pipeline: Pipeline, path: Path) -> None:
     command = [
-        "ogr2ogr", "-f", "PostgreSQL", _ogr_address(pipeline.databases.catalogue_url), str(path),
+        "ogr2ogr", "-f", "PostgreSQL", _ogr_address(pipeline.databases.owner_url), str(path),
         "-nln", f"ogr_{path.stem}",
         "-overwrite", "-nlt", "PROMOTE_TO_MULTI", "-lco", "GEOMETRY_NAME=geom", "-lco", "FID=fid", "--config",
         "PG_USE_COPY", "YES", "-gt", "65536",

@@ -10,13 +10,23 @@ from typing import Any, Self
 import psycopg
 from dagster import Field
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from psycopg import sql
 
 from geo_assets.databases import dagster_url
 from geo_assets.errors import DatabaseUnavailable
+from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.settings import Settings
 
+_METADATA = (RunStorageSqlMetadata, SqlEventLogStorageMetadata, ScheduleStorageSqlMetadata)
+_OWNED = """
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    AND relowner = current_user::regrole AND relname = ANY(%s)
+"""
 _LOCK_NAME = "geo_assets: dagster tables"
 
 
@@ -53,3 +63,14 @@ def create_dagster_tables(url: str) -> None:
     with connection:
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [_LOCK_NAME])
         DagsterPostgresStorage(postgres_url=url, should_autocreate_tables=True)
+
+
+def give_dagster_tables(owner_url: str) -> None:
+    """Let the pipeline's login make Dagster's tables in this database, and own those that its owner made before."""
+    names = ["alembic_version", *(name for metadata in _METADATA for name in metadata.tables)]
+    to = sql.Identifier(PIPELINE_LOGIN)
+    with psycopg.connect(owner_url, autocommit=True) as connection, connection.transaction():
+        connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(to))
+        for (table,) in connection.execute(_OWNED, (names,)).fetchall():
+            statement = sql.SQL("ALTER TABLE public.{} OWNER TO {}")
+            connection.execute(statement.format(sql.Identifier(table), to))

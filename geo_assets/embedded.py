@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.errors import DatabaseUnavailable
+from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.postgres_process import (
     Postmaster,
     end_postmaster,
@@ -93,6 +94,7 @@ class EmbeddedPostgres:
         # The folder with the data, or a link to where it is instead.
         self._link = self.state_folder / "postgres"
         self._password_file = self.state_folder / "postgres.password"
+        self._pipeline_password_file = self.state_folder / "postgres.pipeline.password"
 
     def start(self) -> bool:
         """Start the server, making the cluster at first; whether this call started it.
@@ -127,7 +129,8 @@ class EmbeddedPostgres:
                 end_postmaster(self._data, by=signal.SIGQUIT)
             for folder in (self._home, self._outside):
                 shutil.rmtree(folder, ignore_errors=True)
-            for file in (self._link, self._password_file, self.log_file, self.log_file.with_suffix(".log.1")):
+            passwords = (self._password_file, self._pipeline_password_file)
+            for file in (self._link, *passwords, self.log_file, self.log_file.with_suffix(".log.1")):
                 file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -146,15 +149,23 @@ class EmbeddedPostgres:
         return postmaster is not None and postmaster.is_ready
 
     def url(self, database: str) -> str:
-        """The connection URL of ``database`` over TCP; raises DatabaseUnavailable where no server runs."""
-        port = self._require_postmaster().port
-        return f"postgresql://{SUPERUSER}:{self._password()}@127.0.0.1:{port}/{quote(database)}"
+        """The URL of ``database`` over TCP for its superuser; raises DatabaseUnavailable where no server runs."""
+        return self._url(database, SUPERUSER, self._password_file)
+
+    def pipeline_url(self, database: str) -> str:
+        """The URL of ``database`` over TCP for the login of runs and commands; raises as `url` does."""
+        self._require_postmaster()
+        if not self._pipeline_password_file.exists():
+            with self._lock():  # a cluster that an earlier release made
+                if not self._pipeline_password_file.exists():
+                    _write_password(self._pipeline_password_file)
+        return self._url(database, PIPELINE_LOGIN, self._pipeline_password_file)
 
     def socket_url(self, database: str) -> str:
         """The connection URL of ``database`` over the unix socket; raises as `url` does."""
         postmaster = self._require_postmaster()
         place = f"host={quote(postmaster.socket_folder, safe='')}&port={postmaster.port}"
-        return f"postgresql://{SUPERUSER}:{self._password()}@/{quote(database)}?{place}"
+        return f"postgresql://{SUPERUSER}:{_read_password(self._password_file)}@/{quote(database)}?{place}"
 
     def ensure_databases(self, *names: str) -> None:
         """Create those of the databases that do not exist yet."""
@@ -209,14 +220,9 @@ class EmbeddedPostgres:
             )
         return postmaster
 
-    def _password(self) -> str:
-        try:
-            return self._password_file.read_text("ascii")
-        except OSError as error:
-            raise DatabaseUnavailable(
-                f"the password of the embedded PostgreSQL cannot be read: {error}.",
-                remedy="Run as the user who made it, or `make clean` to begin anew.",
-            ) from error
+    def _url(self, database: str, user: str, password_file: Path) -> str:
+        port = self._require_postmaster().port
+        return f"postgresql://{user}:{_read_password(password_file)}@127.0.0.1:{port}/{quote(database)}"
 
     def _ensure_home(self) -> None:
         """Make the folder that will hold the data: below the state folder if the server's user gets there."""
@@ -236,11 +242,9 @@ class EmbeddedPostgres:
             self._link.symlink_to(self._outside)
 
     def _make_cluster(self, identity: Identity | None) -> None:
-        password = secrets.token_urlsafe(24)
-        self._password_file.unlink(missing_ok=True)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(password, "ascii")
-        options = {"superuser": SUPERUSER, "password": password}
+        for file in (self._password_file, self._pipeline_password_file):
+            _write_password(file)
+        options = {"superuser": SUPERUSER, "password": _read_password(self._password_file)}
         with self._open_log() as log:
             if not init_cluster(self._home, identity, **options, durable=self.durable, output=log):
                 raise self._failure("initdb made no cluster")
@@ -287,6 +291,25 @@ class EmbeddedPostgres:
         return DatabaseUnavailable(
             f"{what}; the end of {self.log_file}:\n{tail}\n", remedy="See that log; `make clean` begins anew."
         )
+
+
+def _write_password(file: Path) -> None:
+    """Write a new password to ``file``, which nobody else may read at any moment, nor finds half written."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600, exist_ok=False)
+    partial.write_text(secrets.token_urlsafe(24), "ascii")
+    partial.replace(file)
+
+
+def _read_password(file: Path) -> str:
+    try:
+        return file.read_text("ascii")
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"the password of the embedded PostgreSQL cannot be read: {error}.",
+            remedy="Run as the user who made it, or `make clean` to begin anew.",
+        ) from error
 
 
 def _free_port(wanted: int) -> int:

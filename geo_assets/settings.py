@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     scratch: Path | None = Field(default=None, alias="GEO_ASSETS_SCRATCH")
     silver: str | None = Field(default=None, alias="GEO_ASSETS_SILVER")
     database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_DATABASE_URL")
+    owner_database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_OWNER_DATABASE_URL")
+    api_database_url: SecretStr | None = Field(default=None, alias="GEO_ASSETS_API_DATABASE_URL")
     dagster_database_url: SecretStr | None = Field(default=None, alias="DAGSTER_POSTGRES_URL")
     celery_broker: SecretStr | None = Field(default=None, alias="GEO_ASSETS_CELERY_BROKER")
     celery_backend: SecretStr | None = Field(default=None, alias="GEO_ASSETS_CELERY_BACKEND")

@@ -19,9 +19,9 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from psycopg import sql
 
 from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.logins import password_of
 from geo_assets.settings import Settings
-from tests.pipeline import Pipeline, copied_database, open_pipeline
+from tests.pipeline import Pipeline, copied_database, migrate_as_owner, open_pipeline
 from tests.services import Azurite, running_azurite, running_queues
 
 FOREIGN_VARIABLES = ("GEO_ASSETS_", "AZURE_", "DAGSTER_")
@@ -70,6 +70,8 @@ def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embed
     cluster = EmbeddedPostgres(tmp_path_factory.mktemp("cluster"), durable=False)
     try:
         cluster.start()
+        # One password for owner and pipeline: a test has either URL from the other.
+        (cluster.state_folder / "postgres.pipeline.password").write_text(str(password_of(cluster.url("postgres"))))
         yield cluster
     finally:
         cluster.destroy()
@@ -77,7 +79,7 @@ def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embed
 
 @pytest.fixture
 def database_url(postgres_cluster: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of an empty database of this test's own."""
+    """The URL of an empty database of this test's own, for its owner."""
     name = f"test_{uuid.uuid4().hex}"
     postgres_cluster.ensure_databases(name)
     yield postgres_cluster.url(name)
@@ -90,15 +92,13 @@ def migrated_template(postgres_cluster: EmbeddedPostgres) -> str:
     """The name of a database with both schemas installed, to copy: migrating takes seconds, a copy none."""
     name = "migrated_template"
     postgres_cluster.ensure_databases(name)
-    schema = CatalogueSchema(database_url=postgres_cluster.url(name))
-    schema.install()
-    schema.grant_roles()
+    migrate_as_owner(postgres_cluster.url(name))
     return name
 
 
 @pytest.fixture
 def catalogue(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    """The URL of a migrated database of this test's own."""
+    """The URL of a migrated database of this test's own, for its owner."""
     with copied_database(postgres_cluster, migrated_template) as url:
         yield url
 

@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import yaml
 from dagster import DagsterInstance, ExecuteInProcessResult
 from psycopg import sql
+from pydantic import SecretStr
 
+from geo_assets.dagster_storage import give_dagster_tables
+from geo_assets.databases import login_passwords
 from geo_assets.definitions import build_definitions
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.embedded import SUPERUSER, EmbeddedPostgres
+from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census
 from geo_assets.resources.cog_ledger import CogLedger
@@ -30,6 +35,7 @@ from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
 from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.settings import Settings
 
 SOURCE = "rasters"
 
@@ -39,9 +45,15 @@ class Pipeline:
     """geo_assets on one database and one sources.yaml, with a Dagster instance of its own."""
 
     database_url: str
+    """For the pipeline's login, as runs and commands have it."""
     sources_path: Path
     instance: DagsterInstance
     overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def owner_url(self) -> str:
+        """The same database for its owner."""
+        return as_user(self.database_url, SUPERUSER)
 
     @property
     def ledger(self) -> Ledger:
@@ -70,7 +82,7 @@ class Pipeline:
             "cog_ledger": CogLedger(database_url=self.database_url),
             "collections": Collections(database_url=self.database_url),
             "path_comparison": PathComparison(database_url=self.database_url),
-            "catalogue_schema": CatalogueSchema(database_url=self.database_url),
+            "catalogue_schema": CatalogueSchema(database_url=self.owner_url),
             "ledger_history": LedgerHistory(database_url=self.database_url),
             "event_log": EventLog(database_url=self.database_url),
             "vector_tables": VectorTables(database_url=self.database_url),
@@ -117,12 +129,12 @@ class Pipeline:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a statement, for what no method shows."""
-        with psycopg.connect(self.database_url) as connection:
+        with psycopg.connect(self.owner_url) as connection:
             return connection.execute(statement).fetchall()
 
     def execute(self, statement: str) -> None:
         """Change what no method changes: the passing of time, and damage."""
-        with psycopg.connect(self.database_url) as connection:
+        with psycopg.connect(self.owner_url) as connection:
             connection.execute(statement)
 
     def check_promise(self, source: str = SOURCE) -> None:
@@ -141,20 +153,37 @@ class Pipeline:
 
 @contextmanager
 def copied_database(cluster: EmbeddedPostgres, template: str) -> Iterator[str]:
-    """The URL of a copy of the database ``template``, which is dropped after the block."""
+    """The URL of a copy of the database ``template`` for its owner; the copy is dropped after the block."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+        grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")  # what is granted on a database, no copy of it has
+        connection.execute(grant.format(sql.Identifier(name), sql.Identifier(PIPELINE_LOGIN)))
         yield cluster.url(name)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @contextmanager
 def open_pipeline(database_url: str, folder: Path) -> Iterator[Pipeline]:
-    """A pipeline on a migrated database, with an ephemeral Dagster instance."""
+    """A pipeline, by its login, on a migrated database, with an ephemeral Dagster instance."""
     with DagsterInstance.ephemeral() as instance:
-        yield Pipeline(database_url, folder / "sources.yaml", instance)
+        yield Pipeline(as_user(database_url, PIPELINE_LOGIN), folder / "sources.yaml", instance)
+
+
+def migrate_as_owner(url: str) -> None:
+    """Migrate a database as `geo-assets db migrate` does, with Dagster's tables to come beside the catalogue's."""
+    pipeline_url = as_user(url, PIPELINE_LOGIN)
+    schema = CatalogueSchema(database_url=url)
+    schema.install()
+    schema.grant_roles(login_passwords(Settings(_env_file=None, database_url=SecretStr(pipeline_url))))
+    give_dagster_tables(url)
+
+
+def as_user(url: str, user: str) -> str:
+    """The URL for another user with the same password, as the owner and the pipeline have in tests."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{parts.netloc.partition(':')[2]}"))
 
 
 def failure_text(result: ExecuteInProcessResult) -> str:

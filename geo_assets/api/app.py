@@ -66,10 +66,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(stac_connections(stac, parts.database_url))
-            await stack.enter_async_context(two_stacs.running(lambda: stac_connections(heavy_stac, parts.database_url)))
-            await stack.enter_async_context(raster_connections(raster, parts.database_url))
-            await stack.enter_async_context(features_connections(features, parts.database_url))
+            await stack.enter_async_context(stac_connections(stac, parts.settings))
+            await stack.enter_async_context(two_stacs.running(lambda: stac_connections(heavy_stac, parts.settings)))
+            await stack.enter_async_context(raster_connections(raster, parts.settings))
+            await stack.enter_async_context(features_connections(features, parts.settings))
             stack.callback(parts.close)
             if end_traces is not None:
                 stack.callback(end_traces)

@@ -19,19 +19,22 @@ from stac_fastapi.extensions.query import QueryConformanceClasses
 from stac_fastapi.extensions.sort import ItemCollectionSortExtension, SearchSortExtension, SortConformanceClasses
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
-from stac_fastapi.pgstac.core import CoreCrudClient
+from stac_fastapi.pgstac.core import CoreCrudClient, health_check
 from stac_fastapi.pgstac.db import con_init, translate_pgstac_errors
 from stac_fastapi.pgstac.extensions import FreeTextExtension
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from geo_assets.api.aggregation import aggregation_extension, aggregation_links
 from geo_assets.api.catalogue_filters import WholeQueryExtension, read_catalogue_filter, with_allowed_filter
+from geo_assets.api.connections import COMMAND_SECONDS, forget_session, session_settings
 from geo_assets.api.ownership import CheckedWrites, TransactionExtensions
 from geo_assets.api.problems import InvalidRequest
-from geo_assets.databases import LOADER_ROLE, READER_ROLE
+from geo_assets.databases import api_url
+from geo_assets.logins import STAC_LOGIN, TRANSACTIONS_LOGIN
+from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
-STATEMENT_SECONDS = 30
 _READERS, _WRITERS = 12, 4
 _WAIT_SECONDS = 10
 _TITLE = "geo_assets"
@@ -148,8 +151,21 @@ def create_stac(sources: Callable[[], Mapping[str, Source]]) -> FastAPI:
         lifespan=_no_lifespan,
         settings=settings,
     ).app
+    _mask_health(app)
     app.state.sources = sources
     return app
+
+
+def _mask_health(app: FastAPI) -> None:
+    """Have the library's own look at the database say that it is down, and not in the words of the database."""
+
+    async def health(request: Request) -> Response:
+        found = await health_check(request)
+        if isinstance(found, Response):
+            return JSONResponse({"status": "DOWN", "pgstac": {"status": "DOWN"}}, found.status_code)
+        return JSONResponse(found)
+
+    app.router.routes.insert(0, Route("/_mgmt/health", health))
 
 
 def _extensions(settings: StacSettings) -> TransactionExtensions:
@@ -178,11 +194,11 @@ def _extensions(settings: StacSettings) -> TransactionExtensions:
 
 
 @asynccontextmanager
-async def stac_connections(app: FastAPI, database_url: str) -> AsyncIterator[None]:
+async def stac_connections(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     """Connections for ``app`` inside the block: readers that cannot write, and writers."""
     async with (
-        _pool(database_url, role=READER_ROLE, most=_READERS) as readers,
-        _pool(database_url, role=LOADER_ROLE, most=_WRITERS) as writers,
+        _pool(settings, STAC_LOGIN, most=_READERS, **{"pgstac.readonly": "true"}) as readers,
+        _pool(settings, TRANSACTIONS_LOGIN, most=_WRITERS) as writers,
     ):
         app.state.readpool, app.state.writepool, app.state.get_connection = readers, writers, _connection
         yield
@@ -208,21 +224,19 @@ class FairPool:
 
 
 @asynccontextmanager
-async def _pool(database_url: str, *, role: str, most: int) -> AsyncIterator[FairPool]:
+async def _pool(settings: Settings, login: str, *, most: int, **further: str) -> AsyncIterator[FairPool]:
     """A pool that opens its first connection when it is asked for one: the server may start before the database."""
     async with asyncpg.create_pool(
-        database_url,
+        api_url(settings, login),
         min_size=0,
         max_size=most,
         timeout=5,
+        command_timeout=COMMAND_SECONDS,
         init=con_init,
-        server_settings={
-            "search_path": "pgstac,public",
-            "application_name": "geo_assets api",
-            "role": role,
-            "jit": "off",
-            "statement_timeout": f"{STATEMENT_SECONDS}s",
-        },
+        reset=forget_session,
+        server_settings=session_settings(
+            login, search_path="pgstac,public", application_name="geo_assets api", **further
+        ),
     ) as pool:
         yield FairPool(pool, most)
 

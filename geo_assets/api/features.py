@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import asyncpg
 from fastapi import Depends, FastAPI, Query
+from stac_fastapi.pgstac.db import con_init
 from starlette.requests import Request
 from starlette.responses import Response
 from tipg import dependencies
-from tipg.collections import Catalog, register_collection_catalog
-from tipg.database import connect_to_db
+from tipg.collections import Catalog, Collection, pg_get_collection_index
+from tipg.database import DB_CATALOG_FILE
 from tipg.errors import (
     DEFAULT_STATUS_CODES,
     InvalidBBox,
@@ -26,15 +27,18 @@ from tipg.errors import (
     add_exception_handlers,
 )
 from tipg.factory import Endpoints
-from tipg.settings import DatabaseSettings, PostgresSettings
+from tipg.settings import DatabaseSettings
 
+from geo_assets.api.connections import COMMAND_SECONDS, forget_session, session_settings
 from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import correlation_id_of, problem_response
 from geo_assets.api.table_filters import FilteredCollection, TableFilter
 from geo_assets.core.cql2.expression import read_filter
-from geo_assets.databases import READER_ROLE
+from geo_assets.databases import api_url
 from geo_assets.errors import InvalidFilter
+from geo_assets.logins import FEATURES_LOGIN
 from geo_assets.resources.statements import read_sql
+from geo_assets.settings import Settings
 
 LOOK_SECONDS = 2.0
 _CONNECTIONS = 6
@@ -88,9 +92,9 @@ class CurrentTables:
             return
         async with request.app.state.pool.acquire(timeout=10) as connection:
             row = await connection.fetchrow(read_sql("select_published_tables"))
-        if row["stamp"] != self._stamp:
-            await _publish(request.app, row["tables"])
-            self._stamp = row["stamp"]
+            if row["stamp"] != self._stamp:
+                request.app.state.collection_catalog = await _catalog(connection, row["tables"])
+                self._stamp = row["stamp"]
         self._looked_at = time.monotonic()
 
 
@@ -113,23 +117,23 @@ def create_features() -> FastAPI:
 
 
 @asynccontextmanager
-async def features_connections(app: FastAPI, database_url: str) -> AsyncIterator[None]:
-    """Connections for ``app`` inside the block, which can only read."""
-    settings = PostgresSettings(
-        _env_file=None, database_url=database_url, db_min_conn_size=0, db_max_conn_size=_CONNECTIONS
+async def features_connections(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    """Connections for ``app`` inside the block, which can only read the tables of vector files."""
+    session = session_settings(
+        FEATURES_LOGIN, search_path="public", application_name="geo_assets features", timezone="UTC"
     )
-    server = {
-        "role": READER_ROLE,
-        "application_name": "geo_assets features",
-        "jit": "off",
-        "timezone": "UTC",
-        "statement_timeout": "30s",
-    }
-    await connect_to_db(app, schemas=["public"], settings=settings, server_settings=server, timeout=5)
-    try:
+    async with asyncpg.create_pool(
+        api_url(settings, FEATURES_LOGIN),
+        min_size=0,
+        max_size=_CONNECTIONS,
+        timeout=5,
+        command_timeout=COMMAND_SECONDS,
+        init=con_init,
+        reset=forget_session,
+        server_settings=session,
+    ) as pool:
+        app.state.pool = pool
         yield
-    finally:
-        await app.state.pool.close()
 
 
 def filter_of_table(
@@ -158,25 +162,34 @@ def sortby_of_query(sortby: Annotated[str | None, Query(description="Columns to 
     return sortby
 
 
-async def _publish(app: FastAPI, tables: list[str]) -> None:
-    """List these tables, named with their schemas."""
-    if not tables:
-        app.state.collection_catalog = _no_tables()
-        return
+async def _catalog(connection: asyncpg.Connection, names: list[str]) -> Catalog:
+    """The library's list of these tables, named with their schemas.
+
+    It asks by functions of its own, which are there for as long as this takes.
+    """
+    if not names:
+        return _no_tables()
     settings = DatabaseSettings(
         _env_file=None,
-        schemas=sorted({table.partition(".")[0] for table in tables}),
-        tables=tables,
+        schemas=sorted({name.partition(".")[0] for name in names}),
+        tables=names,
         functions=[_NONE],
         only_spatial_tables=False,
     )
-    await register_collection_catalog(app, db_settings=settings)
-    found = app.state.collection_catalog["collections"]
-    app.state.collection_catalog["collections"] = {
-        name: FilteredCollection.model_validate(table.model_dump(by_alias=True))
-        for name, table in found.items()
-        if table.type == "Table"
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("SET TRANSACTION READ WRITE")
+        await connection.execute(DB_CATALOG_FILE.read_text("utf-8"))
+        found = await pg_get_collection_index(connection, settings=settings)
+    finally:
+        await transaction.rollback()
+    tables: dict[str, Collection] = {
+        each.id: FilteredCollection.model_validate(each.model_dump(by_alias=True))
+        for each in found
+        if each.type == "Table"
     }
+    return Catalog(collections=tables, last_updated=datetime.now(UTC))
 
 
 async def _incomparable(request: Request, _: Exception) -> Response:

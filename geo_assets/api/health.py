@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from geo_assets.api.parts import Parts
+from geo_assets.api.problems import in_our_words
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.schema import is_older_than_this_release
@@ -73,7 +74,8 @@ async def _look(parts: Parts, name: str, ask: Callable[[], Mapping[str, Any]], *
     try:
         detail = await asyncio.wait_for(parts.work(ask), LOOK_SECONDS)
     except GeoAssetsError as error:
-        return Look(name, "unhealthy", _since(began), is_needed, {}, str(error.message), error.remedy or None)
+        said = in_our_words(error)
+        return Look(name, "unhealthy", _since(began), is_needed, {}, str(said.message), said.remedy or None)
     except TimeoutError:
         return Look(name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.")
     unwell = [*detail.get("unwell", ()), *detail.get("not_loaded", ())]

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 from fastapi import Request
 
 from geo_assets.api.access import Access, Principal
-from geo_assets.databases import API_ROLE, catalogue_url
+from geo_assets.databases import api_url
+from geo_assets.logins import JOBS_LOGIN
 from geo_assets.resources.api_jobs import ApiJobs
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.dagster_server import DagsterServer
@@ -29,18 +30,17 @@ T = TypeVar("T")
 
 
 class Parts:
-    """The resources of one application; each acts as the role of the API, which writes its jobs and no more."""
+    """The resources of one application; each acts as the login of /api, which writes its jobs and no more."""
 
     def __init__(self, settings: Settings) -> None:
-        """For the databases and servers that ``settings`` name. Raises what `catalogue_url` raises."""
-        url = catalogue_url(settings)
+        """For the databases and servers that ``settings`` name. Raises what `api_url` raises."""
+        url = api_url(settings, JOBS_LOGIN)
         self.settings = settings
         self.access = Access(settings)
-        self.database_url = url
-        self.jobs = ApiJobs(database_url=url, role=API_ROLE)
-        self.ledger = Ledger(database_url=url, role=API_ROLE)
-        self.collections = Collections(database_url=url, role=API_ROLE)
-        self.path_comparison = PathComparison(database_url=url, role=API_ROLE)
+        self.jobs = ApiJobs(database_url=url)
+        self.ledger = Ledger(database_url=url)
+        self.collections = Collections(database_url=url)
+        self.path_comparison = PathComparison(database_url=url)
         self.sources_file = SourcesFile(path=str(settings.sources_file))
         self.dagster = DagsterServer.of(settings)
         self._sources: tuple[tuple[int, int], dict[str, Source]] | None = None

@@ -4,6 +4,7 @@ Here: the API's own errors, the status of each, and the handlers that every part
 errors of STAC and of tiles that their libraries answer in the forms their specifications ask for.
 """
 
+import re
 from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, cast
@@ -29,6 +30,7 @@ from geo_assets.errors import (
 RETRY_SECONDS = 2
 _MOST_ERRORS = 20
 MEDIA_TYPE = "application/problem+json"
+_SAID_CHARACTERS = 500
 log = structlog.get_logger("geo_assets.api")
 
 
@@ -128,6 +130,11 @@ _DATABASE_GONE: tuple[type[Exception], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # the login is not made yet, or has another password
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionRollbackError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what it says of a connection that ended amid an answer
     psycopg.OperationalError,
@@ -138,14 +145,34 @@ _DATABASE_GONE: tuple[type[Exception], ...] = (
     TimeoutError,
 )
 _QUERY_ENDED: tuple[type[Exception], ...] = (asyncpg.QueryCanceledError, psycopg.errors.QueryCanceled)
-# What a search cannot mean: a property of the wrong type, a filter PgSTAC has no translation of.
-_QUERY_REFUSED: tuple[type[Exception], ...] = (
-    asyncpg.DataError,
-    asyncpg.SyntaxOrAccessError,
-    asyncpg.RaiseError,
-    psycopg.DataError,
-    psycopg.errors.RaiseException,
-)
+# The rest of what the database says: some of it of the request, the others of us.
+_QUERY_REFUSED: tuple[type[Exception], ...] = (asyncpg.PostgresError, psycopg.Error)
+# By SQLSTATE, or its first two characters, in our words: PostgreSQL's have values in them.
+_WORDS = {
+    "22": "a value does not fit the type of what it is compared with, or is out of its range.",
+    "23": "a value is missing, or refers to what is not there.",
+    "42": "a property has another type than the query takes it for, or the query is none that it knows.",
+    "42703": "there is no such property.",
+    "54": "the query is too large or nested too deeply.",
+    "P0": "the query is not one that the catalogue can answer.",
+    "XX000": "it cannot work on a geometry of the query.",
+}
+# What PgSTAC raises itself, where that helps: its words without the values.
+_PGSTAC_WORDS = {
+    r"Term .* is not found in queryables": "a property of the filter is none of the queryables.",
+    r"Property .* is not temporal": "a property of the filter is no time.",
+    r"(Temporal|An interval|A duration|Timestamp|Datetime|Please use temporal)": "a time or an interval is not one.",
+    r"Spatial Operator": "the spatial operator is not known.",
+    r"Spatial operand": "an operand is neither a geometry nor a bbox.",
+    r"Operator .* Not Supported": "an operator of the filter is not known.",
+    r"The .* operator": "an operator of the filter has operands that it does not take.",
+    r"Free text query": "the text to search for has characters that it may not have.",
+    r"Can only use either query or filter": "use either query or filter.",
+    r"Invalid sortby": "sortby is not a list of fields, each asc or desc.",
+    r"(Invalid paging token|Could not find item using token)": "the token of the page is not one, or its item is gone.",
+    r"Collection .* does not exist": "there is no such collection.",
+    r"Invalid .*: must be a non-negative integer": "a number is not a whole number of at least 0.",
+}
 
 
 def status_of(error: GeoAssetsError) -> int:
@@ -211,13 +238,24 @@ def _respond(request: Request, error: GeoAssetsError, **further: Any) -> JSONRes
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GeoAssetsError)
-    return _respond(request, error)
+    return _respond(request, in_our_words(error))
+
+
+def in_our_words(error: GeoAssetsError) -> GeoAssetsError:
+    """``error``, or one like it without the words of PostgreSQL, which only the log has: there are names in them."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return error
+    log.warning("database_unavailable", error=type(cause).__name__, said=str(cause)[:_SAID_CHARACTERS])
+    missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
+    said = "the database is not migrated." if isinstance(cause, missing) else "PostgreSQL does not answer."
+    return type(error)(said, remedy=error.remedy)
 
 
 async def _database_gone(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, _QUERY_ENDED):
         return await _query_ended(request, error)
-    log.warning("database_unavailable", error=type(error).__name__)
+    log.warning("database_unavailable", error=type(error).__name__, said=str(error)[:_SAID_CHARACTERS])
     gone = DatabaseUnavailable("PostgreSQL does not answer.", remedy="Try again: the API recovers by itself.")
     return _respond(request, gone)
 
@@ -227,7 +265,20 @@ async def _query_ended(request: Request, _: Exception) -> JSONResponse:
 
 
 async def _query_refused(request: Request, error: Exception) -> JSONResponse:
-    return _respond(request, InvalidRequest(f"the database refuses the query: {str(error).splitlines()[0]}"))
+    """Without PostgreSQL's words, which the log has: a value of the database may be in them."""
+    state = str(getattr(error, "sqlstate", None) or "")
+    said = str(error).splitlines()[0] if str(error) else ""
+    log.warning("query_refused", sqlstate=state, error=type(error).__name__, said=said[:_SAID_CHARACTERS])
+    if state == "42501":
+        return _respond(request, Forbidden("this part of the API may not do that.", remedy="Ask for something else."))
+    if state == "25006":
+        return _respond(request, Forbidden("this part of the API only reads.", remedy="Ask for something else."))
+    words = _WORDS.get(state) or _WORDS.get(state[:2])
+    if state == "P0001":
+        words = next((ours for theirs, ours in _PGSTAC_WORDS.items() if re.match(theirs, said)), words)
+    if words is None:
+        return _respond(request, Unforeseen("something failed that should not."))
+    return _respond(request, InvalidRequest(f"the database refuses the query: {words}"))
 
 
 async def _unforeseen(request: Request, _: Exception) -> JSONResponse:

@@ -30,6 +30,7 @@ from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
 from geo_assets.api.catalogue_filters import collection_mosaic, search_to_register
+from geo_assets.api.connections import as_options, discard_all, session_settings
 from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import (
     InvalidRequest,
@@ -40,7 +41,9 @@ from geo_assets.api.problems import (
     problem_response,
 )
 from geo_assets.api.stretch import StretchingReader, render_stretched
-from geo_assets.databases import READER_ROLE
+from geo_assets.databases import api_url
+from geo_assets.logins import TILES_LOGIN
+from geo_assets.settings import Settings
 
 MOST_PIXELS_A_SIDE = 4096
 # What GDAL takes a blob for, whatever the blob says: a VRT that is called .tif would have it open what the VRT names.
@@ -163,19 +166,22 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
 
 
 @asynccontextmanager
-async def raster_connections(app: FastAPI, database_url: str) -> AsyncIterator[None]:
-    """Connections for ``app`` inside the block, which can only read."""
+async def raster_connections(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    """Connections for ``app`` inside the block, which can read the catalogue and register searches."""
+    session = session_settings(TILES_LOGIN, search_path="pgstac,public")
     pool = ConnectionPool(
-        database_url,
+        api_url(settings, TILES_LOGIN),
         min_size=0,
         max_size=_CONNECTIONS,
         timeout=5,
         reconnect_timeout=1,
         check=ConnectionPool.check_connection,
+        reset=discard_all,
         kwargs={
-            "options": f"-c search_path=pgstac,public -c role={READER_ROLE} -c jit=off -c statement_timeout=30s",
+            "options": as_options(session),
             "application_name": "geo_assets tiles",
             "connect_timeout": 5,
+            "prepare_threshold": None,
         },
         open=False,
     )

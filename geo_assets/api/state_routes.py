@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.api.health import as_document, database_versions, look_at_all
 from geo_assets.api.parts import Parts, parts_of
-from geo_assets.api.problems import Forbidden, InvalidRequest
+from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest
+from geo_assets.databases import login_passwords, owner_url
 from geo_assets.resources.schema import CatalogueSchema
 
 router = APIRouter()
@@ -92,7 +93,7 @@ async def comparison(request: Request, hours: Annotated[float, Query(gt=0, le=24
 async def redeploy(request: Request, wanted: Redeploy) -> dict[str, Any]:
     """Bring PgSTAC, the ledger and the roles to this release's version, and verify them. Nothing is deleted.
 
-    Needs the scope admin, GEO_ASSETS_API_REDEPLOY=true, and the name of the database.
+    Needs the scope admin, GEO_ASSETS_API_REDEPLOY=true, the name of the database, and a URL of its owner.
     """
     parts = parts_of(request)
     if not parts.settings.api_redeploy:
@@ -101,14 +102,26 @@ async def redeploy(request: Request, wanted: Redeploy) -> dict[str, Any]:
 
 
 def _redeploy(parts: Parts, confirm: str) -> dict[str, Any]:
-    schema = CatalogueSchema(database_url=parts.database_url)
+    settings = parts.settings
+    if settings.api_database_url is not None and settings.owner_database_url is None:
+        raise _only_the_owner_migrates()
+    schema = CatalogueSchema(database_url=owner_url(settings))  # asked for here alone: no other request acts as it
     with schema.connect() as connection:
         name = connection.info.dbname
     if confirm != name:
         raise InvalidRequest("confirm is not the name of the database.", remedy="See GET /api/db/stats.")
+    if not schema.may_install():
+        raise _only_the_owner_migrates()
     versions = schema.install()
-    roles = schema.grant_roles()
+    roles = schema.grant_roles(login_passwords(settings))
     return {"versions": versions, "roles": roles, "verified": schema.verify()}
+
+
+def _only_the_owner_migrates() -> Conflict:
+    return Conflict(
+        "the logins of this server may not migrate the database.",
+        remedy="Run `geo-assets db migrate`, or set GEO_ASSETS_OWNER_DATABASE_URL for this server.",
+    )
 
 
 def _sources(parts: Parts, most: int) -> list[dict[str, Any]]:

@@ -9,10 +9,14 @@ from geo_assets.cli.console import clear_errors, console
 from geo_assets.cli.dagster_process import prepare_dagster_home
 from geo_assets.databases import (
     catalogue_url,
+    dagster_owner_url,
     dagster_url,
     databases_running,
     embedded_postgres,
     ensure_embedded_databases,
+    is_pipelines,
+    login_passwords,
+    owner_url,
     uses_embedded,
 )
 from geo_assets.errors import InvalidConfiguration
@@ -49,15 +53,16 @@ def stop() -> None:
 
 
 @database_group.command()
-def url() -> None:
-    """Print the connection URL of the catalogue, alone."""
+@click.option("--owner", is_flag=True, help="The URL of whoever owns the database, who may do everything in it.")
+def url(*, owner: bool) -> None:
+    """Print the connection URL of the catalogue, alone: that of runs and commands."""
     with clear_errors():
-        click.echo(catalogue_url(Settings()))
+        click.echo((owner_url if owner else catalogue_url)(Settings()))
 
 
 @database_group.command()
 def migrate() -> None:
-    """Bring PgSTAC, the ledger and Dagster's tables to this release's version (idempotent)."""
+    """Bring PgSTAC, the ledger, Dagster's tables and the logins to this release's version (idempotent)."""
     with clear_errors():
         versions = migrate_databases(Settings())
     console.print(", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -70,7 +75,7 @@ def backup(file: Path) -> None:
     from geo_assets.resources.backup import CatalogueBackup
 
     with clear_errors():
-        contents = CatalogueBackup(database_url=catalogue_url(Settings())).write(file)
+        contents = CatalogueBackup(database_url=owner_url(Settings())).write(file)
     console.print(f"{escape(str(file))}: {file.stat().st_size:,} bytes; {_counts(contents)}.")
 
 
@@ -82,7 +87,7 @@ def restore(file: Path) -> None:
 
     settings = Settings()
     with clear_errors(), databases_running(settings):
-        contents = CatalogueBackup(database_url=catalogue_url(settings)).restore(file)
+        contents = CatalogueBackup(database_url=owner_url(settings)).restore(file)
         migrate_databases(settings)
     console.print(f"{_counts(contents)}. Next: geo-assets census.")
 
@@ -99,12 +104,18 @@ def destroy() -> None:
 def migrate_databases(settings: Settings) -> dict[str, str]:
     """Migrate the catalogue and Dagster's storage of ``settings``; the versions of the catalogue's schemas."""
     # Imported here: Dagster, alembic and pypgstac take two seconds, and `db url` needs none of them.
-    from geo_assets.dagster_storage import create_dagster_tables
+    from geo_assets.dagster_storage import create_dagster_tables, give_dagster_tables
     from geo_assets.resources.schema import CatalogueSchema
 
-    schema = CatalogueSchema(database_url=catalogue_url(settings))
+    if uses_embedded(settings):
+        ensure_embedded_databases(embedded_postgres(settings))
+    schema = CatalogueSchema(database_url=owner_url(settings))
     versions = schema.install()
-    schema.grant_roles()
+    schema.grant_roles(login_passwords(settings))
+    if is_pipelines(settings):
+        schema.give_tables()
+    if (dagster_owner := dagster_owner_url(settings)) is not None:
+        give_dagster_tables(dagster_owner)
     create_dagster_tables(dagster_url(settings))
     prepare_dagster_home(settings)
     return versions

@@ -29,7 +29,6 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
         default="",
         description="PostgreSQL URL of the catalogue. Empty: GEO_ASSETS_DATABASE_URL, else the embedded cluster.",
     )
-    role: str = Field(default="", description="The role to act as. Empty: the one that the URL logs in as.")
 
     def resolved_url(self) -> str:
         """The URL to connect to. Raises DatabaseUnavailable where the embedded cluster is not running."""
@@ -54,7 +53,7 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=10,
-            options=f"-c search_path=pgstac,public -c jit=off{f' -c role={self.role}' if self.role else ''}",
+            options="-c search_path=pgstac,public -c jit=off",
             application_name="geo_assets",
         )
 
@@ -68,7 +67,7 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
             yield self._kept_connection()
 
     def _kept_connection(self) -> Connection:
-        wanted = (self.resolved_url(), self.role)
+        wanted = self.resolved_url()
         of, connection = getattr(_THREAD, "kept", (None, None))
         if connection is not None and of == wanted:
             with suppress(psycopg.OperationalError):

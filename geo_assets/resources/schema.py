@@ -1,8 +1,9 @@
-"""The schemas of the catalogue's database: PgSTAC by pypgstac, the ledger by alembic, and three roles.
+"""The schemas of the catalogue's database: PgSTAC by pypgstac, the ledger by alembic, and who may do what.
 
-Here: installing, granting and verifying, each idempotent. Not here: using the schemas.
+Here: installing, granting and verifying, each idempotent. Not here: what each role may (`roles`), using the schemas.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,25 +11,43 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from psycopg import sql
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
-from geo_assets.databases import API_ROLE, LOADER_ROLE, READER_ROLE
-from geo_assets.errors import DatabaseUnavailable
+from geo_assets.databases import owner_url
+from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
+from geo_assets.logins import LOADER_ROLE, READER_ROLE
 from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.roles import give_tables, grant_all, login_checks
 from geo_assets.resources.statements import database_errors, read_sql
+from geo_assets.settings import Settings
 
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 # One migration at a time, whoever starts it.
 _MIGRATION_LOCK = 7_310_251_180_114
+_OWNS = """
+    SELECT coalesce(bool_and(pg_has_role(nspowner, 'USAGE')), true) AS owns
+    FROM pg_namespace WHERE nspname IN ('ledger', 'pgstac')
+"""
 
 
 class CatalogueSchema(DatabaseResource):
-    """Installs and checks the schemas `pgstac` and `ledger`."""
+    """Installs and checks the schemas `pgstac` and `ledger`, as the owner of the database."""
+
+    def resolved_url(self) -> str:
+        """The URL of the database for its owner. Raises DatabaseUnavailable where the embedded cluster is down."""
+        return self.database_url or owner_url(Settings())
 
     def install(self) -> dict[str, str]:
-        """Bring PgSTAC and the ledger to this release's version; their versions."""
+        """Bring PgSTAC and the ledger to this release's version; their versions.
+
+        Raises InvalidConfiguration for a login that does not own them.
+        """
+        if not self.may_install():
+            raise InvalidConfiguration(
+                "the login of this URL does not own the schemas of the database.",
+                remedy="Set GEO_ASSETS_OWNER_DATABASE_URL to the URL of who made them.",
+            )
         with self.connect() as lock:
             lock.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
             with database_errors():
@@ -37,29 +56,26 @@ class CatalogueSchema(DatabaseResource):
                 lock.execute(read_sql("install_queryables"))
                 return versions
 
-    def grant_roles(self) -> list[str]:
-        """Create the loader (writes items and ledger), the reader (reads both), the API's (reads; writes its jobs).
-
-        None can log in by itself; who made them may act as each.
-        """
+    def grant_roles(self, passwords: Mapping[str, str] | None = None) -> list[str]:
+        """Make roles and logins, with these passwords, and grant each just what it needs; their names."""
         with self.connect() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-            for role, pgstac_role in ((LOADER_ROLE, "pgstac_ingest"), (READER_ROLE, "pgstac_read")):
-                _create_role(connection, role)
-                _grant(connection, "GRANT {} TO {}", pgstac_role, role)
-                _grant(connection, "GRANT USAGE ON SCHEMA ledger TO {}", role)
-                _grant(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO {}", role)
-            _grant(connection, "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ledger TO {}", LOADER_ROLE)
-            _grant(connection, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA ledger TO {}", LOADER_ROLE)
-            _create_role(connection, API_ROLE)
-            _grant(connection, "GRANT {} TO {}", READER_ROLE, API_ROLE)
-            _grant(connection, "GRANT INSERT, UPDATE ON ledger.api_job TO {}", API_ROLE)
-            for role in (LOADER_ROLE, READER_ROLE, API_ROLE):
-                _grant(connection, "GRANT {} TO CURRENT_USER", role)
-        return [LOADER_ROLE, READER_ROLE, API_ROLE]
+            return grant_all(connection, passwords or {})
+
+    def may_install(self) -> bool:
+        """Whether this login owns what is installed, or nothing is."""
+        with self.connect() as connection:
+            row = connection.execute(_OWNS).fetchone()
+        return bool(row and row["owns"])
+
+    def give_tables(self) -> int:
+        """Make the pipeline's login the owner of tables of vector files that its owner made; how many."""
+        with self.connect() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            return give_tables(connection)
 
     def verify(self) -> dict[str, str]:
-        """Check that the schemas answer, the loader may load and the reader only read; what was seen.
+        """Check that the schemas answer, the loader may load, the reader only read, and no login more; what was seen.
 
         Raises DatabaseUnavailable naming what is wrong.
         """
@@ -76,6 +92,7 @@ class CatalogueSchema(DatabaseResource):
                 "reader may read the ledger": _on_ledger(connection, READER_ROLE, writing=False)["on_all"],
                 "reader may not load items": not _may(connection, READER_ROLE, "pgstac.items", "INSERT"),
                 "reader may not write the ledger": not _on_ledger(connection, READER_ROLE, writing=True)["on_any"],
+                **login_checks(connection),
             }
         failed = [name for name, passed in checks.items() if not passed]
         if failed:
@@ -116,15 +133,6 @@ def _versions_before_this_release() -> frozenset[str]:
 
 def _sqlalchemy_url(url: str) -> sqlalchemy.URL:
     return sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
-
-
-def _create_role(connection: Connection, role: str) -> None:
-    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
-        _grant(connection, "CREATE ROLE {} NOLOGIN", role)
-
-
-def _grant(connection: Connection, statement: str, *names: str) -> None:
-    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))
 
 
 def _on_ledger(connection: Connection, role: str, *, writing: bool) -> dict[str, bool]:

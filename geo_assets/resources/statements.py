@@ -15,6 +15,8 @@ from geo_assets.errors import DatabaseUnavailable
 
 SQL_FOLDER = Path(__file__).resolve().parent.parent / "sql"
 
+_NO_LOGIN = "Run `geo-assets db migrate`, which makes the logins, with the same GEO_ASSETS_*DATABASE_URL as here."
+
 
 @cache
 def read_sql(name: str) -> LiteralString:
@@ -34,4 +36,5 @@ def database_errors() -> Iterator[None]:
             remedy="Run `geo-assets db migrate`, or the job stac_setup.",
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL failed: {str(error).strip()}.") from error
+        remedy = _NO_LOGIN if "authentication failed" in str(error) else None
+        raise DatabaseUnavailable(f"PostgreSQL failed: {str(error).strip()}.", remedy=remedy) from error

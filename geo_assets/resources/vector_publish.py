@@ -10,7 +10,7 @@ from psycopg import Cursor, sql
 from psycopg.rows import TupleRow
 
 from geo_assets.core.vector.naming import BLOB, FID, GEOMETRY, safe_name
-from geo_assets.databases import READER_ROLE
+from geo_assets.logins import FEATURES_LOGIN, READER_ROLE
 from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer
 from geo_assets.vector_errors import ColumnsDiffer, DuplicateKey, MissingKey
@@ -110,9 +110,10 @@ def forget_rows(connection: Executor, schema: str, table: str, mode: str, bound:
 
 
 def grant_readers(connection: Connection, statement: LiteralString, what: sql.Composable) -> None:
-    """Let the read-only role of geo_assets read it, where the database has that role."""
-    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER_ROLE,)).fetchone() is not None:
-        _run(connection, statement, what, sql.Identifier(READER_ROLE))
+    """Let the read-only role of geo_assets and the login of /features read it, where the database has them."""
+    readers = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)"
+    for (reader,) in connection.execute(readers, ([READER_ROLE, FEATURES_LOGIN],)).fetchall():
+        _run(connection, statement, what, sql.Identifier(reader))
 
 
 def _create_shared(

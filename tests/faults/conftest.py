@@ -34,7 +34,7 @@ def dagster_template(postgres_cluster: EmbeddedPostgres, migrated_template: str)
     with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
         copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         connection.execute(copy.format(sql.Identifier(name), sql.Identifier(migrated_template)))
-    create_dagster_tables(postgres_cluster.url(name))
+    create_dagster_tables(postgres_cluster.pipeline_url(name))
     return name
 
 

@@ -11,9 +11,8 @@ import httpx
 
 from geo_assets.databases import CATALOGUE_DATABASE
 from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.resources.schema import CatalogueSchema
 from tests.api_server import served, settings_of
-from tests.pipeline import SOURCE, open_pipeline
+from tests.pipeline import SOURCE, migrate_as_owner, open_pipeline
 from tests.rasters import write_raster
 from tests.waiting import wait_until
 
@@ -76,9 +75,7 @@ def test_a_database_that_restarts_under_load_is_503_with_retry_after_and_then_al
         cluster.start()
         cluster.ensure_databases(CATALOGUE_DATABASE)
         url = cluster.url(CATALOGUE_DATABASE)
-        schema = CatalogueSchema(database_url=url)
-        schema.install()
-        schema.grant_roles()
+        migrate_as_owner(url)
         with open_pipeline(url, tmp_path) as pipeline:
             pipeline.declare((tmp_path / "container").as_uri())
             assert pipeline.run().success

@@ -9,11 +9,11 @@ from dagster import AssetKey
 
 from geo_assets.databases import CATALOGUE_DATABASE
 from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.resources.raster_reader import STORE_IS_DOWN_AFTER
-from geo_assets.resources.schema import CatalogueSchema
 from tests.dagster_cli import DagsterCli
 from tests.peers.virtual_container import CONTAINER, VirtualContainer
-from tests.pipeline import Pipeline, failure_text, open_pipeline
+from tests.pipeline import Pipeline, as_user, failure_text, migrate_as_owner, open_pipeline
 from tests.rasters import raster_bytes, write_raster
 from tests.services import Azurite, free_port, running_azurite
 
@@ -154,5 +154,5 @@ def prepared(cluster: EmbeddedPostgres) -> str:
     cluster.start()
     cluster.ensure_databases(CATALOGUE_DATABASE)
     url = cluster.url(CATALOGUE_DATABASE)
-    CatalogueSchema(database_url=url).install()
-    return url
+    migrate_as_owner(url)
+    return as_user(url, PIPELINE_LOGIN)

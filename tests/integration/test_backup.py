@@ -12,12 +12,13 @@ from click.testing import CliRunner, Result
 from psycopg import sql
 
 from geo_assets.cli.main import main
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.embedded import SUPERUSER, EmbeddedPostgres
+from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.resources.backup import CatalogueBackup
 from geo_assets.resources.schema import CatalogueSchema
 from tests.api_server import served, settings_of
 from tests.integration.test_schema import alembic, alembic_config
-from tests.pipeline import SOURCE, Pipeline, open_pipeline
+from tests.pipeline import SOURCE, Pipeline, as_user, open_pipeline
 from tests.rasters import write_raster
 from tests.vectors import write_shapefile
 
@@ -46,8 +47,12 @@ def catalogued(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
 
 
 def db(url: str, *arguments: str) -> Result:
-    """Run `geo-assets db` on a database."""
-    return CliRunner().invoke(main, ["db", *arguments], env={"GEO_ASSETS_DATABASE_URL": url}, catch_exceptions=False)
+    """Run `geo-assets db` on a database of which runs have the pipeline's login."""
+    urls = {
+        "GEO_ASSETS_DATABASE_URL": as_user(url, PIPELINE_LOGIN),
+        "GEO_ASSETS_OWNER_DATABASE_URL": as_user(url, SUPERUSER),
+    }
+    return CliRunner().invoke(main, ["db", *arguments], env=urls, catch_exceptions=False)
 
 
 def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:

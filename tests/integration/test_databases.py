@@ -1,25 +1,45 @@
 """Which database a process talks to, by its settings."""
 
+import stat
 from pathlib import Path
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
-from geo_assets.databases import catalogue_url, dagster_url, databases_running, embedded_postgres, uses_embedded
+from geo_assets.cli.database_commands import migrate_databases
+from geo_assets.dagster_storage import create_dagster_tables
+from geo_assets.databases import (
+    api_url,
+    catalogue_url,
+    dagster_url,
+    databases_running,
+    embedded_postgres,
+    owner_url,
+    uses_embedded,
+)
 from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.errors import DatabaseUnavailable
+from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
+from geo_assets.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN
+from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.settings import Settings
+from tests.pipeline import Pipeline, as_user
 
 OWN = "postgresql://me:secret@db.example/catalogue"
+_PLACES = (
+    "INSERT INTO ledger.source (source, url, collection_id, rule_digest, reading_digest) VALUES ('a', '', 'a', '', '')",
+    "INSERT INTO ledger.vector_table VALUES ('a', 'p.shp', 'places', 'vectors', 'places', 'replace', 'e', 0, 'geom', "
+    "'{}', 4326, NULL, '[]', 'ESRI Shapefile', 'EPSG:4326', 0, 0, 0, '{}', '{}', 0, 1.0)",
+)
 OTHER = "postgresql://me:secret@db.example/dagster"
 
 
 def test_without_urls_both_lie_in_the_embedded_cluster(postgres_cluster: EmbeddedPostgres) -> None:
     settings = Settings(state_folder=postgres_cluster.state_folder)
     assert uses_embedded(settings)
-    assert catalogue_url(settings) == postgres_cluster.url("geo_assets")
-    assert dagster_url(settings) == postgres_cluster.url("dagster")
+    assert catalogue_url(settings) == postgres_cluster.pipeline_url("geo_assets")
+    assert owner_url(settings) == postgres_cluster.url("geo_assets")
+    assert dagster_url(settings) == postgres_cluster.pipeline_url("dagster")
 
 
 def test_a_server_of_the_users_own_holds_both(tmp_path: Path) -> None:
@@ -48,6 +68,82 @@ def test_the_databases_are_there_inside_the_block_and_stopped_after_it(tmp_path:
         assert not embedded_postgres(settings).is_running()
     finally:
         embedded_postgres(settings).destroy()
+
+
+def test_the_embedded_logins_are_made_and_a_database_of_the_release_before_is_handed_over(tmp_path: Path) -> None:
+    settings = Settings(state_folder=tmp_path / "state", _env_file=None)
+    cluster = embedded_postgres(settings)
+    try:
+        cluster.start()
+        cluster.ensure_databases("geo_assets", "dagster")
+        # As the release before left it: all of it the superuser's.
+        create_dagster_tables(cluster.url("dagster"))
+        CatalogueSchema(database_url=cluster.url("geo_assets")).install()
+        execute(cluster.url("geo_assets"), "CREATE SCHEMA vectors", "CREATE TABLE vectors.places ()", *_PLACES)
+        execute(cluster.url("geo_assets"), "CREATE TABLE vectors.of_a_person ()")
+        (cluster.state_folder / "postgres.pipeline.password").unlink()
+
+        for _ in range(2):
+            migrate_databases(settings)
+        assert stat.S_IMODE((cluster.state_folder / "postgres.pipeline.password").stat().st_mode) == 0o600
+        execute(
+            catalogue_url(settings), "DROP TABLE vectors.places", "CREATE TABLE vectors.places ()", "CREATE SCHEMA b"
+        )
+        execute(dagster_url(settings), "ALTER TABLE runs ADD COLUMN more int", "INSERT INTO kvs (key) VALUES ('a')")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(catalogue_url(settings), "DROP TABLE vectors.of_a_person")
+        for url in (catalogue_url(settings), *(api_url(settings, login) for login in API_LOGINS)):
+            with psycopg.connect(url) as connection:
+                row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = session_user").fetchone()
+                assert row == (False,), url
+        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can become nobody else"] == "yes"
+    finally:
+        cluster.destroy()
+
+
+def test_an_own_server_has_its_owner_migrate_and_the_pipeline_run(
+    database_url: str, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    run_url = as_user(database_url, PIPELINE_LOGIN)
+    settings = Settings(
+        state_folder=tmp_path,
+        database_url=SecretStr(run_url),
+        owner_database_url=SecretStr(database_url),
+        _env_file=None,
+    )
+    for _ in range(2):
+        migrate_databases(settings)
+    with psycopg.connect(dagster_url(settings)) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename IN ('runs', 'event_logs')"
+        )
+        assert owners.fetchall() == [(PIPELINE_LOGIN,)]
+    assert Pipeline(run_url, tmp_path / "sources.yaml", pipeline.instance).status().blobs == 0
+
+
+def test_a_url_of_the_api_alone_is_no_reason_to_start_a_cluster(tmp_path: Path) -> None:
+    settings = Settings(state_folder=tmp_path, api_database_url=SecretStr(OWN), _env_file=None)
+    assert not uses_embedded(settings)
+    assert api_url(settings, STAC_LOGIN).startswith(f"postgresql://{STAC_LOGIN}:")
+    with pytest.raises(InvalidConfiguration, match="GEO_ASSETS_DATABASE_URL is not set"):
+        catalogue_url(settings)
+
+
+def test_a_login_that_is_more_than_it_should_be_is_named(catalogue: str) -> None:
+    schema = CatalogueSchema(database_url=catalogue)
+    execute(catalogue, f"GRANT {LOADER_ROLE} TO {STAC_LOGIN}")
+    try:
+        with pytest.raises(DatabaseUnavailable, match="logins can become nobody else"):
+            schema.verify()
+    finally:
+        execute(catalogue, f"REVOKE {LOADER_ROLE} FROM {STAC_LOGIN}")
+    schema.verify()
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
 
 
 def test_a_server_of_the_users_own_is_left_alone(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def test_no_secret_stands_in_a_file() -> None:
             if SECRET.search(variable) and variable not in ("GEO_ASSETS_DAGSTER_URL",):
                 assert re.search(r"\$\{\w+:[-?][^}]*\}", value), (name, variable)
                 assert not re.search(r"\$\{\w+:-[^}]", value), (name, variable)
-    needed = {"POSTGRES_PASSWORD", "DAGSTER_USER", "DAGSTER_PASSWORD_HASH", "GEO_ASSETS_API_KEYS"}
+    passwords = {"POSTGRES_PASSWORD", "PIPELINE_PASSWORD", "API_DATABASE_PASSWORD"}
+    needed = {*passwords, "DAGSTER_USER", "DAGSTER_PASSWORD_HASH", "GEO_ASSETS_API_KEYS"}
     assert set(re.findall(r"(?<!\$)\$\{(\w+):\?", (PROJECT / "compose.yaml").read_text())) == needed
     example = dict(variables_of(DEPLOY / "compose" / "example.env"))
     assert {name: example[name].strip("'") for name in needed} == dict.fromkeys(needed, "")
@@ -239,12 +240,22 @@ def test_what_compose_mounts_is_there() -> None:
     assert str(workspace["port"]) in SERVICES["code"]["command"]
 
 
+def test_only_the_migration_has_the_owners_password_and_the_api_only_its_own() -> None:
+    for name, service in SERVICES.items():
+        said = str(service.get("environment", {}))
+        assert ("POSTGRES_PASSWORD" in said) == (name in ("migrate", "database")), name
+        assert ("API_DATABASE_PASSWORD" in said) == (name in ("migrate", "api")), name
+    assert "PIPELINE_PASSWORD" not in str(SERVICES["api"])
+
+
 def test_compose_itself_takes_the_file(tmp_path: Path) -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed here: compose.yaml is checked by the other tests only")
     file = tmp_path / ".env"
-    file.write_text("POSTGRES_PASSWORD=a\nDAGSTER_USER=a\nDAGSTER_PASSWORD_HASH=a\nGEO_ASSETS_API_KEYS=a\n")
+    file.write_text(
+        "POSTGRES_PASSWORD=a\nPIPELINE_PASSWORD=a\nAPI_DATABASE_PASSWORD=a\nDAGSTER_USER=a\nDAGSTER_PASSWORD_HASH=a\nGEO_ASSETS_API_KEYS=a\n"
+    )
     command = [docker, "compose", "--env-file", str(file), "config", "--quiet"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

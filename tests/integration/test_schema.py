@@ -13,8 +13,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from geo_assets.databases import API_ROLE, LOADER_ROLE, READER_ROLE
 from geo_assets.errors import DatabaseUnavailable
+from geo_assets.logins import LOADER_ROLE, LOGINS, READER_ROLE
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.schema import MIGRATIONS_FOLDER, CatalogueSchema
 from geo_assets.resources.statements import SQL_FOLDER, read_sql
@@ -77,7 +77,7 @@ def test_two_may_install_an_empty_database_at_once(database_url: str) -> None:
 
 
 def test_granting_again_changes_nothing(schema: CatalogueSchema) -> None:
-    assert schema.grant_roles() == schema.grant_roles() == [LOADER_ROLE, READER_ROLE, API_ROLE]
+    assert schema.grant_roles() == schema.grant_roles() == [LOADER_ROLE, READER_ROLE, *LOGINS]
 
 
 def test_a_verified_schema_tells_its_versions(schema: CatalogueSchema) -> None:

@@ -10,6 +10,7 @@ import shapely
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
+from geo_assets.logins import PIPELINE_LOGIN
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, feature, write_broken, write_geoparquet, write_shapefile, write_vector, zip_folder
 
@@ -250,6 +251,7 @@ def test_a_rule_that_does_not_fit_the_file_says_so(
     pipeline: Pipeline, tmp_path: Path, tables: dict[str, Any], code: str
 ) -> None:
     pipeline.execute("CREATE SCHEMA vectors; CREATE TABLE vectors.taken (a int)")
+    pipeline.execute(f"GRANT USAGE, CREATE ON SCHEMA vectors TO {PIPELINE_LOGIN}")
     write_vector(tmp_path / "in" / "a.gpkg", [*POINTS[:2], None], driver="GPKG", fields={"number": [1, 1, 2]})
     declare(pipeline, tmp_path / "in", **tables)
     load(pipeline)

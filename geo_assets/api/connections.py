@@ -1,0 +1,50 @@
+"""Pooled connections that are as new for each request: whatever one left in its session, the next does not find.
+
+Here: what a session begins with, and what is undone when a connection goes back. Not here: which part has which pool.
+"""
+
+from typing import Any
+
+import psycopg
+
+from geo_assets.logins import SESSIONS, STATEMENT_SECONDS
+
+# Longer than the server's own limit, for a session that lifted that.
+COMMAND_SECONDS = STATEMENT_SECONDS + 5
+# All that DISCARD ALL does but forgetting prepared statements: the driver's are what makes searches fast. Of others
+# there are none, or the division fails and the connection is closed. One message, as the driver's own reset is.
+_RESET = """
+RESET SESSION AUTHORIZATION;
+RESET ALL;
+SELECT pg_advisory_unlock_all();
+CLOSE ALL;
+UNLISTEN *;
+DISCARD SEQUENCES;
+DISCARD TEMP;
+SELECT 1 / (NOT EXISTS (SELECT FROM pg_prepared_statements WHERE from_sql))::int;
+"""
+
+
+async def forget_session(connection: Any) -> None:
+    """Undo all of a request's session, for a pool of asyncpg, in place of its own way, which leaves the role and more.
+
+    Where that fails, the pool closes the connection.
+    """
+    await connection.execute(_RESET)
+
+
+def session_settings(login: str, **further: str) -> dict[str, str]:
+    """What each session of ``login`` begins with, also where the server knows nothing of it yet."""
+    return {**SESSIONS[login], "jit": "off", **further}
+
+
+def as_options(settings: dict[str, str]) -> str:
+    """The settings as libpq takes them when it connects."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def discard_all(connection: psycopg.Connection[Any]) -> None:
+    """Undo all of the session, for a pool of psycopg; its connections prepare no statements."""
+    connection.autocommit = True
+    connection.execute("DISCARD ALL")
+    connection.autocommit = False
