@@ -84,7 +84,6 @@ def test_what_the_database_says_is_logged_and_not_answered(pipeline: Pipeline, t
     pipeline.declare((tmp_path / "layers").as_uri(), name="vectors", tables={})
     assert pipeline.run("load_vectors", source="vectors").success
     search: list[dict[str, Any]] = [
-        {"filter-lang": "cql2-json", "filter": {"op": "t_before", "args": [{"property": "id"}, "hush-17"]}},
         {"token": "next:hush-17"},
         {"query": {"gsd": {"eq": "hush-17"}}, "datetime": "2020-01-01T00:00:00Z/.."},
     ]
