@@ -277,6 +277,8 @@ def try_all(
         found[f"{path.name}, written"] = outcome(
             lambda path=path: (path / "new" if path.is_dir() else path).open("a").close()  # type: ignore[misc]
         )
+    if "planted" in Path("/proc/self/environ").read_text() + str(os.environ):
+        found["secret in the environment"] = "done"
     found["connect"] = outcome(lambda: socket.create_connection(address).close())
     found["udp"] = outcome(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     found["program"] = outcome(lambda: subprocess.run(["true"], check=True))
