@@ -227,6 +227,7 @@ def _columns(prey: Prey) -> Hostile:
     yield "deep_wkb.parquet", "reader_crashed", _parquet({}, wkb=_collections(200_000))
     yield "many_points.parquet", "no_usable_rows", _parquet({}, wkb=struct.pack("<BII", 1, 2, 0xFFFFFFF0))
     yield "header.fgb", "no_layers", b"fgb\x03fgb\x00" + struct.pack("<I", 0xFFFFFFF0) + bytes(64)
+    yield "layers.zip", "too_large", _zip(*((f"{number}.csv", "lat,lon\n1,2\n") for number in range(501)))
     wide = ",".join(f"c{number}" for number in range(2_000))
     yield "wide.csv", "unloadable_value", f"lat,lon,{wide}\n1,2,{',' * 1_999}\n"
 
@@ -282,6 +283,15 @@ def view(value: str, *, source: str = "good") -> Iterable[str]:
         "INSERT INTO gpkg_contents (table_name, data_type, srs_id) VALUES ('stolen', 'features', 4326)",
         "INSERT INTO gpkg_geometry_columns VALUES ('stolen', 'geom', 'POINT', 4326, 0, 0)",
     )
+
+
+def write_tangle(path: Path, *, teeth: int = 400) -> None:
+    """A polygon that crosses itself 160,000 times, a comb across a comb: repairing it takes minutes."""
+    numbers = list(range(teeth))
+    across = [point for y in numbers for point in ((0, y), (teeth, y + 0.5))]
+    down = [point for x in numbers for point in ((x, teeth), (x + 0.5, 0))]
+    places = [(x / teeth, y / teeth) for x, y in (*across, *down)]
+    write_vector(path, [shapely.Polygon(places)], driver="GPKG", geometry_type="Polygon")
 
 
 def write_endless(path: Path) -> None:

@@ -5,7 +5,7 @@ Here: from Arrow batches to a filled table. Not here: reading files (`vector_rea
 """
 
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, compress
@@ -55,7 +55,14 @@ class CopiedLayer:
 
 
 def copy_layer(
-    connection: Connection, layer: Layer, rule: TableRule, *, schema: str, table: str, reserved: Collection[str]
+    connection: Connection,
+    layer: Layer,
+    rule: TableRule,
+    *,
+    schema: str,
+    table: str,
+    reserved: Collection[str],
+    before_batch: Callable[[], None],
 ) -> CopiedLayer:
     """Make ``table`` in ``schema`` and copy the layer into it, in the transaction that is open.
 
@@ -64,10 +71,15 @@ def copy_layer(
     """
     try:
         with connection.transaction():
-            return _copy(connection, layer, rule, schema=schema, table=table, reserved=reserved)
+            return _copy(
+                connection, layer, rule, schema=schema, table=table, reserved=reserved, before_batch=before_batch
+            )
     except OtherGeometryType:
         with connection.transaction():
-            return _copy(connection, layer, rule, schema=schema, table=table, reserved=reserved, any_kind=True)
+            return _copy(
+                connection, layer, rule, schema=schema, table=table, reserved=reserved, before_batch=before_batch,
+                any_kind=True,
+            )  # fmt: skip
 
 
 def _copy(
@@ -78,6 +90,7 @@ def _copy(
     schema: str,
     table: str,
     reserved: Collection[str],
+    before_batch: Callable[[], None],
     any_kind: bool = False,
 ) -> CopiedLayer:
     linearise = _Linearise(connection)
@@ -103,6 +116,7 @@ def _copy(
         with _Sender(connection, copied) as sender:
             linearise.sender = measured.sender = sender
             for batch in chain([first] if first is not None else [], batches):
+                before_batch()
                 seen += _copy_batch(connection, batch, copied, normaliser, linearise, sender, first_row=seen + 1)
     if not copied.rows and tally.rejected:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in tally.rejected.most_common())

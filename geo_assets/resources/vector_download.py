@@ -19,6 +19,7 @@ from geo_assets.resources.blob_store import BlobStore
 
 ROOM_TO_SPARE = 64 * 1024**2
 SHAPEFILE = ".shp"
+MOST_STEM_BYTES = 180
 
 
 @contextmanager
@@ -32,8 +33,19 @@ def downloaded(store: BlobStore, blob: BlobRef, *, scratch: Path) -> Iterator[Pa
         wanted = [blob, *_parts(store, blob)]
         check_room(folder, sum(each.size_bytes for each in wanted))
         for each in wanted:
-            download(store, each, folder / PurePosixPath(each.name).name)
-        yield folder / PurePosixPath(blob.name).name
+            download(store, each, folder / _local_name(each.name))
+        yield folder / _local_name(blob.name)
+
+
+def _local_name(name: str) -> str:
+    """What the file is called here: blobs may have longer names than files, and the parts of a shapefile one stem."""
+    path = PurePosixPath(name)
+    stem = path.stem.encode()
+    if path.name in ("", ".."):
+        return "file"
+    if len(stem) <= MOST_STEM_BYTES:
+        return path.name
+    return f"{stem[:MOST_STEM_BYTES].decode('utf-8', 'ignore')}{path.suffix[:32]}"
 
 
 def check_room(folder: Path, size_bytes: int) -> None:

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import pyproj
+import shapely
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -24,6 +26,7 @@ from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
 from geo_assets.resources.vector_datasets import unforeseen
 from geo_assets.resources.vector_handover import Handover, Layer, ReadingFailed
 from geo_assets.resources.vector_publish import append_rows, finish_table, forget_rows, grant_readers, replace_table
+from geo_assets.resources.worker_pool import limit_cpu
 from geo_assets.sources import Source
 from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue
 
@@ -31,6 +34,7 @@ LOCK_SECONDS = 30
 """How long a table that readers hold is waited for."""
 
 
+_SMALLER = "Simplify or split its largest geometries, or raise GEO_ASSETS_WORKER_MEMORY_MB."
 _LIMITS = "54"
 """The class of SQLSTATE for what is too much for a table: columns, the width of a row, a value in an index."""
 
@@ -44,6 +48,8 @@ class LoadTask:
     handover: Handover
     database_url: str
     run_id: str | None
+    batch_seconds: int
+    """How much CPU the rows of one batch may take: GEOS may never end over one polygon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +76,26 @@ def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[
     for index, task in enumerate(tasks):
         start(index)
         try:
-            with unforeseen(ReadingFailed, psycopg.Error):
+            with unforeseen(ReadingFailed, psycopg.Error), _memory_errors():
                 results.append(load_file(task))
         except ReadingFailed:
             results.append(None)
         except GeoAssetsError as error:
             results.append(error)
         except MemoryError:
-            results.append(TooLarge("Loading it takes more memory than is allowed."))
+            results.append(TooLarge("Loading it takes more memory than is allowed.", remedy=_SMALLER))
     return results
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """GEOS says that memory is out in words."""
+    try:
+        yield
+    except shapely.GEOSException as error:
+        if "bad_alloc" in str(error):
+            raise MemoryError from error
+        raise
 
 
 def load_file(task: LoadTask) -> Loaded:
@@ -120,10 +137,13 @@ class _Load:
         for table in tables.values():
             self._check_free(table, own)
         copied: list[tuple[str, CopiedLayer, int, float]] = []
+        renewed = partial(limit_cpu, self._task.batch_seconds)
         for key, layer in keys.items():
             began = time.monotonic()
             staging = f"_new_{hashlib.sha256(f'{self._bound} {key}'.encode()).hexdigest()[:24]}"
-            each = copy_layer(connection, layer, self._rule, schema=schema, table=staging, reserved=reserved)
+            each = copy_layer(
+                connection, layer, self._rule, schema=schema, table=staging, reserved=reserved, before_batch=renewed
+            )
             duplicates = finish_table(connection, each, self._rule, schema=schema, staging=staging)
             copied.append((key, each, duplicates, time.monotonic() - began))
         self._task.handover.wait_for_end()

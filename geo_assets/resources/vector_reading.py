@@ -48,6 +48,8 @@ MOST_RATIO = 200
 FREE_OF_RATIO = 256 * 1024**2
 ROW_BYTES = 32
 """What a row takes in a table without any value."""
+MOST_LAYERS = 500
+"""Each has locks on a table and its indexes until the end, of which PostgreSQL has some 6,400 for all."""
 MOST_GEO_BYTES = 4 * 1024**2
 """Of GeoParquet's metadata: those of files with hundreds of columns have some kilobytes."""
 _FAILURES = (DataSourceError, DataLayerError, pa.ArrowException, OSError, ValueError, RuntimeError)
@@ -94,7 +96,10 @@ def read_datasets(task: ReadTask) -> None:
         raise RuntimeError(f"GDAL has drivers that should be off: {', '.join(sorted(others))}.")
     warnings.simplefilter("ignore")
     with unforeseen():
-        layers = [layer for dataset in task.datasets for layer in _find_layers(dataset, task)]
+        layers: list[FoundLayer] = []
+        for dataset in task.datasets:
+            layers += _find_layers(dataset, task)
+            _check_number(len(layers))
         task.handover.describe([layer.described() for layer in layers])
         budget = _Budget(task)
         try:
@@ -109,6 +114,14 @@ def read_datasets(task: ReadTask) -> None:
             if error.errno == errno.EFBIG:
                 raise budget.exceeded() from error
             raise
+
+
+def _check_number(layers: int) -> None:
+    if layers > MOST_LAYERS:
+        raise TooLarge(
+            f"The file has {layers:,} layers or more; {MOST_LAYERS} are loaded at most, in one transaction.",
+            remedy="Choose some with tables.layers in sources.yaml, or split the file.",
+        )
 
 
 class _Stopped(Exception):
@@ -171,6 +184,7 @@ def _find_layers(dataset: Dataset, task: ReadTask) -> list[FoundLayer]:
     chosen = [name for name in listed if any(fnmatchcase(name, glob) for glob in task.rule.layers)]
     if not chosen:
         raise NoSuchLayer(f"{dataset.path.name} has the layers {', '.join(listed[:10])}.")
+    _check_number(len(chosen))
     return [_layer(dataset, name, task) for name in chosen]
 
 

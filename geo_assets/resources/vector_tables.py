@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from math import ceil
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,9 @@ class VectorTables(DatabaseResource):
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
         with downloaded(store, blob, scratch=scratch) as path, reading(path, source, settings) as under_way:
-            task = LoadTask(source, blob, under_way.handover, self.resolved_url(), run_id)
-            pool = _pool(settings.worker_memory_mb)
+            seconds = ceil(settings.vector_seconds)
+            task = LoadTask(source, blob, under_way.handover, self.resolved_url(), run_id, seconds)
+            pool = _pool(settings.worker_memory_mb, seconds)
             (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: of_vectors(error))
             if outcome is None:
                 under_way.check()
@@ -178,9 +180,9 @@ def _drop(connection: Connection, source: str, name: str) -> list[str]:
 
 
 @cache
-def _pool(memory_mb: int) -> WorkerPool:
+def _pool(memory_mb: int, cpu_seconds: int) -> WorkerPool:
     """One process at a time, ended with this one: a load takes a core here and one of PostgreSQL's."""
-    limits = Limits(wall_seconds=LOAD_SECONDS, cpu_seconds=LOAD_SECONDS, memory_bytes=memory_mb * 1024**2)
+    limits = Limits(wall_seconds=LOAD_SECONDS, cpu_seconds=cpu_seconds, memory_bytes=memory_mb * 1024**2)
     pool = WorkerPool(processes=1, limits=limits)
     Finalize(None, pool.close, exitpriority=10)
     return pool

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from geo_assets.postgres_programs import find_postgres
-from tests.hostile_vectors import COLLECTION, LOADED, Prey, write_endless, write_hostile
+from tests.hostile_vectors import COLLECTION, LOADED, Prey, write_endless, write_hostile, write_tangle
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, write_geoparquet, write_vector
 
@@ -78,7 +78,7 @@ def test_each_hostile_file_has_its_reason_and_takes_nothing_from_elsewhere(
         listener.accept()
 
 
-def test_a_geopackage_that_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
+def test_what_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEO_ASSETS_VECTOR_SECONDS", "5")
@@ -86,9 +86,11 @@ def test_a_geopackage_that_never_ends_is_given_up_in_time_and_its_neighbour_is_l
     folder = tmp_path / "uploads"
     write_vector(folder / "neighbour.gpkg", list(POINTS), driver="GPKG")
     write_endless(folder / "endless.gpkg")
+    write_tangle(folder / "tangle.gpkg")
     load(pipeline, folder)
-    failure = pipeline.failures(SOURCE)["endless.gpkg"]
-    assert (failure.code, failure.permanent) == ("reader_timeout", True)
-    assert "GEO_ASSETS_VECTOR_SECONDS" in failure.message
+    failures = pipeline.failures(SOURCE)
+    assert failures["endless.gpkg"].code == "reader_timeout"
+    assert "GEO_ASSETS_VECTOR_SECONDS" in failures["endless.gpkg"].message
+    assert failures["tangle.gpkg"].code == "reader_timeout"
     assert set(pipeline.items(SOURCE)) == {"neighbour.gpkg"}
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
