@@ -20,6 +20,7 @@ from geo_assets.errors import CatalogueRefusal, GeoAssetsError, WorkersUnavailab
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.database import Connection, DatabaseResource
+from geo_assets.resources.enclosed_run import prepare_enclosed_runs
 from geo_assets.resources.pgstac import collection_lock
 from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_download import downloaded
@@ -83,6 +84,7 @@ class VectorTables(DatabaseResource):
 
         Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
         """
+        prepare_enclosed_runs()
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
         with downloaded(store, blob, scratch=scratch) as path, reading(path, source, settings) as under_way:
