@@ -13,6 +13,7 @@ from math import ceil
 
 from dagster import DynamicOutput, OpExecutionContext, Output
 
+from geo_assets.core.display import one_line
 from geo_assets.core.fanout import STEP_BUDGET, batch_size
 from geo_assets.errors import LoadIncomplete, StorageUnavailable
 from geo_assets.resources.ledger import Batch, Ledger, Stage
@@ -86,7 +87,7 @@ def plan_stage(
         withdrawn=withdrawn,
         started_at=time.time(),
     )
-    context.log.info(f"{source}: {blobs} blobs to {stage} in {len(batches)} batches of up to {size}")
+    context.log.info(one_line(f"{source}: {blobs} blobs to {stage} in {len(batches)} batches of up to {size}"))
     yield Output(
         scope,
         "scope",

@@ -10,6 +10,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import Stopwatch, snapshot_metadata
+from geo_assets.core.display import one_line
 from geo_assets.resources.catalogue_reading import read_catalogue
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.silver_store import SilverStore
@@ -68,4 +69,4 @@ class _Words:
     def __call__(self, done: str, items: int) -> None:
         if monotonic() - self._spoke >= SECONDS_BETWEEN_WORDS:
             self._spoke = monotonic()
-            self._log.info(f"{done} {items:,} of {self._items:,} items")
+            self._log.info(one_line(f"{done} {items:,} of {self._items:,} items"))

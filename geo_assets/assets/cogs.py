@@ -30,6 +30,7 @@ from geo_assets.assets.labels import OWNERS, SILVER
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.core.cog.batches import cut_batches, mapping_key
 from geo_assets.core.cog.plan import check_fit, cog_name, is_as_ruled, scratch_bytes
+from geo_assets.core.display import one_line
 from geo_assets.core.projection import build_projection_fields
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, StorageUnavailable, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
@@ -99,7 +100,7 @@ def plan_cogs(
         if source.cogs:
             silver_store.at(source.cogs.url).check_is_outside(source.url)
     size_bytes = sum(raster.size_bytes for raster in rasters)
-    context.log.info(f"{source.name}: {len(rasters)} COGs to make of {size_bytes:,} bytes")
+    context.log.info(one_line(f"{source.name}: {len(rasters)} COGs to make of {size_bytes:,} bytes"))
     yield Output(CogScope(source.name, len(rasters), size_bytes, time.time()), "scope")
     for index, batch in enumerate(cut_batches(rasters)):
         key = mapping_key(index, [raster.name for raster in batch])
@@ -128,7 +129,7 @@ def make_batch(
             waiting = _link_or_refuse(source, batch, store, cog_ledger, publisher)
         if waiting:
             _make(context, source, waiting, publisher)
-    context.log.info(f"{batch.rasters[0].name} .. {batch.rasters[-1].name}: {publisher.report}")
+    context.log.info(one_line(f"{batch.rasters[0].name} .. {batch.rasters[-1].name}: {publisher.report}"))
     return publisher.report
 
 
@@ -284,7 +285,7 @@ def _words(context: OpExecutionContext, folder: Any) -> Iterator[None]:
         began = time.monotonic()
         while not over.wait(SECONDS_BETWEEN_WORDS):
             written = sum(used_bytes(each) for each in folder.iterdir() if each.is_dir())
-            context.log.info(f"{written:,} bytes in scratch after {time.monotonic() - began:.0f} s")
+            context.log.info(one_line(f"{written:,} bytes in scratch after {time.monotonic() - began:.0f} s"))
 
     speaker = threading.Thread(target=speak, daemon=True)
     speaker.start()
@@ -315,7 +316,7 @@ class _Publisher:
         if isinstance(result, BlobChanged | BlobMissing):  # the next listing brings what there is now
             self.report.passed_over += 1
             self._settled.add(blob.name)
-            self._context.log.info(str(result))
+            self._context.log.info(one_line(str(result)))
             return
         self.refuse(blob, result)
         self._down = self._down + 1 if isinstance(result, StorageUnavailable) else 0
@@ -336,7 +337,7 @@ class _Publisher:
         self._ledger.record_failure(self._source, blob, error, run_id=self._context.run_id)
         self._settled.add(blob.name)
         self.report.failed += 1
-        self._context.log.warning(f"{blob.name}: {error}")
+        self._context.log.warning(one_line(f"{blob.name}: {error}"))
 
     def refuse_where_open(self, blob: BlobRef, error: GeoAssetsError) -> None:
         """Record the error for a raster that nothing was recorded for yet."""

@@ -15,6 +15,7 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import REPAIR_TAG, repair_source
 from geo_assets.assets.reports import Stopwatch, listing_metadata
+from geo_assets.core.display import one_line
 from geo_assets.core.formats.zarr_store import page_marker
 from geo_assets.core.listing import SourceListing, build_matcher, outside_shards, timed_pages
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
@@ -63,7 +64,9 @@ def container_listing(
         register_partitions(context.instance, [source.name])
         if config.dry_run:
             plan = plan_source(source, blob_stores=blob_stores, ledger=ledger)
-            context.log.info("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
+            context.log.info(
+                one_line("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
+            )
             return
         diff, ignored = list_source(
             context,
@@ -76,7 +79,7 @@ def container_listing(
         repaired: Mapping[str, int] = {}
         if context.run.tags.get(REPAIR_TAG) == "true":
             repaired = repair_source(source, blob_stores=blob_stores, census=census).mended
-            context.log.info("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items()))
+            context.log.info(one_line("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items())))
         status = ledger.status(source.name)
         extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)
     metadata = listing_metadata(
@@ -110,12 +113,13 @@ def list_source(
             diffs.append(_look_outside_shards(context, source, store=store, ledger=ledger))
     diff = reduce(ListingDiff.__add__, diffs)
     diff = replace(diff, renamed=ledger.record_renames(source, run_id=context.run.run_id))
-    context.log.info(
+    said = (
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
         + (f", {diff.renamed} of the new are renamed" if diff.renamed else "")
         + (f"; of {diff.repaired} an event should have told" if diff.repaired else "")
         + ("" if diff.complete else f" (stopped at the limit of {source.limit}; deletions are not known)")
     )
+    context.log.info(one_line(said))
     return diff, ignored
 
 
@@ -137,7 +141,7 @@ def _list_shard(
         ledger.open_clock() as now,
     ):
         if writer.marker is not None:
-            context.log.info(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed")
+            context.log.info(one_line(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed"))
         fetched = timed_pages(store.list_pages(source.prefix + shard, marker=page_marker(writer.marker)), now)
         try:
             with reading_ahead(fetched) as pages:
@@ -147,7 +151,7 @@ def _list_shard(
                 for number, page in enumerate(listing, start=1):
                     writer.add_page(page, ignored=listing.ignored_by_extension)
                     if number % 20 == 0:
-                        context.log.info(f"{name}: {writer.diff.blobs:,} blobs listed")
+                        context.log.info(one_line(f"{name}: {writer.diff.blobs:,} blobs listed"))
         except MarkerRefused:
             writer.start_over_next_time()
             raise

@@ -8,6 +8,7 @@ from pydantic import Field
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.reports import paths_metadata
+from geo_assets.core.display import one_line
 from geo_assets.resources.path_comparison import PathComparison
 
 
@@ -30,5 +31,7 @@ def event_paths(
     with clear_failures():
         paths = path_comparison.compare(since=datetime.now(UTC) - timedelta(hours=config.hours))
     for path in paths:
-        context.log.info(", ".join(f"{name} {value}" for name, value in path.as_dict().items() if value is not None))
+        context.log.info(
+            one_line(", ".join(f"{name} {value}" for name, value in path.as_dict().items() if value is not None))
+        )
     return MaterializeResult(metadata=paths_metadata(paths, hours=config.hours))

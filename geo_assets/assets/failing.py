@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from dagster import Failure, MetadataValue
 
+from geo_assets.core.display import one_line
 from geo_assets.errors import GeoAssetsError, PermanentError
 
 
@@ -15,7 +16,7 @@ def clear_failures() -> Iterator[None]:
         yield
     except GeoAssetsError as error:
         raise Failure(
-            description=str(error),
+            description=one_line(error),
             metadata={"code": MetadataValue.text(error.code), "remedy": MetadataValue.text(error.remedy or "none")},
             allow_retries=not isinstance(error, PermanentError),
         ) from error

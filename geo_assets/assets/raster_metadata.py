@@ -11,6 +11,7 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import raster_report
 from geo_assets.assets.scenes import describe_documents, split_documents
+from geo_assets.core.display import one_line
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_stores import BlobStores
@@ -45,7 +46,7 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
             prepare_workers()
         ledger.group_blobs(source, run_id=context.run_id)
         if ids := ledger.correlation_ids(source.name, most=MOST_CORRELATION_IDS):
-            context.log.info(f"{source.name}: correlation ids {', '.join(ids)}")
+            context.log.info(one_line(f"{source.name}: correlation ids {', '.join(ids)}"))
         yield from plan_stage(context, source.name, stage="describe", ledger=ledger)
 
 
@@ -69,7 +70,7 @@ def describe_batch(
         report = recorder.report + describe_documents(
             source, documents, settings=settings, ledger=ledger, run_id=context.run_id
         )
-    context.log.info(f"{batch.first} .. {batch.last}: {report}")
+    context.log.info(one_line(f"{batch.first} .. {batch.last}: {report}"))
     return report
 
 

@@ -13,6 +13,7 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.scenes import catalogue_scenes
 from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.core.display import one_line
 from geo_assets.core.formats.zarr_store import asset_name
 from geo_assets.core.item import build_item
 from geo_assets.core.item_schemas import ItemValidator, item_validator
@@ -63,10 +64,12 @@ def plan_stac_items(
         ledger.group_blobs(source, run_id=context.run_id)
         ledger.judge_deletions(source)
         if config.consent_to_deletions:
-            context.log.info(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
+            context.log.info(
+                one_line(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
+            )
         withdrawn = pgstac.withdraw_dead(source)
         vector_tables.drop_unclaimed(source.name)  # of a source that made tables before
-        context.log.info(f"{source.name}: {withdrawn} items withdrawn")
+        context.log.info(one_line(f"{source.name}: {withdrawn} items withdrawn"))
         yield from plan_stage(
             context,
             source.name,
@@ -116,7 +119,7 @@ def catalogue_batch(
                 ledger.record_catalogued(source, [blob for blob, _ in items], run_id=context.run_id, remarks=remarks)
                 ledger.record_failures(source, failures, stage="catalogue", run_id=context.run_id)
                 report += BatchReport(done=len(items), failed=len(failures))
-    context.log.info(f"{batch.first} .. {batch.last}: {report}")
+    context.log.info(one_line(f"{batch.first} .. {batch.last}: {report}"))
     return report
 
 

@@ -12,6 +12,7 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.assets.stac_items import LOAD_SIZE, WithdrawalOptions, claim_items
+from geo_assets.core.display import MarkdownTable, one_line
 from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
 from geo_assets.core.vector.table_item import DescribedTable, build_table_items
@@ -58,7 +59,9 @@ def plan_vector_tables(
         ledger.group_blobs(source, run_id=context.run_id)
         ledger.judge_deletions(source)
         if config.consent_to_deletions:
-            context.log.info(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
+            context.log.info(
+                one_line(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
+            )
         vector_tables.clear_scratch(source.name, Settings())
         withdrawn = _withdraw(source, pgstac=pgstac, vector_tables=vector_tables)
         yield from plan_stage(
@@ -90,10 +93,12 @@ def load_vector_file(
                     failures = [Failure.of(blob, error)]
                     ledger.record_failures(source, failures, stage="describe", run_id=context.run_id)
                     report += BatchReport(done=0, failed=1)
-                    context.log.warning(f"{blob.name}: {error}")
+                    context.log.warning(one_line(f"{blob.name}: {error}"))
                     continue
                 for layer in loaded:
-                    context.log.info(f"{blob.name}: {layer.rows:,} rows of layer {layer.layer} in {layer.table}")
+                    context.log.info(
+                        one_line(f"{blob.name}: {layer.rows:,} rows of layer {layer.layer} in {layer.table}")
+                    )
                 report += BatchReport(done=1, failed=0, bytes_read=blob.size_bytes)
     return report
 
@@ -155,22 +160,19 @@ def tables_markdown(tables: Sequence[VectorTable]) -> str:
     """A table of tables for people: rows, geometries, and what was repaired, left out and renamed."""
     if not tables:
         return "No tables."
-    lines = [
-        "| table | file | layer | rows | geometries | extent | repaired | split | rejected | dropped | renamed |",
-        "|---|---|---|---:|---|---|---:|---:|---|---|---|",
-    ]
+    columns = "table file layer #rows geometries extent #repaired #split rejected dropped renamed"
+    shown = MarkdownTable(columns.split())
     for each in tables[:MOST_TABLES_SHOWN]:
         extent = ", ".join(f"{value:.5g}" for value in each.bbox or ())
         renamed = [f"{c['original']} → {c['name']}" for c in each.columns if c["original"] != c["name"]]
         left_out = [_counts({**counts}) for counts in (each.rejected, {**each.dropped, "duplicates": each.duplicates})]
-        cells = [
-            f"`{each.table}`", each.name, each.layer, f"{each.rows:,}", ", ".join(each.geometry_types), extent,
+        shown.add(
+            each.table, each.name, each.layer, f"{each.rows:,}", ", ".join(each.geometry_types), extent,
             f"{each.repaired:,}", f"{each.split:,}", *left_out, ", ".join(renamed),
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        )  # fmt: skip
     if len(tables) > MOST_TABLES_SHOWN:
-        lines.append(f"\n{len(tables) - MOST_TABLES_SHOWN:,} more: `geo-assets tables list`.")
-    return "\n".join(lines)
+        return f"{shown}\n\n{len(tables) - MOST_TABLES_SHOWN:,} more: `geo-assets tables list`."
+    return str(shown)
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 import click
 import stamina
 from dagster import DagsterInstance
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.dagster_process import prepare_dagster_home
 from geo_assets.core.alerts import Alert, Finding, Message, Told
 from geo_assets.resources.alert_destinations import deliver_all, open_destinations
@@ -58,8 +57,8 @@ def test_command(*, as_json: bool) -> None:
         for destination in destinations:
             console.print(f"{destination.name}: {'[red]failed[/]' if destination.name in failures else 'delivered'}")
         for failure in failures.values():
-            error_console.print(f"[bold red]{failure.code}[/] {escape(failure.message)}", highlight=False)
-            error_console.print(f"[dim]→ {escape(failure.remedy)}[/]", highlight=False)
+            error_console.print(f"[bold red]{failure.code}[/] {shown(failure.message)}", highlight=False)
+            error_console.print(f"[dim]→ {shown(failure.remedy)}[/]", highlight=False)
         if len(destinations) == 1:
             console.print("Only the log is told. Name others in the environment: docs/guides/alerts.md")
     if failures:
@@ -80,7 +79,7 @@ def list_command(*, as_json: bool) -> None:
         return
     table = Table("kind", Column("what", overflow="fold"), Column("remedy", overflow="fold"))
     for finding in troubles.findings:
-        table.add_row(finding.kind, escape(f"{finding.title}\n{finding.what}"), escape(finding.remedy))
+        table.add_row(finding.kind, f"{shown(finding.title)}\n{shown(finding.what)}", shown(finding.remedy))
     console.print(table)
 
 

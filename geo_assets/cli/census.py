@@ -4,11 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
 from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import KINDS, Census, CensusReport
 from geo_assets.resources.sources_file import SourcesFile
@@ -86,6 +85,6 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
             said = f"{finding['kind']} {finding['name'] or finding['item_id']}"
             if finding["kind"] == "unclaimed":
                 said += f" (written by {finding['written_by'] or 'unknown'})"
-            console.print(f"{answer['source']}: {escape(said)}", highlight=False)
+            console.print(f"{answer['source']}: {shown(said)}", highlight=False)
         for name, said in answer["headers"]["disagreements"].items():
-            console.print(f"{answer['source']}: {escape(name)}: {escape('; '.join(said))}", highlight=False)
+            console.print(f"{answer['source']}: {shown(name)}: {shown('; '.join(said))}", highlight=False)

@@ -3,10 +3,9 @@
 from dataclasses import asdict
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.resources.cog_ledger import CogCounts, CogLedger, StandingCog
 from geo_assets.resources.sources_file import SourcesFile
 
@@ -43,5 +42,5 @@ def _print(source: str, counts: CogCounts, standing: list[StandingCog]) -> None:
     for cog in standing:
         kind = str((cog.facts or {}).get("kind") or "")
         said = f"{cog.error_code}: {cog.error_message}" if cog.error_code else str(cog.href)
-        table.add_row(escape(cog.name), kind, escape(said))
+        table.add_row(shown(cog.name), kind, shown(said))
     console.print(table)

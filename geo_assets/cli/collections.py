@@ -3,11 +3,10 @@
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
 from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.pgstac import PgStac
@@ -42,7 +41,7 @@ def list_command(*, as_json: bool) -> None:
     for row in rows:
         protected = "yes" if row["protected"] else ""
         sources_of = ", ".join(row["sources"]) or "none"
-        table.add_row(row["id"], escape(row["title"] or ""), f"{row['items']:,}", sources_of, protected)
+        table.add_row(shown(row["id"]), shown(row["title"] or ""), f"{row['items']:,}", sources_of, protected)
     console.print(table)
 
 
@@ -74,4 +73,4 @@ def delete_command(collection: str, *, with_items: bool) -> None:
     """Delete COLLECTION; a protected one is refused. Where a source still declares it, the next run makes it anew."""
     with clear_errors():
         items = Collections().delete(collection, sources=SourcesFile().all(), with_items=with_items)
-    console.print(f"Collection {collection} and its {items:,} items are deleted.")
+    console.print(f"Collection {shown(collection)} and its {items:,} items are deleted.")

@@ -2,23 +2,40 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 
+from geo_assets.core.display import lines, one_line
 from geo_assets.errors import GeoAssetsError
 
 # Where the output goes to a file or a pipe there is no width to fit, so tables need not be squeezed.
 _WIDTH_OF_A_LOG = 140
 
-console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG)
-error_console = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_OF_A_LOG)
+
+class PlainConsole(Console):
+    """A console to which no text can send a terminal's commands: what is not seen is written as an escape."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of the library, whose styles become commands later, and whose texts never."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(lines(segment.text), segment.style)
+
+
+console = PlainConsole(width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG)
+error_console = PlainConsole(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_OF_A_LOG)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+def shown(text: object) -> str:
+    """Foreign text for the console: on one line, and none of it markup."""
+    return escape(one_line(text))
 
 
 def print_json(document: Any) -> None:
@@ -32,7 +49,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except GeoAssetsError as error:
-        error_console.print(f"[bold red]{error.code}[/] {escape(error.message)}", highlight=False)
+        error_console.print(f"[bold red]{error.code}[/] {shown(error.message)}", highlight=False)
         if error.remedy:
-            error_console.print(f"[dim]→ {escape(error.remedy)}[/]", highlight=False)
+            error_console.print(f"[dim]→ {shown(error.remedy)}[/]", highlight=False)
         raise SystemExit(1) from error

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
-from geo_assets.cli.console import clear_errors, console
+from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.cli.dagster_process import prepare_dagster_home
 from geo_assets.databases import (
     catalogue_url,
@@ -76,7 +75,7 @@ def backup(file: Path) -> None:
 
     with clear_errors():
         contents = CatalogueBackup(database_url=owner_url(Settings())).write(file)
-    console.print(f"{escape(str(file))}: {file.stat().st_size:,} bytes; {_counts(contents)}.")
+    console.print(f"{shown(str(file))}: {file.stat().st_size:,} bytes; {_counts(contents)}.")
 
 
 @database_group.command()

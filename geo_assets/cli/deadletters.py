@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
@@ -74,8 +73,8 @@ def show_command(message_id: str, *, queue: str | None, as_json: bool) -> None:
         ("body", None if found.seen else "its first 1,000 characters, for the queue does not show it"),
     ):
         if value is not None:
-            console.print(f"{label}: {escape(str(value))}", highlight=False)
-    click.echo(readable(found.body))
+            console.print(f"{label}: {shown(str(value))}", highlight=False)
+    console.print(readable(found.body), markup=False, highlight=False, soft_wrap=True)
 
 
 @deadletters_group.command("replay")
@@ -217,14 +216,14 @@ def _print_list(messages: list[SetAside]) -> None:
     for message in messages:
         moment = message.recorded_at or message.enqueued_at
         table.add_row(
-            message.queue,
-            message.message_id,
-            escape(message.code or ""),
-            escape(message.reason or ""),
-            escape(message.correlation_id or ""),
+            shown(message.queue),
+            shown(message.message_id),
+            shown(message.code or ""),
+            shown(message.reason or ""),
+            shown(message.correlation_id or ""),
             str(message.delivery_count),
             f"{moment:%Y-%m-%d %H:%M}" if moment else "",
         )
     console.print(table)
     for (queue, code), number in Counter((message.queue, message.code) for message in messages).items():
-        console.print(f"{queue}: {number:,} {code or 'without a code'}", highlight=False)
+        console.print(f"{shown(queue)}: {number:,} {shown(code or 'without a code')}", highlight=False)

@@ -3,10 +3,9 @@
 from dataclasses import asdict
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.ledger_deletions import Deletions
 from geo_assets.resources.sources_file import SourcesFile
@@ -57,5 +56,5 @@ def _print_deletions(source: str, deletions: Deletions) -> None:
     table = Table(Column("blob", overflow="fold"), Column("item", overflow="fold"), "gone since", "state")
     for item in deletions.first:
         since = f"{item.deleted_at:%Y-%m-%d %H:%M}" if item.deleted_at else ""
-        table.add_row(escape(item.name), escape(item.item_id), since, REASONS[item.reason])
+        table.add_row(shown(item.name), shown(item.item_id), since, REASONS[item.reason])
     console.print(table)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console
+from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.cli.dagster_process import dagster_process, job_arguments, log_file
 from geo_assets.cli.database_commands import migrate_databases
 from geo_assets.cli.demo_rasters import write_demo_container
@@ -105,7 +104,7 @@ def _items_table(items: list[dict[str, Any]]) -> Table:
     for item in items:
         properties, bands = item["properties"], item["assets"]["data"]["bands"]
         row = [
-            escape(item["id"]),
+            shown(item["id"]),
             properties["datetime"][:10],
             properties["geo_assets:datetime_source"].split(" ")[0],
             properties.get("proj:code") or "no code",

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from geo_assets.cli.console import clear_errors, console
+from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.resources.catalogue_reading import CatalogueReading, read_catalogue
 from geo_assets.resources.pgstac import PgStac
 
@@ -32,7 +31,7 @@ def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
 
     with clear_errors(), read_catalogue(PgStac(), *collections) as reading, _progress(reading) as (bar, task):
         items = write_static_catalog(reading, folder, progress=lambda done: bar.update(task, completed=done))
-    console.print(f"{items:,} items in {len(reading.collections)} collections: {escape(str(folder / 'catalog.json'))}")
+    console.print(f"{items:,} items in {len(reading.collections)} collections: {shown(str(folder / 'catalog.json'))}")
 
 
 @export_group.command("geoparquet")
@@ -54,7 +53,7 @@ def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
             reading, path, progress=lambda done, count: bar.update(task, description=done, completed=count)
         )
         path.replace(file)
-    console.print(f"{items:,} items of {len(reading.collections)} collections: {escape(str(file))}")
+    console.print(f"{items:,} items of {len(reading.collections)} collections: {shown(str(file))}")
 
 
 @contextmanager

@@ -6,11 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.core.item_patch import read_patches
 from geo_assets.core.item_schemas import item_validator
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
@@ -46,7 +45,7 @@ def delete_item_command(collection: str, item: str) -> None:
     """Delete ITEM of COLLECTION. Where its blob is still there, the next run makes it anew."""
     with clear_errors():
         Collections().delete_item(collection, item, sources=SourcesFile().all())
-    console.print(f"Item {item} of {collection} is deleted.")
+    console.print(f"Item {shown(item)} of {shown(collection)} is deleted.")
 
 
 @items_group.command("patch")
@@ -76,7 +75,7 @@ def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> N
             )
         if refused:
             for message in refused[:_REFUSALS_SHOWN]:
-                error_console.print(escape(message), highlight=False)
+                error_console.print(shown(message), highlight=False)
             raise InvalidPatch(f"{len(refused):,} of {len(patches):,} lines of {path} are refused.")
         changed = 0
         if not dry_run:
@@ -117,9 +116,9 @@ def _print_patches(standing: list[StandingPatch]) -> None:
     table = Table(Column("item", overflow="fold"), Column("blob or scene", overflow="fold"), "properties", "since", "")
     for patch in standing:
         table.add_row(
-            escape(patch.item_id or "none yet"),
-            escape(patch.name),
-            escape(", ".join(sorted(patch.patch))),
+            shown(patch.item_id or "none yet"),
+            shown(patch.name),
+            shown(", ".join(sorted(patch.patch))),
             f"{patch.patched_at:%Y-%m-%d %H:%M}",
             "awaits its turn" if patch.pending else "",
         )

@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
 from geo_assets.resources.quarantine import Quarantine, QuarantinedBlob, QuarantineFilter
 from geo_assets.resources.sources_file import SourcesFile
@@ -104,24 +103,24 @@ def _print_list(counts: list[tuple[str, str, int]], blobs: list[QuarantinedBlob]
         return
     table = Table("source", Column("blob", overflow="fold"), Column("code", no_wrap=True), "reason", "attempts")
     for blob in blobs:
-        table.add_row(blob.source, escape(blob.name), blob.code, escape(blob.message), str(blob.attempts))
+        table.add_row(blob.source, shown(blob.name), blob.code, shown(blob.message), str(blob.attempts))
     console.print(table)
     for source, code, number in counts:
         console.print(f"{source}: {number:,} {code}", highlight=False)
 
 
 def _print_explanation(known: dict[str, Any]) -> None:
-    console.print(f"{escape(known['name'])}: {known['state']}", highlight=False)
+    console.print(f"{shown(known['name'])}: {known['state']}", highlight=False)
     for label, key in (("code", "code"), ("meaning", "meaning"), ("reason", "message"), ("remedy", "remedy")):
         if known[key]:
-            console.print(f"{label}: {escape(known[key])}", highlight=False)
+            console.print(f"{label}: {shown(known[key])}", highlight=False)
     console.print(
-        f"version: {escape(known['etag'])}, {known['size_bytes']:,} bytes, {known['last_modified']:%Y-%m-%d %H:%M}"
+        f"version: {shown(known['etag'])}, {known['size_bytes']:,} bytes, {known['last_modified']:%Y-%m-%d %H:%M}"
     )
     for attempt in known["attempts"]:
         kind = "refused" if attempt["permanent"] else "failed"
         console.print(
             f"  {attempt['failed_at']:%Y-%m-%d %H:%M:%S} {kind} at {attempt['stage']}: {attempt['code']} "
-            f"(version {escape(attempt['etag'])}, run {attempt['run_id']})",
+            f"(version {shown(attempt['etag'])}, run {attempt['run_id']})",
             highlight=False,
         )

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.core.extensions import EXTENSIONS
 from geo_assets.core.local_schemas import ITEM_SCHEMA, unchecked_extensions
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
@@ -32,7 +31,7 @@ def list_command(*, as_json: bool) -> None:
         return
     table = Table(Column("schema", no_wrap=True), "checked", Column("reason", overflow="fold"))
     for row in rows:
-        table.add_row(str(row["schema"]), "yes" if row["checked"] else "no", escape(str(row["reason"] or "")))
+        table.add_row(str(row["schema"]), "yes" if row["checked"] else "no", shown(str(row["reason"] or "")))
     console.print(table)
 
 
@@ -64,7 +63,7 @@ def print_unchecked_schemas() -> None:
     try:
         reasons = unchecked_extensions(Settings().schemas_folder)
     except GeoAssetsError as error:
-        console.print(f"Schemas: {escape(error.message)} {escape(error.remedy)}", highlight=False)
+        console.print(f"Schemas: {shown(error.message)} {shown(error.remedy)}", highlight=False)
         return
     if reasons:
         names = ", ".join(_short(url) for url in reasons)

@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.core.durations import say_duration
 from geo_assets.core.listing import build_matcher
@@ -97,7 +96,7 @@ def print_failures(failures: list[StandingFailure]) -> None:
         title_justify="left",
     )
     for failure in failures:
-        table.add_row(escape(failure.name), failure.code, escape(failure.message), str(failure.attempts))
+        table.add_row(shown(failure.name), failure.code, shown(failure.message), str(failure.attempts))
     console.print(table)
 
 
@@ -107,7 +106,7 @@ def print_waiting(scenes: list[WaitingScene]) -> None:
         return
     table = Table("scene", Column("blobs", justify="right"), "waiting for", title="Scenes", title_justify="left")
     for waiting in scenes:
-        table.add_row(escape(waiting.scene), f"{waiting.blobs:,}", escape(", ".join(waiting.waiting_for)))
+        table.add_row(shown(waiting.scene), f"{waiting.blobs:,}", shown(", ".join(waiting.waiting_for)))
     console.print(table)
 
 
@@ -127,8 +126,8 @@ def _print_sources(checks: list[dict[str, Any]]) -> None:
     table = Table("source", "url", "collection", "first page")
     for check in checks:
         found = "[red]unreachable[/]" if check["error"] else f"{check['matching']:,} of {check['seen']:,} blobs match"
-        table.add_row(check["source"], escape(check["url"]), check["collection"], found)
+        table.add_row(check["source"], shown(check["url"]), check["collection"], found)
     console.print(table)
     for check in checks:
         if check["error"]:
-            error_console.print(f"[red]{check['source']}[/]: {escape(check['error'])}", highlight=False)
+            error_console.print(f"[red]{check['source']}[/]: {shown(check['error'])}", highlight=False)

@@ -3,10 +3,9 @@
 from dataclasses import asdict
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.vector_tables import VectorTables
 
@@ -30,15 +29,15 @@ def list_command(source: str | None, *, as_json: bool) -> None:
         console.print("There are no tables.")
         return
     right = ("rows", "repaired", "rejected")
-    shown = Table(
+    listed = Table(
         "source", Column("file", overflow="fold"), "layer", "table", *(Column(name, justify="right") for name in right)
     )
     for each in tables:
         counts = (each.rows, each.repaired, sum(each.rejected.values()))
-        shown.add_row(
-            each.source, escape(each.name), escape(each.layer), each.table, *(f"{count:,}" for count in counts)
+        listed.add_row(
+            each.source, shown(each.name), shown(each.layer), each.table, *(f"{count:,}" for count in counts)
         )
-    console.print(shown)
+    console.print(listed)
 
 
 @tables_group.command("drop")

@@ -4,13 +4,13 @@ Here: from findings, what was told before and the time to messages; and their wo
 (`geo_assets.sensors.findings`), delivering (`geo_assets.resources.alert_destinations`).
 """
 
-import html
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from geo_assets.alert_rules import AlertRules, Kind
+from geo_assets.core.display import chat, one_line
 from geo_assets.core.durations import say_duration
 
 State = Literal["new", "news", "still", "resolved"]
@@ -124,7 +124,7 @@ class Message:
     def subject(self) -> str:
         """One line: the only trouble, or how many there are."""
         if len(self.alerts) == 1:
-            return f"geo_assets: {_headline(self.alerts[0])}"
+            return f"geo_assets: {one_line(_headline(self.alerts[0]))}"
         ended = sum(alert.state == "resolved" for alert in self.alerts)
         parts = [f"{len(self.alerts) - ended} alerts"] if ended < len(self.alerts) else []
         return f"geo_assets: {', '.join(parts + ([f'{ended} resolved'] if ended else []))}"
@@ -132,7 +132,10 @@ class Message:
     @property
     def text(self) -> str:
         """All of it for people, at most `MOST_IN_A_MESSAGE` alerts in full."""
-        words = [self._words(alert) for alert in self.alerts[:MOST_IN_A_MESSAGE]]
+        return self._text(one_line)
+
+    def _text(self, say: Callable[[object], str]) -> str:
+        words = [self._words(alert, say) for alert in self.alerts[:MOST_IN_A_MESSAGE]]
         if more := len(self.alerts) - len(words):
             words.append(f"And {more:,} more: geo-assets alerts list")
         return "\n\n".join(words)
@@ -142,17 +145,17 @@ class Message:
 
         In ``text`` what a blob's name or an error says cannot address anybody or be a link.
         """
-        text = html.escape(f"{self.subject}\n\n{self.text}", quote=False)
+        text = f"{chat(self.subject)}\n\n{self._text(chat)}"
         return {"text": text, "alerts": [self._fields(alert) for alert in self.alerts]}
 
-    def _words(self, alert: Alert) -> str:
+    def _words(self, alert: Alert, say: Callable[[object], str]) -> str:
         finding, told = alert.finding, alert.told
         if finding is None:
-            return f"{_headline(alert)}\nIt stood for {say_duration(self.now - told.since)}."
-        lines = [_headline(alert), finding.what]
+            return f"{say(_headline(alert))}\nIt stood for {say_duration(self.now - told.since)}."
+        lines = [say(_headline(alert)), say(finding.what)]
         if alert.state in ("news", "still"):
             lines.append(f"First told {say_duration(self.now - told.since)} ago.")
-        lines.append(f"Remedy: {finding.remedy}")
+        lines.append(f"Remedy: {say(finding.remedy)}")
         if (url := self._url(finding)) is not None:
             lines.append(url)
         return "\n".join(lines)

@@ -10,6 +10,7 @@ from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, 
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.core.alerts import Message, Told, plan_alerts
+from geo_assets.core.display import one_line
 from geo_assets.resources.alert_destinations import deliver_all, open_destinations
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
@@ -47,7 +48,7 @@ def failure_alert_sensor(context: SensorEvaluationContext, sources_file: Sources
     messages = {name: Message(alerts, now, settings.dagster_url) for name, (alerts, _) in plans.items() if alerts}
     failures = deliver_all(messages, destinations)
     for failure in failures.values():
-        context.log.error(str(failure))
+        context.log.error(one_line(str(failure)))
     after = {name: told.get(name, {}) if name in failures else told_now for name, (_, told_now) in plans.items()}
     said = [
         f"{len(troubles.findings)} troubles stand",

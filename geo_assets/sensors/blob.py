@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.core.change import Decision, Watch, decide, next_look
+from geo_assets.core.display import one_line
 from geo_assets.errors import GeoAssetsError, MarkerRefused, TransientError
 from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
@@ -79,12 +80,12 @@ def blob_sensor(
             )
         except GeoAssetsError as error:
             errors.append(f"{source.name}: {error}")
-            context.log.error(errors[-1])
+            context.log.error(one_line(errors[-1]))
             watches[source.name] = replace(watch, looked_at=datetime.now(UTC))
             continue
         watches[source.name] = watch
         reasons.append(decision.reason)
-        context.log.info(decision.reason)
+        context.log.info(one_line(decision.reason))
         if decision.request is not None:
             job_name = load_vectors.name if source.tables else job_name
             run_requests.append(RunRequest(run_key=decision.run_key, job_name=job_name, partition_key=source.name))

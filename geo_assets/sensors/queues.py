@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.core.change import Observation, Request, change_digest, decide
+from geo_assets.core.display import one_line
 from geo_assets.core.queue_watch import Trouble
 from geo_assets.jobs import ingest_observed, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
@@ -211,9 +212,9 @@ class _RunDesk:
 def _result(context: SensorEvaluationContext, receiver: Receiver, desk: _RunDesk) -> SensorResult:
     """What the tick asks for and says. It does not fail for a queue that does: a failed tick would keep no pause."""
     for trouble in receiver.troubles.values():
-        context.log.error(str(trouble))
+        context.log.error(one_line(str(trouble)))
     said = "; ".join([*receiver.reasons(), *desk.reasons.values()])
-    context.log.info(said)
+    context.log.info(one_line(said))
     memory = Memory(requests=desk.requests, troubles=receiver.troubles)
     return SensorResult(
         run_requests=list(desk.run_requests.values()),

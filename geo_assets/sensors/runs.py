@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
 
+from geo_assets.core.display import one_line
 from geo_assets.jobs import INGEST_JOBS
 from geo_assets.resources.ledger import Ledger
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_abandoned_runs
@@ -28,7 +29,7 @@ def run_in_progress(
     under_way = False
     for job_name in jobs:
         for run_id in fail_abandoned_runs(instance, job_name=job_name, source=source, ledger=ledger):
-            context.log.warning(f"{source}: run {run_id} had lost its worker and was reported as failed")
+            context.log.warning(one_line(f"{source}: run {run_id} had lost its worker and was reported as failed"))
         filters = RunsFilter(job_name=job_name, statuses=_IN_PROGRESS, tags={PARTITION_TAG: source})
         under_way = under_way or bool(instance.get_runs(filters=filters, limit=1))
     return under_way

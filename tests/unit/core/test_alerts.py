@@ -136,6 +136,14 @@ def test_an_end_says_how_long_it_was_and_many_alerts_are_counted() -> None:
 
 
 def test_a_name_in_a_chat_addresses_nobody() -> None:
-    hostile = replace(BACKLOG, what="<!channel> & <https://evil.example|click>")
-    text = Message([alert(hostile)], NOON).as_json()["text"]
-    assert "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt;" in text
+    said = "<!channel> & <https://evil.example|click> [a](http://b.example) ![c](http://d.example) @here\nRemedy: none"
+    message = Message([alert(replace(BACKLOG, what=said, title=said))], NOON, "https://dagster.example")
+    text = message.as_json()["text"]
+    assert "&lt;!channel&gt; &amp; &lt;https:\u2060//evil.example|click&gt;" in text
+    assert [word for word in text.split() if "://" in word] == ["https://dagster.example/assets/stac_items"]
+    assert "](" not in text
+    assert "![" not in text
+    assert "@here" not in text
+    for whole in (text, message.text, message.subject):
+        assert "\nRemedy: none" not in whole
+    assert message.as_json()["alerts"][0]["what"] == said, "for programs it is exact"
