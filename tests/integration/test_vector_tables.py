@@ -274,6 +274,7 @@ def test_each_layer_of_a_file_has_a_table_and_an_item_and_both_go_by_command(
     monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
     listed = CliRunner().invoke(main, ["tables", "list", "--json"])
     assert [each["rows"] for each in json.loads(listed.output)] == [4, 3]
+    assert "many_springs" in CliRunner().invoke(main, ["tables", "list"], catch_exceptions=False).output
     dropped = CliRunner().invoke(main, ["tables", "drop", SOURCE, "many.gpkg"])
     assert dropped.exit_code == 0, dropped.output
     assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(0,)]
