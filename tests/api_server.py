@@ -3,6 +3,7 @@
 Here: what tests of the API share. Not here: the pipeline whose catalogue it serves (`tests.pipeline`).
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -59,20 +60,26 @@ def served(settings: Settings, *, host: str = "127.0.0.1", behind_proxy: str | N
 @contextmanager
 def served_by_command(database_url: str, sources_path: Path) -> Iterator[httpx.Client]:
     """A client of the API as `geo-assets serve` serves it, in a process of its own that may die of a request."""
+    with serving_process(database_url, sources_path, log=Path(os.devnull)) as (client, _):
+        yield client
+
+
+@contextmanager
+def serving_process(database_url: str, sources_path: Path, *, log: Path) -> Iterator[tuple[httpx.Client, int]]:
+    """The same with the process's id, which writes to ``log``."""
     port = free_port()
     environment = own_environment(GEO_ASSETS_DATABASE_URL=database_url, GEO_ASSETS_SOURCES=str(sources_path))
     command = [str(Path(sys.executable).with_name("geo-assets")), "serve", "--port", str(port)]
-    process = subprocess.Popen(
-        command, env=environment, cwd=sources_path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, cwd=sources_path.parent, stdout=output, stderr=output)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not _answers(client):
                 assert process.poll() is None, "the API ended"
                 assert time.monotonic() < deadline, "the API does not start"
                 time.sleep(0.1)
-            yield client
+            yield client, process.pid
             assert process.poll() is None, "the API died"
     finally:
         process.terminate()

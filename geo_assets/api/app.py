@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_assets.api import job_routes, state_routes
 from geo_assets.api.blob_paths import BlobPaths
@@ -71,6 +71,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await stack.enter_async_context(raster_connections(raster, parts.settings))
             await stack.enter_async_context(features_connections(features, parts.settings))
             stack.callback(parts.close)
+            for part in (stac, raster, features):
+                await _build_routes(part)
             if end_traces is not None:
                 stack.callback(end_traces)
             yield
@@ -111,3 +113,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.add_middleware(SecurityHeaders)
     return app
+
+
+async def _build_routes(part: FastAPI) -> None:
+    """Have FastAPI build the routes of a part now: its first request would, for a second that all others wait."""
+    address = {"scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 0), "root_path": ""}
+    request = {"type": "http", "method": "GET", "path": "/-", "headers": [], "query_string": b"", "state": {}}
+    nowhere: Scope = {**address, **request}
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_: Message) -> None:
+        return
+
+    await part(nowhere, receive, send)

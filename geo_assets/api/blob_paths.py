@@ -22,7 +22,7 @@ from geo_assets.sources import Source
 _TOKEN_MARGIN_SECONDS = 300
 _STORAGE_SCOPE = "https://storage.azure.com/.default"
 # Of one blob GDAL sees nothing but the blob: no folder, no sidecar, nothing kept of a version that is gone.
-BLOB_ENVIRONMENT = {
+BLOB_ENVIRONMENT: dict[str, str | int] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_NON_CACHED": "/vsiaz/",
     "GDAL_HTTP_TIMEOUT": "30",
@@ -32,6 +32,8 @@ BLOB_ENVIRONMENT = {
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_MAX_DATASET_POOL_SIZE": "64",
     "GDAL_TIFF_INTERNAL_MASK": "YES",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_CACHEMAX": 128 * 1024 * 1024,  # of the whole process: GDAL's own would be a twentieth of the machine's memory
 }
 
 

@@ -1,22 +1,20 @@
 """/raster: titiler-pgstac on the catalogue's items, reading blobs by the pipeline's own credential.
 
-Here: its readers, routes and limits. Not here: which blobs may be opened (`blob_paths`), drawing them.
+Here: its routes, and what they answer where the library fails. Not here: its readers (`raster_readers`), how much is
+drawn (`drawing`, `raster_budget`), and what parameters may say (`raster_parameters`).
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-import attr
-import numpy
 import pystac
-import rasterio
+import structlog
 from fastapi import Depends, FastAPI, Path, Request
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
-from rasterio.errors import RasterioIOError
-from rio_tiler.io import Reader
-from rio_tiler.types import AssetInfo, AssetType
+from rasterio.errors import RasterioError, RasterioIOError
+from rio_tiler.errors import PointOutsideBounds, RioTilerError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
@@ -26,39 +24,20 @@ from titiler.pgstac import backend, dependencies
 from titiler.pgstac.errors import PGSTAC_STATUS_CODES
 from titiler.pgstac.extensions import searchInfoExtension
 from titiler.pgstac.factory import MosaicTilerFactory, add_search_list_route, add_search_register_route
-from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
-from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
+from geo_assets.api.blob_paths import BlobPaths
 from geo_assets.api.catalogue_filters import collection_mosaic, search_to_register
 from geo_assets.api.connections import as_options, discard_all, session_settings
+from geo_assets.api.drawing import DrawingPlaces
 from geo_assets.api.pages import page_templates
-from geo_assets.api.problems import (
-    InvalidRequest,
-    NotFound,
-    RequestTooLarge,
-    Unreadable,
-    correlation_id_of,
-    problem_response,
-)
-from geo_assets.api.stretch import StretchingReader, render_stretched
+from geo_assets.api.problems import InvalidRequest, NotFound, Unreadable, correlation_id_of, problem_response
+from geo_assets.api.raster_parameters import require_bounded_size, require_readable
+from geo_assets.api.raster_readers import GuardedBackend, ItemReader, MosaicItemReader, PartParams, ReaderParams
+from geo_assets.api.stretch import render_stretched
 from geo_assets.databases import api_url
 from geo_assets.logins import TILES_LOGIN
 from geo_assets.settings import Settings
 
-MOST_PIXELS_A_SIDE = 4096
-# What GDAL takes a blob for, whatever the blob says: a VRT that is called .tif would have it open what the VRT names.
-DRIVERS = {
-    "image/tiff": "GTiff",
-    "image/tiff; application=geotiff": "GTiff",
-    "image/tiff; application=geotiff; profile=cloud-optimized": "GTiff",
-    "image/jp2": "JP2OpenJPEG",
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-}
-# A block is decoded whole: one of 72 KB in a file can be a gigabyte in memory.
-MOST_BLOCK_BYTES = 128 * 1024 * 1024
-# Where there are no overviews, a small picture takes every pixel.
-MOST_BYTES_WITHOUT_OVERVIEWS = 1024 * 1024 * 1024
 _CONNECTIONS = 8
 _LINKS = {
     "Grids": "/raster/tileMatrixSets",
@@ -66,49 +45,10 @@ _LINKS = {
     "Colour maps": "/raster/colorMaps",
     "API": "/raster/api.html",
 }
+# What the library and numpy raise for parameters that make no sense together, or with this raster.
+_SENSELESS = (ValueError, ArithmeticError, AssertionError, IndexError, RecursionError, RasterioError)
+log = structlog.get_logger("geo_assets.api")
 _ITEM = "SELECT pgstac.get_item(%s, %s) AS item"
-
-
-@attr.s
-class GuardedReader(StretchingReader):
-    """A reader of one blob by one driver, which refuses what would bloat in memory."""
-
-    driver: str = attr.ib(default="GTiff", kw_only=True)
-
-    def __attrs_post_init__(self) -> None:
-        if self.dataset is None:
-            self.dataset: Any = self._ctx_stack.enter_context(rasterio.open(self.input, driver=self.driver))
-            _require_drawable(self.dataset)
-        super().__attrs_post_init__()
-
-
-@attr.s
-class ItemReader(PgSTACReader):
-    """An item's assets, opened only where `BlobPaths` lets them be."""
-
-    include_asset_types: set[str] = attr.ib(factory=lambda: set(DRIVERS))
-    reader: type[Reader] = attr.ib(default=GuardedReader)
-    blob_paths: ClassVar[BlobPaths]
-
-    def __attrs_post_init__(self) -> None:
-        """A thumbnail is a picture for people and lies nowhere on the globe, so it is none of the assets drawn."""
-        super().__attrs_post_init__()  # type: ignore[no-untyped-call]
-        assets = self.input.assets
-        self.assets = [name for name in self.assets if "thumbnail" not in (assets[name].roles or ())]
-
-    def _get_asset_info(self, asset: AssetType) -> AssetInfo:
-        return _guarded(super()._get_asset_info(asset), self.blob_paths)
-
-
-@attr.s
-class MosaicItemReader(SimpleSTACReader):
-    """The same for the items of a mosaic."""
-
-    reader: type[Reader] = attr.ib(default=GuardedReader)
-    blob_paths: ClassVar[BlobPaths]
-
-    def _get_asset_info(self, asset: AssetType) -> AssetInfo:
-        return _guarded(super()._get_asset_info(asset), self.blob_paths)
 
 
 def create_raster(blob_paths: BlobPaths) -> FastAPI:
@@ -119,11 +59,16 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         title="geo_assets: tiles", openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=_no_lifespan
     )
     statuses: dict[Any, int] = {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES}
+    statuses |= {RioTilerError: 400, PointOutsideBounds: 404}
     add_exception_handlers(app, {kind: status for kind, status in statuses.items() if kind is not Exception})
     app.add_exception_handler(RasterioIOError, _unreadable)
-    bounded = [Depends(require_bounded_size)]
+    for kind in _SENSELESS:
+        app.add_exception_handler(kind, _senseless)
+    app.add_middleware(DrawingPlaces)
+    bounded = [Depends(require_bounded_size), Depends(require_readable)]
     templates = page_templates("titiler.core", _LINKS)
     mosaics: dict[str, Any] = {
+        "backend": GuardedBackend,
         "dataset_reader": type("MosaicReader", (MosaicItemReader,), {"blob_paths": blob_paths}),
         "add_statistics": True,
         "add_viewer": True,
@@ -132,6 +77,8 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         "extensions": [searchInfoExtension()],
         "templates": templates,
         "render_func": render_stretched,
+        "reader_dependency": ReaderParams,
+        "img_part_dependency": PartParams,
     }
     searches = MosaicTilerFactory(
         path_dependency=dependencies.SearchIdParams, router_prefix="/searches/{search_id}", **mosaics
@@ -156,6 +103,8 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         add_viewer=True,
         templates=templates,
         render_func=render_stretched,
+        reader_dependency=ReaderParams,
+        img_part_dependency=PartParams,
     )
     prefix = "/collections/{collection_id}/items/{item_id}"
     app.include_router(items.router, tags=["Item"], prefix=prefix, dependencies=bounded)
@@ -206,52 +155,18 @@ def find_item(
     return pystac.Item.from_dict(row["item"])
 
 
-def require_bounded_size(request: Request) -> None:
-    """Raise RequestTooLarge for a picture with a side of more than `MOST_PIXELS_A_SIDE` pixels."""
-    sides = [request.query_params.get(name) for name in ("width", "height", "max_size", "tilesize", "buffer")]
-    sides += [request.path_params.get(name) for name in ("width", "height")]
-    if any(side and side.lstrip("+").isdigit() and int(side) > MOST_PIXELS_A_SIDE for side in map(_text, sides)):
-        raise RequestTooLarge(f"a picture has at most {MOST_PIXELS_A_SIDE:,} pixels a side.", remedy="Ask for tiles.")
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _guarded(info: AssetInfo, blob_paths: BlobPaths) -> AssetInfo:
-    """The asset with a path that GDAL may open, in place of its address. Raises Forbidden where it has none."""
-    blob = blob_paths.of(info["url"])
-    driver = DRIVERS.get(str(info.get("media_type") or "image/tiff"))
-    if driver is None:
-        raise InvalidRequest(
-            f"the asset {info['name']} is of a type that is not drawn.", remedy="See the item's assets."
-        )
-    guarded: AssetInfo = {
-        **info,
-        "url": blob.path,
-        "env": {**info.get("env", {}), **BLOB_ENVIRONMENT, **blob.options},
-        "reader_options": {**info.get("reader_options", {}), "driver": driver},
-    }
-    return guarded
-
-
-def _require_drawable(dataset: Any) -> None:
-    item_bytes = max(numpy.dtype(dtype).itemsize for dtype in dataset.dtypes)
-    bands = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
-    block_bytes = max(height * width for height, width in dataset.block_shapes) * item_bytes * bands
-    if block_bytes > MOST_BLOCK_BYTES:
-        raise RequestTooLarge(
-            f"a block of the raster takes {block_bytes:,} bytes of memory.", remedy="Rewrite it with smaller blocks."
-        )
-    pixels = dataset.width * dataset.height * dataset.count * item_bytes
-    if pixels > MOST_BYTES_WITHOUT_OVERVIEWS and not dataset.overviews(1):
-        raise RequestTooLarge(f"the raster has {pixels:,} bytes and no overviews.", remedy="Make it a COG.")
-
-
 async def _unreadable(request: Request, _: Exception) -> Response:
     """Without GDAL's words: they may hold an address with a credential in it."""
     error = Unreadable("the blob of the asset cannot be read.")
     return problem_response(error, correlation_id=correlation_id_of(request), path=request.url.path)
+
+
+async def _senseless(request: Request, error: Exception) -> Response:
+    """Of GDAL's words nothing, for the same reason; the log has the traceback."""
+    log.warning("senseless_request", exc_info=error)
+    words = "" if isinstance(error, RasterioError) or "/" in str(error) else f": {str(error)[:200]}"
+    refused = InvalidRequest(f"The raster cannot be drawn with these parameters{words}.", remedy="Check each of them.")
+    return problem_response(refused, correlation_id=correlation_id_of(request), path=request.url.path)
 
 
 @asynccontextmanager

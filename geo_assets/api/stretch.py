@@ -37,6 +37,10 @@ class StretchingReader(Reader):  # type: ignore[misc]
         """The whole raster in few pixels."""
         return self._with_usual_values(super().preview(*arguments, **options), options)
 
+    def sample(self, indexes: Any) -> ImageData | None:
+        """The whole raster in very few pixels; None where that would take too long."""
+        return super().preview(indexes=indexes, max_size=SAMPLE_SIZE)
+
     def _with_usual_values(self, image: ImageData, options: dict[str, Any]) -> ImageData:
         if image.array.dtype == numpy.uint8 or image.dataset_statistics or options.get("expression"):
             return image
@@ -45,7 +49,9 @@ class StretchingReader(Reader):  # type: ignore[misc]
         with _LOCK:
             known = _KNOWN.get(key)
         if known is None:
-            sample = super().preview(indexes=bands, max_size=SAMPLE_SIZE)
+            sample = self.sample(bands)
+            if sample is None:
+                return image
             known = [usual_values(band) for band in sample.array]
             with _LOCK:
                 _KNOWN[key] = known

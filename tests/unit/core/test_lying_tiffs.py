@@ -5,6 +5,7 @@ import json
 import struct
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy
 import pytest
@@ -158,7 +159,7 @@ def test_what_is_sound_has_an_item(name: str) -> None:
 @pytest.mark.parametrize("interleave", ["band", "pixel"])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float64", "complex64"])
 def test_what_gdal_writes_is_sound_until_its_last_byte_of_pixels(
-    options: dict[str, int], interleave: str, dtype: str
+    options: dict[str, Any], interleave: str, dtype: str
 ) -> None:
     content = tiff_bytes(width=37, height=53, count=3, dtype=dtype, interleave=interleave, **options)
     assert isinstance(outcome(content), int)

@@ -1,0 +1,260 @@
+"""The readers of /raster: each blob by one driver, each read paid for before it is made.
+
+Here: what stands between the library's readers and GDAL. Not here: which blobs may be opened (`blob_paths`), the limits
+(`raster_budget`), and what is shown where nobody says what to show (`stretch`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import attr
+import rasterio
+from fastapi import Request
+from rio_tiler.constants import WGS84_CRS
+from rio_tiler.expression import get_expression_blocks, parse_expression
+from rio_tiler.io import Reader
+from rio_tiler.models import ImageData
+from rio_tiler.types import AssetInfo, AssetType
+from titiler.core.dependencies import DefaultDependency, PartFeatureParams
+from titiler.pgstac.backend import PGSTACBackend
+from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
+
+from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
+from geo_assets.api.problems import InvalidRequest, RequestTooLarge
+from geo_assets.api.raster_budget import DrawingBudget
+from geo_assets.api.raster_cost import Cost, Wanted, block_bytes, cost_of_point, cost_of_read, require_on_earth
+from geo_assets.api.stretch import StretchingReader
+
+# What GDAL takes a blob for, whatever the blob says: a VRT that is called .tif would have it open what the VRT names.
+DRIVERS = {
+    "image/tiff": "GTiff",
+    "image/tiff; application=geotiff": "GTiff",
+    "image/tiff; application=geotiff; profile=cloud-optimized": "GTiff",
+    "image/jp2": "JP2OpenJPEG",
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+}
+# A block is decoded whole: one of 72 KB in a file can be a gigabyte in memory.
+MOST_BLOCK_BYTES = 128 * 1024 * 1024
+DEFAULT_SIDE = 1024
+"""Pixels of the longer side of a picture of a box or a shape, where the request names no size."""
+# rio-tiler tries an expression on each combination of the bands' lowest and highest values.
+_MOST_BANDS_WITH_USUAL_VALUES = 6
+# So much of a file is asked for at first, whatever an item says of its header.
+_MOST_INGESTED_BYTES = 1024 * 1024
+
+
+@attr.s
+class GuardedReader(StretchingReader):
+    """A reader of one blob by one driver, which refuses what would bloat in memory or take too long."""
+
+    driver: str = attr.ib(default="GTiff", kw_only=True)
+    budget: DrawingBudget = attr.ib(factory=DrawingBudget, kw_only=True)
+    parts: int = attr.ib(default=1, kw_only=True)
+    outputs: int = attr.ib(default=0, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.dataset is None:
+            self.budget.count_opened()
+            self.dataset: Any = self._ctx_stack.enter_context(rasterio.open(self.input, driver=self.driver))
+            _require_small_blocks(self.dataset)
+        super().__attrs_post_init__()
+
+    def part(self, bbox: Any, dst_crs: Any = None, bounds_crs: Any = WGS84_CRS, **options: Any) -> ImageData:
+        """The part of the raster in a box. Raises RequestTooLarge, Busy and InvalidRequest."""
+        self._charge_read(options, bounds=tuple(bbox), bounds_crs=bounds_crs, dst_crs=dst_crs or bounds_crs)
+        return super().part(bbox, dst_crs=dst_crs, bounds_crs=bounds_crs, **options)
+
+    def read(self, **options: Any) -> ImageData:
+        """The whole raster. Raises RequestTooLarge, Busy and InvalidRequest."""
+        self._charge_read(options, dst_crs=options.get("dst_crs"))
+        return super().read(**options)
+
+    def point(self, *arguments: Any, **options: Any) -> Any:
+        """One pixel. Raises RequestTooLarge and Busy."""
+        self._charge(cost_of_point(self.dataset))
+        return super().point(*arguments, **options)
+
+    def info(self, **_: Any) -> Any:
+        """What the header says, also where bands of the asset are named."""
+        return super().info()
+
+    def sample(self, indexes: Any) -> ImageData | None:
+        """The whole raster in very few pixels; None where that costs more than the request may."""
+        try:
+            return super().sample(indexes)
+        except RequestTooLarge:
+            return None
+
+    def _charge_read(self, options: dict[str, Any], **place: Any) -> None:
+        expression = options.get("expression")
+        wanted = Wanted(
+            indexes=parse_expression(expression) if expression else _as_tuple(options.get("indexes")),
+            width=options.get("width"),
+            height=options.get("height"),
+            max_size=options.get("max_size"),
+            buffer=options.get("buffer") or 0.0,
+            padding=options.get("padding") or 0,
+            nearest=options.get("resampling_method", "nearest") == "nearest",
+            align=bool(options.get("align_bounds_with_dataset")),
+            **place,
+        )
+        self._charge(cost_of_read(self.dataset, wanted), outputs=_outputs(expression))
+
+    def _charge(self, cost: Cost, *, outputs: int = 0) -> None:
+        self.budget.charge(cost, parts=self.parts, outputs=max(outputs, self.outputs))
+
+
+class _Guarding:
+    """What the readers of an item's assets have in common."""
+
+    blob_paths: ClassVar[BlobPaths]
+    budget: DrawingBudget
+    _parts = 1
+    _outputs = 0
+
+    def point(self, *arguments: Any, **options: Any) -> Any:
+        """One pixel of each asset."""
+        self._start(options)
+        return super().point(*arguments, **options)  # type: ignore[misc]
+
+    def statistics(self, *arguments: Any, **options: Any) -> Any:
+        """Figures of each asset by itself."""
+        self._start({})
+        return super().statistics(*arguments, **options)  # type: ignore[misc]
+
+    def tile(self, *arguments: Any, expression: str | None = None, **options: Any) -> ImageData:
+        """A tile of the assets as one picture."""
+        return self._drawn(super().tile, arguments, options, expression)  # type: ignore[misc]
+
+    def part(self, *arguments: Any, expression: str | None = None, **options: Any) -> ImageData:
+        """A box of the assets as one picture."""
+        return self._drawn(super().part, arguments, options, expression)  # type: ignore[misc]
+
+    def preview(self, *arguments: Any, expression: str | None = None, **options: Any) -> ImageData:
+        """The whole of the assets as one picture."""
+        return self._drawn(super().preview, arguments, options, expression)  # type: ignore[misc]
+
+    def feature(self, *arguments: Any, expression: str | None = None, **options: Any) -> ImageData:
+        """A shape of the assets as one picture."""
+        return self._drawn(super().feature, arguments, options, expression)  # type: ignore[misc]
+
+    def _drawn(
+        self, draw: Callable[..., ImageData], arguments: Any, options: dict[str, Any], expression: str | None
+    ) -> ImageData:
+        """The picture; with an expression as the library applies it, but to few enough usual values of bands."""
+        self._start({**options, "expression": expression})
+        image = draw(*arguments, **options)
+        if not expression:
+            return image
+        if image.count > _MOST_BANDS_WITH_USUAL_VALUES:
+            image.dataset_statistics = None
+        return image.apply_expression(expression)
+
+    def _start(self, options: dict[str, Any]) -> None:
+        assets = options.get("assets")
+        self._parts = len(assets) if isinstance(assets, list | tuple) and assets else 1
+        self._outputs = _outputs(options.get("expression"))
+
+    def _get_asset_info(self, asset: AssetType) -> AssetInfo:
+        info: AssetInfo = super()._get_asset_info(asset)  # type: ignore[misc]
+        blob = self.blob_paths.of(info["url"])
+        driver = DRIVERS.get(str(info.get("media_type") or "image/tiff"))
+        if driver is None:
+            raise InvalidRequest(
+                f"the asset {info['name']} is of a type that is not drawn.", remedy="See the item's assets."
+            )
+        own = {"driver": driver, "budget": self.budget, "parts": self._parts, "outputs": self._outputs}
+        guarded: AssetInfo = {
+            **info,
+            "url": blob.path,
+            "env": {**_bounded(info.get("env", {})), **BLOB_ENVIRONMENT, **blob.options},
+            "reader_options": {**info.get("reader_options", {}), **own},
+        }
+        return guarded
+
+
+@attr.s
+class ItemReader(_Guarding, PgSTACReader):
+    """An item's assets, opened only where `BlobPaths` lets them be."""
+
+    include_asset_types: set[str] = attr.ib(factory=lambda: set(DRIVERS))
+    reader: type[Reader] = attr.ib(default=GuardedReader)
+    budget: DrawingBudget = attr.ib(factory=DrawingBudget, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """A thumbnail is a picture for people and lies nowhere on the globe, so it is none of the assets drawn."""
+        super().__attrs_post_init__()  # type: ignore[no-untyped-call]
+        assets = self.input.assets
+        self.assets = [name for name in self.assets if "thumbnail" not in (assets[name].roles or ())]
+
+    def _start(self, options: dict[str, Any]) -> None:
+        super()._start(options)
+        self.budget.start_picture()
+
+
+@attr.s
+class MosaicItemReader(_Guarding, SimpleSTACReader):
+    """The same for the items of a mosaic, whose pictures lie in memory together."""
+
+    reader: type[Reader] = attr.ib(default=GuardedReader)
+    budget: DrawingBudget = attr.ib(factory=DrawingBudget, kw_only=True)
+
+
+@attr.s
+class GuardedBackend(PGSTACBackend):
+    """A mosaic's items, which are looked for on the Earth only."""
+
+    def assets_for_bbox(self, *box: float, **options: Any) -> Any:
+        """The items below a box. Raises InvalidRequest for one that is nowhere."""
+        require_on_earth(box)
+        return super().assets_for_bbox(*box, **options)
+
+
+@dataclass
+class ReaderParams(DefaultDependency):
+    """What a reader is given of its request: the account that its reads are charged to."""
+
+    request: Request
+
+    def as_dict(self, exclude_none: bool = True) -> dict[str, Any]:  # noqa: ARG002 (the library's signature)
+        """The reader's options; a request that draws nothing has a budget of its own."""
+        return {"budget": getattr(self.request.state, "drawing", None) or DrawingBudget()}
+
+
+@dataclass
+class PartParams(PartFeatureParams):
+    """The size of a picture of a box or a shape; figures are of every pixel where they name no size."""
+
+    request: Request = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[no-untyped-call]
+        if not (self.width or self.height or self.max_size) and not self.request.url.path.endswith("/statistics"):
+            self.max_size = DEFAULT_SIDE
+        del self.request
+
+
+def _bounded(environment: dict[str, Any]) -> dict[str, Any]:
+    """GDAL's options that an item's asset brings: only how much of the file is asked for at first."""
+    size = environment.get("GDAL_INGESTED_BYTES_AT_OPEN")
+    return {"GDAL_INGESTED_BYTES_AT_OPEN": min(size, _MOST_INGESTED_BYTES)} if isinstance(size, int) else {}
+
+
+def _outputs(expression: str | None) -> int:
+    return len(get_expression_blocks(expression)) if expression else 0
+
+
+def _as_tuple(indexes: Any) -> tuple[int, ...] | None:
+    if indexes is None:
+        return None
+    return (indexes,) if isinstance(indexes, int) else tuple(indexes)
+
+
+def _require_small_blocks(dataset: Any) -> None:
+    if (size := block_bytes(dataset)) > MOST_BLOCK_BYTES:
+        raise RequestTooLarge(
+            f"A block of the raster takes {size:,} bytes of memory; at most {MOST_BLOCK_BYTES:,} are decoded.",
+            remedy="Rewrite it with smaller blocks.",
+        )
