@@ -4,6 +4,7 @@ Here: what is decided of a request before any part of the API sees it, over real
 (`test_api_security`), what pages load in a browser (`test_api_pages`).
 """
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,15 @@ def test_without_keys_no_page_of_another_origin_is_answered(
 def test_without_keys_no_foreign_host_is_answered(open_here: httpx.Client, host: str, status: int) -> None:
     for path in ("/stac/", "/", "/livez", "/static/page.js"):
         assert open_here.get(path, headers={"Host": host}).status_code == status, path
+
+
+def test_without_keys_two_hosts_are_none(open_here: httpx.Client) -> None:
+    """A proxy and a server may each take another of them for the name."""
+    for hosts in (["localhost", "attacker.example"], ["attacker.example", "localhost"]):
+        lines = ["GET /livez HTTP/1.1", *(f"Host: {host}" for host in hosts), "Connection: close", "", ""]
+        with socket.create_connection(("127.0.0.1", open_here.base_url.port or 80), timeout=10) as connection:
+            connection.sendall("\r\n".join(lines).encode())
+            assert connection.recv(4096).split()[1] in (b"400", b"403")
 
 
 def test_names_of_the_setting_are_answered(place: tuple[str, Path]) -> None:
