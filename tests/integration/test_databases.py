@@ -20,7 +20,7 @@ from geo_assets.databases import (
 )
 from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
-from geo_assets.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN
+from geo_assets.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN, password_of
 from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, as_user
@@ -119,6 +119,24 @@ def test_an_own_server_has_its_owner_migrate_and_the_pipeline_run(
         )
         assert owners.fetchall() == [(PIPELINE_LOGIN,)]
     assert Pipeline(run_url, tmp_path / "sources.yaml", pipeline.instance).status().blobs == 0
+
+
+def test_an_owner_that_is_no_superuser_migrates_too(database_url: str, tmp_path: Path) -> None:
+    place = database_url.rpartition("@")[2]
+    name = place.rpartition("/")[2]
+    extensions = [f"CREATE EXTENSION {each}" for each in ("postgis", "btree_gist", "unaccent")]
+    execute(database_url, "CREATE ROLE dba LOGIN CREATEROLE ", f"ALTER DATABASE {name} OWNER TO dba")
+    execute(database_url, "GRANT pgstac_admin, pgstac_ingest, pgstac_read TO dba", *extensions)
+    try:
+        settings = Settings(_env_file=None, state_folder=tmp_path, database_url=SecretStr(as_user(database_url, "dba")))
+        execute(database_url, f"ALTER ROLE dba PASSWORD '{password_of(database_url)}'")
+        for _ in range(2):
+            migrate_databases(settings)
+        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can become nobody else"] == "yes"
+        with psycopg.connect(api_url(settings, STAC_LOGIN)) as connection:
+            connection.execute("SELECT pgstac.get_version()")
+    finally:
+        execute(database_url, "REASSIGN OWNED BY dba TO geo_assets", "DROP OWNED BY dba", "DROP ROLE dba")
 
 
 def test_a_url_of_the_api_alone_is_no_reason_to_start_a_cluster(tmp_path: Path) -> None:
