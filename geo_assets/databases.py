@@ -6,6 +6,7 @@ Here: that choice for the catalogue and for Dagster. Not here: the embedded clus
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
@@ -73,10 +74,22 @@ def dagster_url(settings: Settings) -> str:
 
 
 def dagster_owner_url(settings: Settings) -> str | None:
-    """Dagster's database for its owner, where its tables are to be the pipeline's login's; else None."""
-    if settings.dagster_database_url is not None or not is_pipelines(settings):
+    """Dagster's database for its owner, where its tables are to be the pipeline's login's; else None.
+
+    A database of Dagster's own on the user's server is made for whoever its URL names: nothing is handed over.
+    """
+    used = dagster_url(settings)
+    if user_of(used) != PIPELINE_LOGIN:
         return None
-    return embedded_postgres(settings).url(DAGSTER_DATABASE) if uses_embedded(settings) else owner_url(settings)
+    if uses_embedded(settings):
+        return None if settings.dagster_database_url is not None else embedded_postgres(settings).url(DAGSTER_DATABASE)
+    owner = owner_url(settings)
+    return owner if _place_of(owner) == _place_of(used) else None
+
+
+def _place_of(url: str) -> tuple[str | None, int, str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 5432, parts.path
 
 
 def is_pipelines(settings: Settings) -> bool:

@@ -101,16 +101,19 @@ def test_the_embedded_logins_are_made_and_a_database_of_the_release_before_is_ha
         cluster.destroy()
 
 
+@pytest.mark.parametrize("is_named", [False, True])
 def test_an_own_server_has_its_owner_migrate_and_the_pipeline_run(
-    database_url: str, pipeline: Pipeline, tmp_path: Path
+    database_url: str, pipeline: Pipeline, tmp_path: Path, is_named: bool
 ) -> None:
     run_url = as_user(database_url, PIPELINE_LOGIN)
     settings = Settings(
         state_folder=tmp_path,
         database_url=SecretStr(run_url),
         owner_database_url=SecretStr(database_url),
+        dagster_database_url=SecretStr(run_url) if is_named else None,
         _env_file=None,
     )
+    create_dagster_tables(database_url)  # by the release before
     for _ in range(2):
         migrate_databases(settings)
     with psycopg.connect(dagster_url(settings)) as connection:
