@@ -58,17 +58,20 @@ def served(settings: Settings, *, host: str = "127.0.0.1", behind_proxy: str | N
 
 
 @contextmanager
-def served_by_command(database_url: str, sources_path: Path) -> Iterator[httpx.Client]:
+def served_by_command(database_url: str, sources_path: Path, **variables: str) -> Iterator[httpx.Client]:
     """A client of the API as `geo-assets serve` serves it, in a process of its own that may die of a request."""
-    with serving_process(database_url, sources_path, log=Path(os.devnull)) as (client, _):
+    with serving_process(database_url, sources_path, log=Path(os.devnull), **variables) as (client, _):
         yield client
 
 
 @contextmanager
-def serving_process(database_url: str, sources_path: Path, *, log: Path) -> Iterator[tuple[httpx.Client, int]]:
+def serving_process(
+    database_url: str, sources_path: Path, *, log: Path, **variables: str
+) -> Iterator[tuple[httpx.Client, int]]:
     """The same with the process's id, which writes to ``log``."""
     port = free_port()
-    environment = own_environment(GEO_ASSETS_DATABASE_URL=database_url, GEO_ASSETS_SOURCES=str(sources_path))
+    own = {"GEO_ASSETS_DATABASE_URL": database_url, "GEO_ASSETS_SOURCES": str(sources_path)}
+    environment = own_environment(**own, **variables)
     command = [str(Path(sys.executable).with_name("geo-assets")), "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, cwd=sources_path.parent, stdout=output, stderr=output)

@@ -14,7 +14,6 @@ import asyncpg
 from fastapi import Depends, FastAPI, Query
 from stac_fastapi.pgstac.db import con_init
 from starlette.requests import Request
-from starlette.responses import Response
 from tipg import dependencies
 from tipg.collections import Catalog, Collection, pg_get_collection_index
 from tipg.database import DB_CATALOG_FILE
@@ -31,11 +30,9 @@ from tipg.settings import DatabaseSettings
 
 from geo_assets.api.connections import COMMAND_SECONDS, forget_session, session_settings
 from geo_assets.api.pages import page_templates
-from geo_assets.api.problems import correlation_id_of, problem_response
-from geo_assets.api.table_filters import FilteredCollection, TableFilter
+from geo_assets.api.table_filters import FilteredCollection, TableFilter, require_times
 from geo_assets.core.cql2.expression import read_filter
 from geo_assets.databases import api_url
-from geo_assets.errors import InvalidFilter
 from geo_assets.logins import FEATURES_LOGIN
 from geo_assets.resources.statements import read_sql
 from geo_assets.settings import Settings
@@ -108,10 +105,10 @@ def create_features() -> FastAPI:
     app.dependency_overrides |= {
         dependencies.filter_query: filter_of_table,
         dependencies.bbox_query: bbox_of_query,
+        dependencies.datetime_query: times_of_query,
         dependencies.sortby_query: sortby_of_query,
     }
     add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **_REFUSED})
-    app.add_exception_handler(asyncpg.InternalServerError, _incomparable)
     app.state.collection_catalog = _no_tables()
     return app
 
@@ -155,6 +152,16 @@ def bbox_of_query(bbox: Annotated[str | None, Query(description="Spatial Filter.
     return bounds
 
 
+def times_of_query(
+    datetime: Annotated[str | None, Query(description="Temporal Filter.")] = None,
+) -> list[str] | None:
+    """The instant or the two ends of an interval, as texts. Raises InvalidDatetime for what is neither."""
+    times = datetime.split("/") if datetime else None
+    if times is not None:
+        require_times(times)
+    return times
+
+
 def sortby_of_query(sortby: Annotated[str | None, Query(description="Columns to sort by.")] = None) -> str | None:
     """The names to sort by, each of which the library looks up. Raises InvalidPropertyName for more than one line."""
     if sortby is not None and len(sortby.splitlines()) > 1:
@@ -190,12 +197,6 @@ async def _catalog(connection: asyncpg.Connection, names: list[str]) -> Catalog:
         if each.type == "Table"
     }
     return Catalog(collections=tables, last_updated=datetime.now(UTC))
-
-
-async def _incomparable(request: Request, _: Exception) -> Response:
-    """What PostGIS says of a geometry that it cannot work on; without its words, which may hold values."""
-    error = InvalidFilter("PostGIS cannot compare a geometry of the request with those of the table.")
-    return problem_response(error, correlation_id=correlation_id_of(request), path=request.url.path)
 
 
 def _no_tables() -> Catalog:

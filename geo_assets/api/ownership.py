@@ -49,6 +49,22 @@ class TransactionExtensions(Extensions):  # type: ignore[misc]
 class Transactions(TransactionsClient):  # type: ignore[misc]
     """The library's transactions; what it stumbles over is the caller's fault, and said to the caller."""
 
+    async def create_item(self, *arguments: Any, **named: Any) -> Any:
+        """The new item, or the new items. Raises InvalidRequest without a body."""
+        return await super().create_item(*arguments, **_with_body(named))
+
+    async def update_item(self, *arguments: Any, **named: Any) -> Any:
+        """The item as it is now. Raises InvalidRequest without a body."""
+        return await super().update_item(*arguments, **_with_body(named))
+
+    async def create_collection(self, *arguments: Any, **named: Any) -> Any:
+        """The new collection. Raises InvalidRequest without a body."""
+        return await super().create_collection(*arguments, **_with_body(named))
+
+    async def update_collection(self, *arguments: Any, **named: Any) -> Any:
+        """The collection as it is now. Raises InvalidRequest without a body."""
+        return await super().update_collection(*arguments, **_with_body(named))
+
     async def patch_item(self, *arguments: Any, **named: Any) -> Any:
         """The patched item. Raises InvalidRequest for a patch that cannot be applied."""
         return await _patched(super().patch_item(*arguments, **named))
@@ -61,6 +77,13 @@ class Transactions(TransactionsClient):  # type: ignore[misc]
         if not isinstance(id, str):
             raise InvalidRequest("The id of the body is not a string.", remedy="Give it the id of the path.")
         super()._validate_id(id, settings)
+
+
+def _with_body(named: dict[str, Any]) -> dict[str, Any]:
+    """What the library read of a request, which takes one without a body for one of nothing."""
+    if any(value is None for value in named.values()):
+        raise InvalidRequest("The request has no body.", remedy="Send the item or the collection as JSON.")
+    return named
 
 
 async def _patched(work: Any) -> Any:

@@ -149,15 +149,9 @@ class FilteredCollection(PgCollection):
         if column is None:
             raise InvalidDatetimeColumnName(f"Invalid Datetime Column: {name}.")
         identifier = sql.Identifier(column.name)
-        start, end = (_instant(each) for each in (times[0], times[-1]))
+        start, end = require_times(times)
         if len(times) == 1:
-            if start is None:
-                raise InvalidDatetime("A datetime is an instant, or an interval with one end at least.")
             return sql.SQL("{} = {}").format(identifier, sql.Literal(start))
-        if start is None and end is None:
-            raise InvalidDatetime("Double open-ended datetime intervals are not allowed.")
-        if start is not None and end is not None and start > end:
-            raise InvalidDatetime("Start datetime cannot be before end datetime.")
         found: list[sql.Composable] = []
         if start is not None:
             found.append(sql.SQL("{} >= {}").format(identifier, sql.Literal(start)))
@@ -282,6 +276,18 @@ class _Compiler:
             for each in args
         ]
         return sql.SQL(_ARRAYS[operator]).format(*lists)
+
+
+def require_times(times: list[str]) -> tuple[datetime | None, datetime | None]:
+    """The first and the last instant, None for an open end. Raises InvalidDatetime for what is no time."""
+    if len(times) > 2:
+        raise InvalidDatetime("A datetime is an instant, or an interval with two ends.")
+    start, end = _instant(times[0]), _instant(times[-1])
+    if start is None and end is None:
+        raise InvalidDatetime("A datetime is an instant, or an interval with one end at least.")
+    if start is not None and end is not None and start > end:
+        raise InvalidDatetime("A datetime's start is not after its end.")
+    return start, end
 
 
 def _intersects(column: Column, shape: BaseGeometry) -> sql.Composable:

@@ -1,12 +1,10 @@
-"""The API by its specifications: STAC API as stac-api-validator reads it, and OpenAPI as Schemathesis does.
+"""The API by its specification: STAC API as stac-api-validator reads it.
 
-Here: checks that others wrote. Not here: readers of what is served (`test_api_clients`, `test_api_features`).
+Here: checks that others wrote. Not here: what Schemathesis finds (`test_api_fuzz`), readers of what is
+served (`test_api_clients`, `test_api_features`).
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +13,11 @@ import pytest
 from rasterio.transform import from_origin
 
 from tests.api_server import served, settings_of
+from tests.checkers import run_checker
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
-from tests.services import PROJECT
 from tests.unit.core import schemas
 
-CHECKERS = PROJECT / ".venv" / "checkers"
 WORLD = '{"type":"Polygon","coordinates":[[[-180,-90],[180,-90],[180,90],[-180,90],[-180,-90]]]}'
 # Its checks of fields, sort and query send `collections` as a word where the specification has a list, and that of
 # transactions sends an item without `links`: what they are to find out is asked by `test_api_clients` and below.
@@ -49,17 +46,3 @@ def test_stac_api_validator_finds_nothing(api: httpx.Client, tmp_path: Path) -> 
     options += [word for name in CLASSES for word in ("--conformance", name)]
     done = run_checker("tests.peers.offline_stac_api_validator", str(paths), *options, folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "Warnings: none\nErrors: none\n"), done.stdout + done.stderr
-
-
-def test_schemathesis_finds_no_failure_of_the_server(api: httpx.Client, tmp_path: Path) -> None:
-    """Whatever is asked of /api: no 5xx but the 503 that says that Dagster, which is not there, does not answer."""
-    done = run_checker("tests.peers.fuzz_openapi", f"{api.base_url}/api/openapi.json", folder=tmp_path)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    assert {"POST /api/jobs/submit/{job_type}", "GET /api/db/tasks/{job_id}"} <= set(done.stdout.splitlines())
-
-
-def run_checker(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run one of the programs that have packages of their own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(CHECKERS), str(PROJECT)))}
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)

@@ -13,44 +13,7 @@ from hypothesis import strategies as st
 from geo_assets.core.cql2.expression import MOST_BYTES, allow_filter, read_filter
 from geo_assets.core.cql2.text import MOST_NESTED
 from geo_assets.errors import InvalidFilter
-
-_NAMES = st.sampled_from(["a", "eo:cloud_cover", "b_2", "properties.x", "Ünder"])
-_NUMBERS = st.integers(-(10**9), 10**9) | st.floats(-1e9, 1e9, allow_nan=False)
-_TEXTS = st.text(st.characters(blacklist_characters="\0\\'", blacklist_categories=["Cs"]), max_size=8)
-_PROPERTIES = _NAMES.map(lambda name: {"property": name})
-
-
-def operation(names: list[str], *args: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Operators of these names on arguments drawn from ``args``."""
-    return st.builds(lambda name, *drawn: {"op": name, "args": list(drawn)}, st.sampled_from(names), *args)
-
-
-# Without div, which the library writes as a function that is none of CQL2.
-_ARITHMETIC = st.recursive(
-    _NUMBERS.map(float) | _PROPERTIES,
-    lambda inner: operation(["+", "-", "*", "/", "%", "^"], inner, inner),
-    max_leaves=4,
-)
-_COMPARISONS = (
-    operation(["=", "<>", "<", ">", "<=", ">="], _ARITHMETIC, _ARITHMETIC)
-    | operation(["="], _PROPERTIES, _TEXTS)
-    | operation(["like"], operation(["casei", "accenti"], _PROPERTIES), _TEXTS)
-    | operation(["between"], _PROPERTIES, _NUMBERS.map(float), _NUMBERS.map(float))
-    | operation(["in"], _PROPERTIES, st.lists(_NUMBERS.map(float), min_size=1, max_size=3))
-    | operation(["isNull"], _PROPERTIES)
-    | operation(["t_after", "t_metBy"], _PROPERTIES, st.dates().map(lambda day: {"date": day.isoformat()}))
-    | operation(
-        ["s_intersects", "s_within"],
-        _PROPERTIES,
-        st.tuples(_NUMBERS.map(float), _NUMBERS.map(float)).map(lambda at: {"type": "Point", "coordinates": list(at)}),
-    )
-    | operation(["a_contains", "a_overlaps"], _PROPERTIES, st.lists(_TEXTS, min_size=2, max_size=3))
-)
-EXPRESSIONS = st.recursive(
-    _COMPARISONS,
-    lambda inner: operation(["and", "or"], inner, inner) | operation(["not"], inner),
-    max_leaves=6,
-)
+from tests.filter_grammar import EXPRESSIONS, JUNK
 
 
 @given(EXPRESSIONS)
@@ -88,19 +51,7 @@ def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
         read_filter(text)
 
 
-_JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["op", "args", "property", "type", "coordinates", "bbox", "interval", "date", "x"]), inner
-        )
-    ),
-    max_leaves=12,
-)
-
-
-@given(_JUNK)
+@given(JUNK)
 def test_any_document_is_a_filter_or_is_refused(document: Any) -> None:
     with contextlib.suppress(InvalidFilter):
         allow_filter(document)
