@@ -179,8 +179,7 @@ class Handover:
         """Until all was read. Raises ReadingFailed where the end was not reached."""
         while not self._has_ended():
             time.sleep(_WAIT_SECONDS)
-        if (self.folder / _FAILED).exists():
-            raise ReadingFailed
+        self._check_end()
 
     @contextmanager
     def open_growing(self, name: str) -> Iterator["_GrowingFile"]:
@@ -191,28 +190,33 @@ class Handover:
                 descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW)
                 break
             if ended:
-                raise ReadingFailed
+                self._check_end()
+                raise UnreadableVector(f"Its layers were handed over broken: there is no {name}.")
             time.sleep(_WAIT_SECONDS)
-        with _GrowingFile(descriptor, self._has_ended) as file:
+        with _GrowingFile(descriptor, self._has_ended, self._check_end) as file:
             yield file
 
     def _has_ended(self) -> bool:
         return (self.folder / _DONE).exists() or (self.folder / _FAILED).exists()
 
+    def _check_end(self) -> None:
+        if (self.folder / _FAILED).exists():
+            raise ReadingFailed
+
 
 class _GrowingFile(io.RawIOBase):
     """A file that is read while it is written: who reads past what is there waits for more."""
 
-    def __init__(self, descriptor: int, has_ended: Callable[[], bool]) -> None:
+    def __init__(self, descriptor: int, has_ended: Callable[[], bool], check_end: Callable[[], None]) -> None:
         super().__init__()
         self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self._has_ended = has_ended
+        self._has_ended, self._check_end = has_ended, check_end
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, *, whole: bool = False) -> Any:
-        """So many bytes; or ``whole``, what is there up to so many. Raises ReadingFailed where no more come."""
+        """So many bytes, fewer at the end; or, for a ``whole`` file, what is there of them. Raises ReadingFailed."""
         parts, left = [], size
         while left > 0:
             ended = self._has_ended()
@@ -222,8 +226,9 @@ class _GrowingFile(io.RawIOBase):
                 left -= len(part)
             elif whole:
                 break
-            elif ended:
-                raise ReadingFailed
+            elif ended:  # what was written before counts first: of two reasons the earlier one stands
+                self._check_end()
+                break
             else:
                 time.sleep(_WAIT_SECONDS)
         return parts[0] if len(parts) == 1 else b"".join(parts)
