@@ -33,7 +33,7 @@ BLOB_ENVIRONMENT: dict[str, str | int] = {
     "GDAL_MAX_DATASET_POOL_SIZE": "64",
     "GDAL_TIFF_INTERNAL_MASK": "YES",
     "GDAL_NUM_THREADS": "1",
-    "GDAL_CACHEMAX": 128 * 1024 * 1024,  # of the whole process: GDAL's own would be a twentieth of the machine's memory
+    "GDAL_CACHEMAX": 64 * 1024 * 1024,  # of the whole process: GDAL's own would be a twentieth of the machine's memory
 }
 
 

@@ -22,12 +22,14 @@ SECONDS_OF_WAITING = 15.0
 SECONDS_OF_FETCHING = 120.0
 SECONDS_OF_STALLING = 10.0
 """An answer is cut off whose caller takes longer, as a whole or for one piece: until then it lies in memory."""
-MOST_UNFETCHED_BYTES = 256 * 1024 * 1024
+MOST_UNFETCHED_BYTES = 128 * 1024 * 1024
 """While answers of more than this lie in memory, nothing more is drawn."""
 _SENT_AT_ONCE = 64 * 1024
 # What opens rasters: everything else below /raster only asks the database.
 _DRAWS = re.compile(r"/(tiles/[^/]+/[^/]+/[^/]+/|preview|bbox/|feature|statistics|asset_statistics|point/|info)")
 
+# The parameters that make a picture more than its values.
+_WORKS = {"algorithm": ("algorithm",), "colours": ("colormap", "colormap_name", "color_formula")}
 log = structlog.get_logger("geo_assets.api")
 
 
@@ -131,12 +133,14 @@ def _work(scope: Scope) -> dict[str, Any]:
     """What a request does to its picture, by its path and query, for its budget."""
     request = Request(scope)
     query, path = request.query_params, request.url.path
+    works = {name for name, wanted in _WORKS.items() if any(query.get(each) for each in wanted)}
     if "statistics" not in path:
-        return {}
-    categories = query.get("categorical", "").strip().lower() not in ("", "0", "false", "f", "no", "n", "off")
+        return {"work": "colours" if "colours" in works else "algorithm" if "algorithm" in works else "picture"}
+    if query.get("categorical", "").strip().lower() not in ("", "0", "false", "f", "no", "n", "off"):
+        works.add("categories")
     scale = query.get("cover_scale", "10")
     cover_scale = int(scale) if scale.isascii() and scale.isdigit() else 1000
     return {
-        "work": "categories" if categories else "statistics",
+        "work": next((name for name in ("categories", "algorithm") if name in works), "statistics"),
         "cover_scale": cover_scale if request.method == "POST" else 0,
     }

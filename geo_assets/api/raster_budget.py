@@ -13,7 +13,7 @@ MOST_PIXELS_A_SIDE = 4096
 """Of a picture."""
 MOST_DECODED_BYTES = 512 * 1024 * 1024
 """Of all blocks that are decoded for a request: seconds of work."""
-MOST_HELD_BYTES = 512 * 1024 * 1024
+MOST_HELD_BYTES = 600 * 1024 * 1024
 """Of what lies in memory at once for a request: the picture, work on it, and the pieces of rasters it is made of."""
 LARGE_HELD_BYTES = 64 * 1024 * 1024
 """A request that holds more than this waits until no other of its size draws."""
@@ -22,15 +22,16 @@ MOST_OPENED = 256
 SECONDS_FOR_A_LARGE_ONE = 12.0
 """So long a large request waits for another one."""
 
-# What work on a picture takes for each value beyond the value itself: 64-bit floats, a few times over.
-_WORK_BYTES = {"picture": 32, "statistics": 64, "categories": 256}
+# What work on a picture takes for each value beyond the value itself: 64-bit floats, a few times over. Colours take no
+# such memory, but numpy looks them up without letting another thread run: two million in a quarter of a second.
+_WORK_BYTES = {"picture": 32, "statistics": 64, "algorithm": 128, "colours": 256, "categories": 256}
 _LARGE = threading.Lock()
 
 
 class DrawingBudget:
     """The account of one request; its reads may be in many threads.
 
-    ``work`` says what is done to the picture: "picture", "statistics" or "categories". ``cover_scale`` is the finer
+    ``work`` says what is done to the picture: one of `_WORK_BYTES`. ``cover_scale`` is the finer
     grid that a shape's share of each pixel is counted on.
     """
 
@@ -56,10 +57,10 @@ class DrawingBudget:
                 f"The request needs more than {MOST_OPENED} rasters.", remedy="Ask for fewer items or assets."
             )
 
-    def charge(self, cost: Cost, *, parts: int = 1, outputs: int = 0) -> None:
+    def charge(self, cost: Cost, *, parts: int = 1, outputs: int = 0, has_colours: bool = False) -> None:
         """Take what a read costs, one of so many ``parts`` alike that become the bands of one picture.
 
-        ``outputs`` are the bands that an expression makes of them.
+        ``outputs`` are the bands that an expression makes of them; ``has_colours`` says that the raster has a palette.
 
         Raises RequestTooLarge, and Busy where another large request does not end.
         """
@@ -70,6 +71,8 @@ class DrawingBudget:
                 remedy="Ask with max_size=1024, for a smaller box, or for tiles.",
             )
         with self._lock:
+            if has_colours:
+                self._work_bytes = max(self._work_bytes, _WORK_BYTES["colours"])
             self._charge_decoded(cost)
             held = self._charge_held(cost, parts=parts, outputs=outputs)
             if held > LARGE_HELD_BYTES and not self._is_large:

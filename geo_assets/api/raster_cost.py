@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 # GDAL warps block by block of these sizes, and holds the piece of the raster that one needs.
 _WARP_WIDTH, _WARP_HEIGHT = 512, 128
 # Where a row of such blocks needs more than this of a raster, GDAL's cache of blocks does not hold it until the next.
-_CACHED_BYTES = 64 * 1024 * 1024
+_CACHED_BYTES = 32 * 1024 * 1024
 # Resampling other than to the nearest reads in chunks of columns, and rows as wide as the raster once for each.
 _WIDE_BLOCK, _WIDE_BLOCK_TIMES = 4096, 4
 # So much longer do these take than what deflate takes, for the same bytes.

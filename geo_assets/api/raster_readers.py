@@ -103,7 +103,8 @@ class GuardedReader(StretchingReader):
         self._charge(cost_of_read(self.dataset, wanted), outputs=_outputs(expression))
 
     def _charge(self, cost: Cost, *, outputs: int = 0) -> None:
-        self.budget.charge(cost, parts=self.parts, outputs=max(outputs, self.outputs))
+        outputs = max(outputs, self.outputs)
+        self.budget.charge(cost, parts=self.parts, outputs=outputs, has_colours=bool(self.colormap))
 
 
 class _Guarding:

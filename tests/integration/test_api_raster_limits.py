@@ -211,6 +211,18 @@ def test_each_way_to_ask_is_answered_or_refused_soon(server: Server, raster: str
     assert server.peak_bytes < MOST_BYTES
 
 
+def test_the_largest_picture_is_drawn(server: Server) -> None:
+    for way in (
+        f"{BOX}.npy?max_size=4096",
+        f"{BOX}.png?max_size=1400&color_formula=gamma%20R%202",
+        f"{BOX}.webp?max_size=1400&colormap_name=viridis",
+        f"{BOX}.png?max_size=2000&algorithm=hillshade",
+        "statistics?max_size=2800",
+    ):
+        assert server.ask("overviews", way).status_code == 200, way
+    assert server.peak_bytes < MOST_BYTES
+
+
 def test_many_at_once_are_answered_or_told_to_come_again(server: Server) -> None:
     """Large and small ones, more than are drawn at once and than may wait."""
     heavy = ("preview.npy?max_size=4096", f"{BOX}.npy?max_size=4000", "statistics?max_size=2500")
