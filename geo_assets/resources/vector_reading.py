@@ -19,6 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
+import pyogrio.core
+import pyogrio.raw
 import pyproj
 from pyogrio.errors import DataLayerError, DataSourceError
 
@@ -95,6 +97,7 @@ def read_datasets(task: ReadTask) -> None:
     if others := {str(each) for each in pyogrio.list_drivers()} - task.drivers:
         raise RuntimeError(f"GDAL has drivers that should be off: {', '.join(sorted(others))}.")
     warnings.simplefilter("ignore")
+    _have_names_as_they_are()
     with unforeseen():
         layers: list[FoundLayer] = []
         for dataset in task.datasets:
@@ -114,6 +117,15 @@ def read_datasets(task: ReadTask) -> None:
             if error.errno == errno.EFBIG:
                 raise budget.exceeded() from error
             raise
+
+
+def _have_names_as_they_are() -> None:
+    """Have pyogrio hand paths on to GDAL unread: it takes `!` for the end of an archive, and drops what follows a `;`.
+
+    Strangers name the files. This is for the enclosed process, which reads one file and ends.
+    """
+    for module in (pyogrio.core, pyogrio.raw):
+        module.get_vsi_path_or_buffer = str
 
 
 def _check_number(layers: int) -> None:

@@ -4,6 +4,8 @@ One Dagster serves the module, for it takes its time to start; each test has a s
 whose sensors would do the jobs' work before them.
 """
 
+import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from dagster_graphql import DagsterGraphQLClient
+from playwright.sync_api import Page, expect
 
 from geo_assets.cli.dagster_process import end_group
 from geo_assets.embedded import EmbeddedPostgres
@@ -76,6 +79,7 @@ def service(
     with copied_database(postgres_cluster, migrated_template) as url, open_pipeline(url, folder) as pipeline:
         for name in ("mended", "missing"):
             pipeline.declare((folder / name).as_uri(), name=name)
+        pipeline.declare((folder / "named").as_uri(), name="named", tables={})
         cli = DagsterCli(folder / "home", url, pipeline.sources_path, {"PYTHONWARNINGS": "ignore"}, is_queued=False)
         arguments = ("-w", WORKSPACE, "-h", "127.0.0.1", "-p", str(port))
         with (
@@ -214,3 +218,29 @@ def test_without_dagster_a_submit_is_to_be_tried_again(service: JobService) -> N
         assert answer.json()["code"] == "dagster_unavailable"
         assert client.get("/api/jobs").json()["runs"] is None
     assert service.client.post("/api/jobs/submit/hello_world", json={"n": 7}).status_code == 202, "it was not kept half"
+
+
+def test_names_that_strangers_chose_have_dagsters_pages_ask_nobody(service: JobService, page: Page) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        image = f"![x]({address}/x.png)"
+        point = {"type": "Point", "coordinates": [1, 2]}
+        feature = {"type": "Feature", "geometry": point, "properties": {f"Width {image}": 1, f"<img src={address}>": 2}}
+        layer = {"type": "FeatureCollection", "name": image, "features": [feature]}
+        file = _folder(service, "named") / f"roads ![y]({address.replace('/', '%2F')}).geojson"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(layer))
+        job = service.submit("load_vectors", source="named").json()
+        assert service.wait_for(job["job_id"], "completed", "failed")["status"] == "completed"
+
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{service.dagster}/assets/vector_tables?view=events&partition=named")
+        expect(page.get_by_text("named materialized in run").first).to_be_visible()
+        for written in (f"127.0.0.1:{listener.getsockname()[1]}/x.png", "<img src=http:"):
+            expect(page.get_by_text(written).first).to_be_attached()
+        page.wait_for_timeout(1_000)
+        assert not [url for url in asked if url.startswith(address)]
+        with pytest.raises(BlockingIOError):
+            listener.accept()
