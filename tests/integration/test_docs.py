@@ -67,6 +67,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_each_test_that_the_threat_model_names_is_there() -> None:
+    page = (DOCS / "operate" / "security.md").read_text("utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    there = {
+        (path.name, name)
+        for path in (PROJECT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 50
+    assert set(named) - there == set()
+    tables = [line for line in page.partition("## What an uploader sends")[2].splitlines() if line.startswith("| ")]
+    claims = [line for line in tables if not line.endswith(" test |")]
+    assert [line for line in claims if "::test_" not in line] == [], "each claim names its test"
+
+
 def test_the_nav_names_every_page_once() -> None:
     named = list(pages_of(config()["nav"]))
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
