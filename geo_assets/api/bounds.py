@@ -32,7 +32,7 @@ _REMEDY = "Ask in several requests, or for less (docs/guides/api.md has the limi
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """The most of each in one body."""
 
     values: int
@@ -41,9 +41,9 @@ class Limits:
     collections: int = 1_000
 
 
-QUESTION = Limits(values=60_000, vertices=10_000)
+QUESTION = RequestLimits(values=60_000, vertices=10_000)
 """Of searches, aggregations, pictures, jobs: whatever writes nothing to the catalogue."""
-WRITE = Limits(values=500_000, vertices=100_000)
+WRITE = RequestLimits(values=500_000, vertices=100_000)
 """Of items and collections that are written, many at once."""
 
 
@@ -81,7 +81,7 @@ def require_bounded_query(query: bytes) -> None:
             require_bounded(value.encode("utf-8", "replace"), QUESTION, what=f"parameter `{name}`")
 
 
-def require_bounded(body: bytes, limits: Limits, *, what: str = "body") -> None:
+def require_bounded(body: bytes, limits: RequestLimits, *, what: str = "body") -> None:
     """Raise RequestTooLarge where JSON has more values, vertices or levels than ``limits`` let; parses nothing."""
     arrays = body.count(b"[")
     values = arrays + body.count(b"{") + body.count(b",")
@@ -117,7 +117,7 @@ async def _body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _read(body: bytes, limits: Limits) -> Mapping[str, Any]:
+def _read(body: bytes, limits: RequestLimits) -> Mapping[str, Any]:
     """The document of a question, once it is known to be bounded; {} for what is no JSON object, or is written."""
     require_bounded(body, limits)
     if limits is WRITE or not body:

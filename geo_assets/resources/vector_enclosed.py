@@ -51,7 +51,7 @@ _CLOSED = {
 _REMEDY = "Check the file with ogrinfo -al -so; convert it (ogr2ogr -f GPKG), or exclude it in sources.yaml."
 
 
-class Reading:
+class EnclosedReading:
     """A file that is being read: where its layers are handed over, and in the end why it could not be read."""
 
     def __init__(self, handover: Handover, work: "Future[None]") -> None:
@@ -64,7 +64,7 @@ class Reading:
 
 
 @contextmanager
-def reading(path: Path, source: Source, settings: Settings) -> Iterator[Reading]:
+def reading(path: Path, source: Source, settings: Settings) -> Iterator[EnclosedReading]:
     """Read the file at ``path``, in processes of their own, for as long as the block.
 
     They may write to the folder of ``path``, which is to be the file's own.
@@ -73,7 +73,7 @@ def reading(path: Path, source: Source, settings: Settings) -> Iterator[Reading]
     with ThreadPoolExecutor(1, thread_name_prefix="reading") as thread:
         work = thread.submit(_read, path, source, settings, handover)
         try:
-            yield Reading(handover, work)
+            yield EnclosedReading(handover, work)
         finally:
             handover.stop()
 
