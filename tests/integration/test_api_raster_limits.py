@@ -131,9 +131,13 @@ def server(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) 
         server = Server(client, pid)
         with server.living():
             yield server
-        # On a machine that others keep busy, even to sleep takes longer.
-        slowest, late = max(server.lives), max(server.late)
-        assert slowest < MOST_SECONDS_OF_LIFE + 2 * late, f"/livez took {slowest:.2f} s, sleeping {late:.2f} s longer"
+        # Other tests run beside this one, so a single answer may wait for a processor. One that waits for the loop to
+        # be free takes seconds: a picture, a figure or the first request of a part did.
+        answers = sorted(server.lives)
+        usual, slowest, late = answers[int(0.99 * len(answers))], answers[-1], max(server.late)
+        said = f"/livez took {usual:.2f} s, at most {slowest:.2f} s; sleeping took {late:.2f} s longer"
+        assert usual < MOST_SECONDS_OF_LIFE, said
+        assert slowest < 3 * MOST_SECONDS_OF_LIFE + 2 * late, said
         assert server.peak_bytes < MOST_BYTES
 
 

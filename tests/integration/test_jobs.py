@@ -237,7 +237,7 @@ def test_the_job_of_events_works_from_the_ledger_alone_and_ends_with_a_census(
     result = pipeline.run("ingest_observed")
     assert result.success
     assert list(pipeline.items()) == ["a.tif"]
-    assert len(result.get_asset_check_evaluations()) == 4
+    assert len(result.get_asset_check_evaluations()) == 5
     materialized = [event.materialization for event in result.get_asset_materialization_events()]
     assert not any("footprints" in each.metadata for each in materialized)
     assert pipeline.query("SELECT count(*) FROM ledger.listing") == [(1,)]
