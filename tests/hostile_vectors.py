@@ -156,6 +156,14 @@ def _databases(prey: Prey) -> Hostile:
     yield "virtual_ogr.gpkg", "unsafe_database", edited(virtual(f"VirtualOGR('{prey.tenant}')"))
     yield "virtual_shape.gpkg", "unsafe_database", edited(virtual(f"VirtualShape('{prey.tenant}', 'UTF-8', 4326)"))
     yield "virtual_text.gpkg", "unsafe_database", edited(virtual(f"VirtualText('{prey.secret}', 'UTF-8', 0)"))
+    unquoted = f"VirtualOGR(''{prey.tenant}'')"
+    named = f"""'CREATE VIRTUAL TABLE " USING rtree " USING {unquoted}'"""
+    for name, row in {
+        "shouted": f"'TABLE', 'stolen', 'stolen', 0, 'CREATE VIRTUAL TABLE stolen USING {unquoted}'",
+        "named": f"'table', ' USING rtree ', ' USING rtree ', 0, {named}",
+        "remarked": f"'table', 'x', 'x', 0, 'CREATE/* USING rtree */VIRTUAL TABLE x USING {unquoted}'",
+    }.items():
+        yield f"virtual_{name}.gpkg", "unsafe_database", edited(f"INSERT INTO sqlite_master VALUES ({row})")
     yield "extension.gpkg", "unreadable_vector", edited(*view(f"load_extension('{prey.secret}')"))
     yield "pixel.gpkg", "unreadable_vector", edited(*view(f"gdal_get_pixel_value('{prey.secret}', 1, 'georef', 1, 2)"))
     yield "geocode.gpkg", "unreadable_vector", edited(*view(f"ogr_geocode('{prey.url}')"))
@@ -198,6 +206,7 @@ def _systems(prey: Prey) -> Hostile:
     yield "cpg.shp", LOADED, lambda path: write_shapefile(path).with_suffix(".cpg").write_text(str(prey.secret))
     for name, crs in {
         "path": str(prey.secret), "init": f"+init={prey.secret}:a", "url": prey.url, "grid": grid,
+        "model": grid.replace("+proj=tmerc", "+proj=defmodel").replace("nadgrids", "model"),
         "proj": f"+proj=tmerc +lon_0=9 +ellps=bessel +nadgrids={prey.secret} +type=crs",
     }.items():  # fmt: skip
         yield f"{name}.parquet", refused, _parquet({"crs": crs})
@@ -228,6 +237,16 @@ def _columns(prey: Prey) -> Hostile:
     yield "many_points.parquet", "no_usable_rows", _parquet({}, wkb=struct.pack("<BII", 1, 2, 0xFFFFFFF0))
     yield "header.fgb", "no_layers", b"fgb\x03fgb\x00" + struct.pack("<I", 0xFFFFFFF0) + bytes(64)
     yield "layers.zip", "too_large", _zip(*((f"{number}.csv", "lat,lon\n1,2\n") for number in range(501)))
+    yield "twice.parquet", "unloadable_value", _parquet({}, named=["a", "a"])
+    yield "twice.fgb", "unloadable_value", _write_twice
+    yield "named.parquet", "unloadable_value", _parquet({}, named=["x" * 2_000_000])
+    layer = {"type": "FeatureCollection", "name": "x" * 5_000, **COLLECTION}
+    yield "layer.geojson", "unloadable_value", json.dumps(layer)
+    yield (
+        "own.parquet",
+        LOADED,
+        _parquet({}, named=["fid", "geom", "source_blob", "ctid", "FID", "a;b", 'a"b', "%s", ""]),
+    )
     wide = ",".join(f"c{number}" for number in range(2_000))
     yield "wide.csv", "unloadable_value", f"lat,lon,{wide}\n1,2,{',' * 1_999}\n"
 
@@ -310,13 +329,23 @@ def _with_definition(path: Path, definition: str) -> None:
         connection.execute(f"{statement} WHERE srs_id = 4326", (definition,))
 
 
-def _parquet(about: dict[str, str] | bytes, *, wkb: bytes | None = None) -> Callable[[Path], object]:
+def _write_twice(path: Path) -> None:
+    """A FlatGeobuf file with two columns of one name."""
+    write_vector(path, list(POINTS), driver="FlatGeobuf", fields={"aaa": [1] * 20, "bbb": [2] * 20})
+    path.write_bytes(path.read_bytes().replace(b"bbb\0", b"aaa\0"))
+
+
+def _parquet(
+    about: dict[str, str] | bytes, *, wkb: bytes | None = None, named: list[str] | None = None
+) -> Callable[[Path], object]:
     """A GeoParquet file whose column is described with ``about``, or whose metadata are these bytes."""
+    names = named or ["a"]
     geo = about
     if isinstance(about, dict):
         columns = {"geometry": {"encoding": "WKB", "geometry_types": [], **about}}
         geo = json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": columns}).encode()
-    table = pa.table({"a": [1], "geometry": pa.array([wkb or shapely.to_wkb(POINTS[0])], pa.binary())})
+    geometry = pa.array([wkb or shapely.to_wkb(POINTS[0])], pa.binary())
+    table = pa.Table.from_arrays([*[pa.array([1])] * len(names), geometry], names=[*names, "geometry"])
     return lambda path: pq.write_table(table.replace_schema_metadata({b"geo": geo}), path)
 
 

@@ -25,9 +25,10 @@ from geo_assets.core.formats.zarr_store import is_store_root, store_folder
 from geo_assets.core.range_file import RangeFile
 from geo_assets.core.raster import gdal_environment
 from geo_assets.core.sniff import HEAD_BYTES, is_vrt
+from geo_assets.core.tags import clean_text
 from geo_assets.core.tiff import TiffStructure
 from geo_assets.core.valid_data import read_valid_area
-from geo_assets.errors import GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
+from geo_assets.errors import Corrupt, GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import StoreAccess, open_handed, store_access
@@ -165,6 +166,8 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
         return _Fetched(_Header(file, structure, _fetch_sidecars(store, blob)), latency)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
+    except Exception as error:  # noqa: BLE001
+        return _Fetched(_unforeseen(error), time.perf_counter() - began)
 
 
 def _fetch_sidecars(store: BlobStore, blob: BlobRef) -> dict[str, bytes]:
@@ -199,6 +202,14 @@ def _parse(
         return Reading(blob, error)
     except MemoryError:
         return Reading(blob, TooLarge("Reading it needs more memory than is allowed."))
+    except Exception as error:  # noqa: BLE001
+        return Reading(blob, _unforeseen(error))
+
+
+def _unforeseen(error: Exception) -> Corrupt:
+    """Whatever a stranger's content makes code raise that nobody foresaw is that file's reason, and ends no run."""
+    said = clean_text((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
+    return Corrupt(f"Its content cannot be worked on: {type(error).__name__}: {said}.")
 
 
 def _describe(source: Source, file: RangeFile, header: _Header) -> RasterMetadata:

@@ -8,6 +8,7 @@ stream of Arrow batches, which is loaded while it grows. Not here: reading the f
 import io
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ import pyarrow as pa
 import pyproj
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from geo_assets.core.vector.crs import known_crs
-from geo_assets.vector_errors import UnreadableVector
+from geo_assets.core.stated_crs import known_crs
+from geo_assets.vector_errors import UnloadableValue, UnreadableVector
 
 _LAYERS, _DONE, _FAILED, _STOP = "layers.json", "done", "failed", "stop"
 _WAIT_SECONDS = 0.005
 _MOST_DESCRIPTION_BYTES = 64 * 1024**2
+_MOST_NAME_CHARACTERS = 1_000
+"""Names stand in items, comments and reports as they are; PostgreSQL's own have 63 bytes."""
 
 
 class ReadingFailed(Exception):
@@ -100,9 +103,24 @@ class Layer:
                 raise UnreadableVector(f"Layer {self.name} was handed over broken: {error}.") from error
             schema = reader.schema
             names = [each for each in (self.geometry, self.fid, *self.places) if each is not None]
+            _check_names(schema.names)
             if any(schema.get_field_index(name) < 0 for name in names):
                 raise UnreadableVector(f"Layer {self.name} was handed over without the columns it was described with.")
             yield schema, _checked_batches(reader, self.name)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise UnloadableValue where two columns have one name, or one has a name that would fill its item."""
+    name, times = Counter(names).most_common(1)[0] if names else ("", 1)
+    if times > 1:
+        raise UnloadableValue(
+            f"The file has {times:,} columns called {name[:100]!r}.", remedy="Rename all but one of them in the file."
+        )
+    if (longest := max(map(len, names), default=0)) > _MOST_NAME_CHARACTERS:
+        raise UnloadableValue(
+            f"The file has a layer or column with a name of {longest:,} characters; {_MOST_NAME_CHARACTERS:,} fit.",
+            remedy="Rename it in the file.",
+        )
 
 
 def _checked_batches(reader: pa.RecordBatchReader, name: str) -> Iterator[pa.RecordBatch]:
@@ -168,6 +186,8 @@ class Handover:
             told = file.read(_MOST_DESCRIPTION_BYTES, whole=True)
         try:
             described = _DESCRIPTIONS.validate_json(told)
+            for each in described:
+                _check_names([each.name])
             return [
                 Layer(each, known_crs(each.crs, assume_crs=assume_crs), number, self)
                 for number, each in enumerate(described)

@@ -269,7 +269,10 @@ def _translated() -> Iterator[None]:
             f"PostgreSQL refuses to make the table: {str(error).splitlines()[0]}.",
             remedy="Grant CREATE on the database and on tables.schema to the user of GEO_ASSETS_DATABASE_URL.",
         ) from error
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError) as error:
+    except (
+        psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError, psycopg.ProgrammingError,
+        psycopg.NotSupportedError,
+    ) as error:  # fmt: skip
         context = (error.diag.context or "").splitlines()
         said = f"{str(error).splitlines()[0]}{f' ({context[0][:200]})' if context else ''}"
         raise UnloadableValue(f"PostgreSQL refuses a value: {said}.") from error

@@ -24,7 +24,7 @@ import pyogrio.raw
 import pyproj
 from pyogrio.errors import DataLayerError, DataSourceError
 
-from geo_assets.core.vector.crs import known_crs
+from geo_assets.core.stated_crs import known_crs
 from geo_assets.core.vector.geopackage import check_geopackage
 from geo_assets.core.vector.shapefile import check_shapefile
 from geo_assets.errors import MissingCrs, ScratchFull, TooLarge

@@ -1,5 +1,6 @@
 """Every format through the whole pipeline, with its sidecars: placed, placed anew when they change, or refused."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,30 @@ def test_each_format_becomes_an_item_of_its_media_type_or_lacks_a_named_fact(pip
         "map.png": "missing_crs",
         "photo.jpg": "missing_crs",
     }
+    pipeline.check_promise()
+
+
+def test_what_nobody_foresaw_of_a_file_is_its_reason_and_its_neighbours_have_items(
+    pipeline: Pipeline, folder: Path, tmp_path: Path
+) -> None:
+    """A dimension without a name, and a CRS that has PROJ open a pipe, which it would read for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    extension = f'EXTENSION["PROJ4","+proj=tmerc +lon_0=9 +ellps=bessel +nadgrids={tmp_path / "pipe"} +wktext"]'
+    (folder / "map.prj").write_text(pyproj.CRS(32632).to_wkt("WKT1_GDAL").removesuffix("]") + f",{extension}]")
+    (folder / "map.pgw").write_text(WORLD)
+    named = b"\0\0\0\1y\0\0\0"
+    content = gdal_netcdf_bytes()
+    assert named in content
+    (folder / "grid.nc").write_bytes(content.replace(named, b"\0\0\0\1" + bytes(4), 1))
+    assert pipeline.run().success
+    failures = pipeline.failures()
+    assert {name: failure.code for name, failure in failures.items()} == {
+        "map.png": "missing_crs",
+        "photo.jpg": "missing_crs",
+        "grid.nc": "corrupt",
+    }
+    assert "names the file" in failures["map.png"].message
+    assert set(pipeline.items()) == {"scene.tif", "own.jp2", "cube.nc"}
     pipeline.check_promise()
 
 

@@ -7,12 +7,14 @@ default: without them the CRS or the geotransform is missing.
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import affine
 import pyproj
 
 from geo_assets.core.raster import crs_code
+from geo_assets.core.stated_crs import stated_crs
 from geo_assets.core.tags import clean_text
 from geo_assets.errors import MissingCrs, MissingTransform
 from geo_assets.models import RasterMetadata
@@ -25,8 +27,12 @@ def place(metadata: RasterMetadata, *, sidecars: Mapping[str, bytes], assume_crs
     """``metadata`` with what its ``sidecars`` (content by name) and the source's ``assume_crs`` add to it.
 
     What the file itself says counts before its sidecars, and those before the source's rule.
-    Raises MissingTransform or MissingCrs where a sidecar is there that cannot be read.
+    Raises MissingTransform or MissingCrs where a sidecar is there that cannot be read, and MissingCrs where a CRS that
+    was stated names a file: PROJ would open it wherever the raster is worked on.
     """
+    for stated in (metadata.crs_wkt2, metadata.ground_control.crs_wkt2 if metadata.ground_control else None):
+        if stated is not None:
+            _check_stated(stated)
     for name, content in sidecars.items():
         file = PurePosixPath(name).name
         if name.lower().endswith(".prj"):
@@ -62,9 +68,22 @@ def read_world_file(content: bytes, name: str) -> tuple[float, float, float, flo
 def _read_prj(content: bytes, name: str) -> pyproj.CRS:
     text = content.decode("utf-8", "replace").strip("\ufeff \t\r\n\0")
     try:
-        return pyproj.CRS.from_wkt(text)
+        crs = pyproj.CRS.from_wkt(text)
     except pyproj.exceptions.CRSError as error:
         raise MissingCrs(f"{name} beside it holds no coordinate reference system that PROJ knows.") from error
+    _check_stated(text)
+    return crs
+
+
+@lru_cache(maxsize=512)
+def _check_stated(text: str) -> None:
+    try:
+        stated_crs(text)
+    except ValueError as error:
+        raise MissingCrs(
+            f"The CRS that it states is not accepted: {clean_text(str(error))[:200]}.",
+            remedy="Write the CRS's code into the file (gdal_edit.py -a_srs EPSG:...), or upload a .prj of WKT alone.",
+        ) from error
 
 
 def _with_crs(metadata: RasterMetadata, crs: pyproj.CRS, *, origin: str) -> RasterMetadata:

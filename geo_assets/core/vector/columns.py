@@ -56,6 +56,8 @@ class Column:
 def column_type(field: pa.Field) -> str:
     """The PostgreSQL type that holds every value of ``field``."""
     kind = field.type
+    if isinstance(kind, pa.BaseExtensionType) and not _is_json(field):
+        kind = kind.storage_type
     if _is_json(field) or pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
         return "jsonb"
     if pa.types.is_dictionary(kind):

@@ -102,10 +102,11 @@ def encode_column(array: pa.Array, column: Column, dump: Dump) -> Field:
     if column.type in _FIXED and not pa.types.is_float16(kind):
         return _fixed(_numbers(array), _FIXED[column.type], array)
     if column.type == "date" and pa.types.is_date32(kind):
-        return _fixed(_numbers(array.cast(pa.int32())) - _POSTGRES_EPOCH_DAYS, ">i4", array)
+        days = _numbers(array.cast(pa.int32()))
+        return _fixed(_since_epoch(days, _POSTGRES_EPOCH_DAYS, column), ">i4", array)
     if column.type in ("timestamp", "timestamptz"):
         moments = pc.cast(array, pa.timestamp("us", tz=kind.tz)).cast(pa.int64())
-        return _fixed(_numbers(moments) - _POSTGRES_EPOCH_US, ">i8", array)
+        return _fixed(_since_epoch(_numbers(moments), _POSTGRES_EPOCH_US, column), ">i8", array)
     if column.type == "text" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return _text(array, column)
     values = dump(column_values(array, column), column.copied_as)
@@ -118,6 +119,13 @@ def _numbers(array: pa.Array) -> npt.NDArray[Any]:
         array = array.cast(pa.uint8())
     numbers: npt.NDArray[Any] = array.fill_null(0).to_numpy(zero_copy_only=False)
     return numbers
+
+
+def _since_epoch(numbers: npt.NDArray[Any], epoch: int, column: Column) -> npt.NDArray[Any]:
+    """Days or microseconds since 2000. Raises UnloadableValue where that is no number, or one that means infinity."""
+    if len(numbers) and numbers.min() <= np.iinfo(numbers.dtype).min + epoch:
+        raise UnloadableValue(f"Column {column.original!r} has a time that is out of PostgreSQL's range.")
+    return numbers - epoch
 
 
 def _fixed(numbers: npt.NDArray[Any], dtype: str, array: pa.Array | None = None) -> Field:

@@ -7,6 +7,7 @@ linearising of curves, which the caller brings.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import antimeridian
@@ -298,15 +299,21 @@ def _same_kind(made: BaseGeometry, before: BaseGeometry) -> BaseGeometry | None:
 
 def _cut(geometry: BaseGeometry) -> BaseGeometry:
     """The geometry between -180 and 180; one that runs once round the globe over a pole is closed there."""
+    if geometry.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
+        geometry = shapely.transform(geometry, _wrapped)
     if geometry.geom_type == "Point" or geometry.geom_type == "MultiPoint":
-        return shapely.transform(geometry, lambda xy: np.column_stack([(xy[:, 0] + 180.0) % 360.0 - 180.0, xy[:, 1]]))
+        return geometry
     if geometry.geom_type == "GeometryCollection":
         return shapely.geometrycollections([_cut(part) for part in shapely.get_parts(geometry)])
     fixes: dict[str, Any] = {
         "Polygon": antimeridian.fix_polygon,
         "MultiPolygon": antimeridian.fix_multi_polygon,
-        "LineString": antimeridian.fix_line_string,
-        "MultiLineString": antimeridian.fix_multi_line_string,
+        "LineString": partial(antimeridian.fix_line_string, great_circle=False),
+        "MultiLineString": partial(antimeridian.fix_multi_line_string, great_circle=False),
     }
     made: BaseGeometry = fixes[geometry.geom_type](geometry)
     return made
+
+
+def _wrapped(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.column_stack([(xy[:, 0] + 180.0) % 360.0 - 180.0, xy[:, 1]])

@@ -16,8 +16,13 @@ from geo_assets.vector_errors import TruncatedVector, UnsafeDatabase
 
 _MODULES = frozenset(("rtree", "rtree_i32", "geopoly", "fts3", "fts4", "fts5"))
 """Virtual tables that keep to their own database: spatial indexes and full text."""
-_USING = re.compile(r"\bUSING\s+[\"'`\[]?(\w+)", re.IGNORECASE)
-_VIRTUAL = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE%VIRTUAL%'"
+_NAME = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|\w+)"""
+_STATEMENT = re.compile(
+    rf"CREATE\s+VIRTUAL\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:{_NAME}\s*\.\s*)?{_NAME}\s*\bUSING\s+[\"'`\[]?(\w+)",
+    re.IGNORECASE,
+)
+_VIRTUAL = "SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE%VIRTUAL%TABLE%USING%'"
+"""Of whatever type the row says it is: SQLite goes by the statement."""
 
 
 def check_geopackage(path: Path) -> None:
@@ -29,11 +34,13 @@ def check_geopackage(path: Path) -> None:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
             connection.execute("PRAGMA trusted_schema = 0")
+            # Statements that this SQLite does not take are read as well: GDAL's may be newer.
+            connection.execute("PRAGMA writable_schema = 1")
             virtual = connection.execute(_VIRTUAL).fetchmany(10_000)
     except sqlite3.Error:
         return  # GDAL's own SQLite says what is wrong with it
     for name, statement in virtual:
-        found = _USING.search(str(statement))
+        found = _STATEMENT.match(str(statement))
         if found is None or found.group(1).lower() not in _MODULES:
             module = found.group(1) if found else "an unknown module"
             raise UnsafeDatabase(f"Table {str(name)[:60]!r} of the GeoPackage is a virtual table of {module[:60]}.")

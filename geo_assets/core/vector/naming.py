@@ -6,6 +6,7 @@ Here: making names safe and unique. Not here: whether a table's name is taken (t
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
@@ -37,12 +38,13 @@ def column_names(originals: Iterable[str], *, reserved: Collection[str] = ()) ->
     """The column of each attribute, by the attribute's own name; no two alike, none that the table has itself."""
     taken = set(OWN_COLUMNS)
     columns: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
     for original in originals:
-        name = safe_name(original, reserved=reserved)
-        number = 2
+        name = base = safe_name(original, reserved=reserved)
         while name in taken:
-            name = f"{_cut(safe_name(original, reserved=reserved), MOST_BYTES - 4)}_{number}"
-            number += 1
+            numbers[base] += 1
+            ending = f"_{numbers[base] + 1}"
+            name = f"{_cut(base, MOST_BYTES - len(ending))}{ending}"
         taken.add(name)
         columns[original] = name
     return columns

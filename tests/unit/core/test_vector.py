@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from geo_assets.core.vector.columns import column_type
+from geo_assets.core.vector.columns import Column, column_type
+from geo_assets.core.vector.copy_encoding import encode_column
 from geo_assets.core.vector.geometry import GeometryTally, Normaliser, column_of, read_geometries
 from geo_assets.core.vector.naming import MOST_BYTES, OWN_COLUMNS, column_names, table_names
 from geo_assets.core.vector.sniffing import sniff
 from geo_assets.errors import PermanentError
 from geo_assets.sources import Source
+from geo_assets.vector_errors import UnloadableValue
 from geo_assets.vector_rules import VECTOR_GLOBS, TableRule
 
 RULE = TableRule()
@@ -26,6 +28,12 @@ def test_columns_have_names_of_their_own_that_postgresql_takes(originals: list[s
     assert list(names) == originals
     assert len({*names.values(), *OWN_COLUMNS}) == len(originals) + len(OWN_COLUMNS)
     assert all(0 < len(name.encode()) <= MOST_BYTES and name == name.lower() for name in names.values())
+
+
+def test_a_thousand_columns_whose_names_are_cut_alike_are_told_apart() -> None:
+    names = column_names(["a" * 61 + "!" * number for number in range(1_500)])
+    assert len(set(names.values())) == 1_500
+    assert max(map(len, names.values())) <= MOST_BYTES
 
 
 def test_tables_are_named_by_the_rule_and_layers_apart() -> None:
@@ -51,6 +59,7 @@ def test_tables_are_named_by_the_rule_and_layers_apart() -> None:
         (pa.struct([("a", pa.int8())]), "jsonb"),
         (pa.dictionary(pa.int8(), pa.string()), "text"),
         (pa.large_binary(), "bytea"),
+        (pa.uuid(), "bytea"),
     ],
 )
 def test_each_type_of_arrow_has_one_of_postgresql(kind: pa.DataType, expected: str) -> None:
@@ -66,6 +75,31 @@ def test_a_polygon_over_the_antimeridian_of_a_projected_file_is_cut_there() -> N
     assert (tally.split, tally.types) == (1, {"MultiPolygon": 1})
     west, _, east, _ = made.bounds
     assert (west, east) == (-180.0, 180.0)
+
+
+def test_a_line_over_the_antimeridian_is_cut_there() -> None:
+    lines = [
+        shapely.LineString([(170, 10), (190, 10)]),
+        shapely.MultiLineString([[(170, 0), (190, 0)], [(1, 1), (2, 2)]]),
+    ]
+    (line, lines_), tally = normalise(lines, RULE, pyproj.CRS.from_epsg(4326))
+    assert [len(line.geoms), len(lines_.geoms)] == [2, 3]
+    assert line.bounds[0] == -180.0
+    assert tally.split == 2
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pa.array([-(2**63) + 946_684_800_000_000 - 705_654_775_817], pa.timestamp("us")),
+        pa.array([None, -(2**63) + 10], pa.timestamp("us", "UTC")),
+        pa.array([-(2**31)], pa.int32()).cast(pa.date32()),
+    ],
+)
+def test_a_time_before_all_times_is_not_taken_for_a_late_one(moments: pa.Array) -> None:
+    column = Column("t", "t", column_type(pa.field("t", moments.type)))
+    with pytest.raises(UnloadableValue, match="out of PostgreSQL's range"):
+        encode_column(moments, column, lambda values, _: [None] * len(values))
 
 
 def test_what_cannot_be_placed_is_rejected_and_counted() -> None:

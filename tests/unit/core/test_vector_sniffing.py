@@ -5,7 +5,7 @@ import json
 import pyproj
 import pytest
 
-from geo_assets.core.vector.crs import stated_crs
+from geo_assets.core.stated_crs import stated_crs
 from geo_assets.core.vector.sniffing import HEAD_BYTES, sniff
 from geo_assets.vector_errors import UnknownFormat, UnreadableVector, WebPage
 
@@ -104,6 +104,7 @@ def test_what_files_state_of_their_crs_is_read(text: str) -> None:
         "/etc/passwd",
         "https://example.org/a.wkt",
         "+init=/etc/passwd:a",
+        pyproj.CRS(3857).to_wkt("WKT1_GDAL").replace("+proj=merc", "+proj=defmodel +model=/etc/passwd"),
         "+proj=longlat +nadgrids=/etc/passwd +type=crs",
         pyproj.CRS("+proj=tmerc +lon_0=9 +ellps=bessel +nadgrids=/etc/passwd +type=crs").to_wkt(),
         pyproj.CRS("+proj=tmerc +lon_0=9 +ellps=bessel +nadgrids=../a.gsb +type=crs").to_json(),

@@ -1,6 +1,7 @@
 """Sidecars: which they are, that a raster's version includes them, and how they place it."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from geo_assets.core.formats.placement import place, read_world_file
 from geo_assets.core.formats.sidecars import is_sidecar, placing_names
 from geo_assets.core.listing import SourceListing
 from geo_assets.errors import MissingCrs, MissingTransform
-from geo_assets.models import BlobPage, BlobRef, Refusal
+from geo_assets.models import BlobPage, BlobRef, GroundControl, Refusal
 from geo_assets.sources import CollectionRule, Source
 from tests.unit.core.rasters import NORTH_UP, metadata
 
@@ -121,3 +122,17 @@ def test_a_crs_is_assumed_only_where_the_source_says_so() -> None:
 def test_a_prj_that_is_none_is_a_missing_crs_that_names_it() -> None:
     with pytest.raises(MissingCrs, match=r"a\.prj beside it"):
         place(metadata(None), sidecars={"a.prj": b"/etc/passwd"}, assume_crs="EPSG:4326")
+
+
+@pytest.mark.parametrize("parameter", ["nadgrids", "geoidgrids", "model"])
+def test_a_crs_that_names_a_file_is_none_whoever_states_it(parameter: str) -> None:
+    """PROJ would open it in whichever process works with the raster, and wait for ever if it is a pipe."""
+    extension = f'EXTENSION["PROJ4","+proj=tmerc +lon_0=9 +ellps=bessel +{parameter}=/etc/passwd +wktext"]'
+    hostile = pyproj.CRS(32632).to_wkt("WKT1_GDAL").removesuffix("]") + f",{extension}]"
+    with pytest.raises(MissingCrs, match="names the file '/etc/passwd'"):
+        place(metadata(None), sidecars={"a.prj": hostile.encode()}, assume_crs=None)
+    with pytest.raises(MissingCrs, match="names the file '/etc/passwd'"):
+        place(replace(metadata(), crs_wkt2=hostile), sidecars={}, assume_crs=None)
+    control = GroundControl(hostile, ((0, 0, 1, 2),))
+    with pytest.raises(MissingCrs, match="names the file '/etc/passwd'"):
+        place(replace(metadata(None), ground_control=control), sidecars={}, assume_crs=None)

@@ -47,7 +47,7 @@ def stated_crs(text: str) -> pyproj.CRS:
 
 def _check(text: str) -> None:
     """Refuse a PROJ string, inside of a name or an extension, with the path of a file."""
-    for match in re.finditer(r"(grids|catalog|init|file|geoids?)\s*=\s*([^\s\"]*)", text, re.IGNORECASE):
+    for match in re.finditer(r"(grids|catalog|init|file|model|geoids?)\s*=\s*([^\s\"]*)", text, re.IGNORECASE):
         if _GRID.fullmatch(match.group(2)) is None and not re.fullmatch(r"[A-Za-z]+:[0-9]+", match.group(2)):
             raise ValueError(f"it names the file {match.group(2)[:100]!r}")
 
