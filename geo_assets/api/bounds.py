@@ -7,6 +7,7 @@ The event loop serves every caller, and what parses JSON holds the interpreter: 
 others wait for seconds.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +18,15 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geo_assets.api.problems import RequestTooLarge
+from geo_assets.api.problems import Busy, RequestTooLarge, SentTooSlowly
 
 MOST_DEPTH = 100
 MOST_QUERY_BYTES = 65_536
+MOST_PARAMETERS = 1_000
+MOST_WAITING_BYTES = 128 * 1024 * 1024
+"""Of the bodies of all requests, beyond the first `HEAVY_BYTES` of each: so small ones always have room."""
+SECONDS_OF_SENDING = 120.0
+"""So long a body may take to come."""
 HEAVY_BYTES = 32_768
 """A body of more bytes is looked at, parsed and answered beside the event loop."""
 HEAVY_LIMIT = 1_000
@@ -52,14 +58,42 @@ class Bounded:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._waiting_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its body. Raises RequestTooLarge naming the number and the limit."""
+        """Pass a request on with its body. Raises RequestTooLarge naming the number and the limit, and what `_body`."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         require_bounded_query(scope["query_string"])
-        body = await _body(receive)
+        held = _Held()
+        try:
+            body = await self._body(receive, held)
+            await self._pass_on(scope, body, receive, send)
+        finally:
+            self._waiting_bytes -= held.bytes
+
+    async def _body(self, receive: Receive, held: "_Held") -> bytes:
+        """The whole body. Raises Busy where others' bodies fill what there is for them, and SentTooSlowly."""
+        parts: list[bytes] = []
+        received = 0
+        try:
+            async with asyncio.timeout(SECONDS_OF_SENDING):
+                while True:
+                    message = await receive()
+                    parts.append(message.get("body", b""))
+                    received += len(parts[-1])
+                    more = max(0, received - HEAVY_BYTES) - held.bytes
+                    if self._waiting_bytes + more > MOST_WAITING_BYTES:
+                        raise Busy("As many large bodies are being received as this server takes on.")
+                    held.bytes += more
+                    self._waiting_bytes += more
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise SentTooSlowly(f"the body was not there after {SECONDS_OF_SENDING:.0f} s.") from None
+
+    async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         writes = scope["method"] != "GET" and _WRITES.fullmatch(scope["path"]) is not None
         heavy = len(body) > HEAVY_BYTES
         limits = WRITE if writes else QUESTION
@@ -69,11 +103,20 @@ class Bounded:
         await self._app(scope, replayed(body, receive), send)
 
 
+@dataclass(slots=True)
+class _Held:
+    """How many bytes of a request's body are counted among those that wait."""
+
+    bytes: int = 0
+
+
 def require_bounded_query(query: bytes) -> None:
     """Raise RequestTooLarge where a query has too many bytes, or a parameter too many parts or too deep ones."""
     if len(query) > MOST_QUERY_BYTES:
         raise _too_large("query", len(query), "bytes", MOST_QUERY_BYTES)
-    for name, value in parse_qsl(query.decode("latin-1"), max_num_fields=1_000):
+    if (parameters := query.count(b"&") + 1) > MOST_PARAMETERS:
+        raise _too_large("query", parameters, "parameters", MOST_PARAMETERS)
+    for name, value in parse_qsl(query.decode("latin-1")):
         most = {"ids": QUESTION.ids, "collections": QUESTION.collections}.get(name, QUESTION.vertices)
         if (parts := value.count(",") + 1) > most:
             raise _too_large(f"parameter `{name}`", parts, "parts", most)
@@ -106,15 +149,6 @@ def replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-async def _body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 def _read(body: bytes, limits: RequestLimits) -> Mapping[str, Any]:

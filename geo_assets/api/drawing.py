@@ -25,8 +25,10 @@ SECONDS_OF_STALLING = 10.0
 MOST_UNFETCHED_BYTES = 128 * 1024 * 1024
 """While answers of more than this lie in memory, nothing more is drawn."""
 _SENT_AT_ONCE = 64 * 1024
-# What opens rasters: everything else below /raster only asks the database.
-_DRAWS = re.compile(r"/(tiles/[^/]+/[^/]+/[^/]+/|preview|bbox/|feature|statistics|asset_statistics|point/|info)")
+# What opens rasters or makes pictures: everything else below /raster only asks the database.
+_DRAWS = re.compile(
+    r"/(tiles/[^/]+/[^/]+/[^/]+/|preview|bbox/|feature|statistics|asset_statistics|point/|info|^/raster/colorMaps/)"
+)
 
 # The parameters that make a picture more than its values.
 _WORKS = {"algorithm": ("algorithm",), "colours": ("colormap", "colormap_name", "color_formula")}

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import asyncpg
 from fastapi import Depends, FastAPI, Query
+from morecantile.errors import MorecantileError
 from stac_fastapi.pgstac.db import con_init
 from starlette.requests import Request
 from tipg import dependencies
@@ -30,7 +31,8 @@ from tipg.settings import DatabaseSettings
 
 from geo_assets.api.connections import COMMAND_SECONDS, forget_session, session_settings
 from geo_assets.api.pages import page_templates
-from geo_assets.api.table_filters import FilteredCollection, TableFilter, require_times
+from geo_assets.api.table_filters import TableFilter, require_times
+from geo_assets.api.table_pages import PagedCollection, note_form
 from geo_assets.core.cql2.expression import read_filter
 from geo_assets.databases import api_url
 from geo_assets.logins import FEATURES_LOGIN
@@ -40,7 +42,9 @@ from geo_assets.settings import Settings
 LOOK_SECONDS = 2.0
 _CONNECTIONS = 6
 # What a caller asked wrongly, which the library would call the server's failure.
-_REFUSED: dict[type[Exception], int] = dict.fromkeys((MissingGeometryColumn, MissingDatetimeColumn), 400)
+_REFUSED: dict[type[Exception], int] = dict.fromkeys(
+    (MissingGeometryColumn, MissingDatetimeColumn, MorecantileError, OverflowError), 400
+)
 _LINKS = {
     "Features": "/features/",
     "Collections": "/features/collections",
@@ -85,6 +89,7 @@ class CurrentTables:
 
     async def __call__(self, request: Request) -> None:
         """Have the request served from a list of tables that is at most `LOOK_SECONDS` old."""
+        note_form(request)
         if time.monotonic() - self._looked_at <= LOOK_SECONDS:
             return
         async with request.app.state.pool.acquire(timeout=10) as connection:
@@ -192,7 +197,7 @@ async def _catalog(connection: asyncpg.Connection, names: list[str]) -> Catalog:
     finally:
         await transaction.rollback()
     tables: dict[str, Collection] = {
-        each.id: FilteredCollection.model_validate(each.model_dump(by_alias=True))
+        each.id: PagedCollection.model_validate(each.model_dump(by_alias=True))
         for each in found
         if each.type == "Table"
     }

@@ -66,12 +66,12 @@ class Transactions(TransactionsClient):  # type: ignore[misc]
         return await super().update_collection(*arguments, **_with_body(named))
 
     async def patch_item(self, *arguments: Any, **named: Any) -> Any:
-        """The patched item. Raises InvalidRequest for a patch that cannot be applied."""
-        return await _patched(super().patch_item(*arguments, **named))
+        """The patched item. Raises InvalidRequest for a patch that cannot be applied, or without one."""
+        return await _patched(super().patch_item(*arguments, **_with_body(named)))
 
     async def patch_collection(self, *arguments: Any, **named: Any) -> Any:
-        """The patched collection. Raises InvalidRequest for a patch that cannot be applied."""
-        return await _patched(super().patch_collection(*arguments, **named))
+        """The patched collection. Raises InvalidRequest for a patch that cannot be applied, or without one."""
+        return await _patched(super().patch_collection(*arguments, **_with_body(named)))
 
     def _validate_id(self, id: Any, settings: StacSettings) -> None:  # noqa: A002 (the library names it so)
         if not isinstance(id, str):

@@ -71,6 +71,13 @@ class RequestTooLarge(PermanentError):
     code = "request_too_large"
 
 
+class SentTooSlowly(PermanentError):
+    """The body of the request did not come in time."""
+
+    code = "sent_too_slowly"
+    remedy = "Send it faster, or in several requests."
+
+
 class TooManyRequestsMade(TransientError):
     """This caller asks more often than this server allows."""
 
@@ -118,6 +125,7 @@ STATUS: dict[type[GeoAssetsError], int] = {
     NotFound: 404,
     Conflict: 409,
     RequestTooLarge: 413,
+    SentTooSlowly: 408,
     TooManyRequestsMade: 429,
     InvalidConfiguration: 500,
     Unforeseen: 500,

@@ -28,6 +28,7 @@ MOST_ALGORITHM_STEPS = 1000
 MOST_LISTED = 64
 _SIDE = Field(le=MOST_PIXELS_A_SIDE)
 _NEVER_SHOWN = 64
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 class Sizes(BaseModel):
@@ -98,6 +99,14 @@ def require_readable(request: Request) -> None:
                 check(text)
             except (ValueError, TypeError, KeyError, ArithmeticError, AssertionError, RecursionError) as error:
                 raise InvalidRequest(f"`{name}` is {_short(text)!r}: {_short(error) or 'not readable'}.") from error
+
+
+def require_listable(request: Request) -> None:
+    """Raise InvalidRequest for what a list of searches cannot be chosen or sorted by: the library fails at it."""
+    for name, value in request.query_params.multi_items():
+        if unfit := {"%", "\0", *_LINE_ENDS} & set(name + value):
+            found = ", ".join(map(repr, sorted(unfit)))
+            raise InvalidRequest(f"The parameter {_short(name)!r} has {found}, which no search has.")
 
 
 def check_expression(text: str) -> None:
@@ -184,6 +193,12 @@ def _check_colormap(text: str) -> None:
     value = json.loads(text)
     if not value or not isinstance(value, dict | list):
         raise ValueError("an object or a list of colours is needed")
+    if isinstance(value, list) and not all(_is_interval(each) for each in value):
+        raise ValueError("in a list each colour comes after its interval")
+
+
+def _is_interval(given: Any) -> bool:
+    return isinstance(given, list) and len(given) == 2 and isinstance(given[0], list) and len(given[0]) == 2
 
 
 def _check_percentile(text: str) -> None:

@@ -6,11 +6,12 @@ drawn (`drawing`, `raster_budget`), and what parameters may say (`raster_paramet
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pystac
 import structlog
-from fastapi import Depends, FastAPI, Path, Request
+from fastapi import APIRouter, Depends, FastAPI, Path, Request
+from morecantile.errors import MorecantileError
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 from rasterio.errors import RasterioError, RasterioIOError
@@ -21,7 +22,7 @@ from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from titiler.core.factory import AlgorithmFactory, ColorMapFactory, MultiBaseTilerFactory, TMSFactory
 from titiler.mosaic.errors import MOSAIC_STATUS_CODES
 from titiler.pgstac import backend, dependencies
-from titiler.pgstac.errors import PGSTAC_STATUS_CODES
+from titiler.pgstac.errors import PGSTAC_STATUS_CODES, BackendError
 from titiler.pgstac.extensions import searchInfoExtension
 from titiler.pgstac.factory import MosaicTilerFactory, add_search_list_route, add_search_register_route
 
@@ -31,7 +32,7 @@ from geo_assets.api.connections import as_options, discard_all, session_settings
 from geo_assets.api.drawing import DrawingPlaces
 from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import InvalidRequest, NotFound, Unreadable, correlation_id_of, problem_response
-from geo_assets.api.raster_parameters import require_bounded_size, require_readable
+from geo_assets.api.raster_parameters import require_bounded_size, require_listable, require_readable
 from geo_assets.api.raster_readers import GuardedBackend, ItemReader, MosaicItemReader, PartParams, ReaderParams
 from geo_assets.api.stretch import render_stretched
 from geo_assets.databases import api_url
@@ -59,7 +60,8 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
         title="geo_assets: tiles", openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=_no_lifespan
     )
     statuses: dict[Any, int] = {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES}
-    statuses |= {RioTilerError: 400, PointOutsideBounds: 404}
+    statuses |= {RioTilerError: 400, PointOutsideBounds: 404, MorecantileError: 400}
+    statuses[BackendError] = 400  # which the library raises for values that the database does not take
     add_exception_handlers(app, {kind: status for kind, status in statuses.items() if kind is not Exception})
     app.add_exception_handler(RasterioIOError, _unreadable)
     for kind in _SENSELESS:
@@ -86,7 +88,9 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
     app.include_router(
         searches.router, tags=["Mosaic of a search"], prefix="/searches/{search_id}", dependencies=bounded
     )
-    add_search_list_route(app, prefix="/searches", tags=["Mosaic of a search"])
+    searches_list = APIRouter()
+    add_search_list_route(cast(FastAPI, searches_list), prefix="/searches", tags=["Mosaic of a search"])
+    app.include_router(searches_list, dependencies=[Depends(require_listable)])
     add_search_register_route(
         app, prefix="/searches", search_dependency=search_to_register, tags=["Mosaic of a search"]
     )
@@ -110,7 +114,7 @@ def create_raster(blob_paths: BlobPaths) -> FastAPI:
     app.include_router(items.router, tags=["Item"], prefix=prefix, dependencies=bounded)
     app.include_router(TMSFactory(templates=templates).router, tags=["Tile matrix sets"])
     app.include_router(AlgorithmFactory(templates=templates).router, tags=["Algorithms"])
-    app.include_router(ColorMapFactory(templates=templates).router, tags=["Colour maps"])
+    app.include_router(ColorMapFactory(templates=templates).router, tags=["Colour maps"], dependencies=bounded)
     return app
 
 

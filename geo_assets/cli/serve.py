@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from geo_assets.api.access import Access
 from geo_assets.api.forwarded import Forwarded, Proxies, parse_proxies
+from geo_assets.api.heads import BoundedHeads
 from geo_assets.api.hosts import is_loopback
 from geo_assets.api.logs import configure_logs
 from geo_assets.cli.console import clear_errors
@@ -53,6 +54,7 @@ def server_config(app: FastAPI, *, host: str, port: int, proxies: Proxies | None
         Forwarded(app, proxies or Proxies()),
         host=host,
         port=port,
+        http=BoundedHeads,
         log_config=None,
         access_log=False,
         server_header=False,

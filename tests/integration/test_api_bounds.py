@@ -2,11 +2,12 @@
 
 import json
 import math
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -14,10 +15,12 @@ import httpx
 import pytest
 
 from geo_assets.api.bounds import MOST_DEPTH, QUESTION, WRITE, require_bounded
+from geo_assets.api.heads import MOST_HEAD_BYTES
 from geo_assets.api.problems import RequestTooLarge
-from tests.api_server import bearer, served, settings_of, with_keys
+from tests.api_server import KEYS, bearer, served, settings_of, with_keys
 from tests.integration.test_api_ownership import collection, item
 from tests.pipeline import Pipeline
+from tests.waiting import wait_until
 
 ITEMS = "/stac/collections/mine/items"
 
@@ -81,6 +84,7 @@ def hostile() -> dict[str, tuple[str, str, bytes, str]]:
         "a job": ("POST", "/api/jobs/submit/hello_world", as_json({"name": many * 2}), "values"),
         "many ids asked for": ("GET", f"/stac/search?ids={'a,' * 15_000}", b"", "parts"),
         "many collections": ("GET", f"/stac/search?collections={'a,' * 2_000}", b"", "parts"),
+        "many parameters": ("GET", f"/stac/search?{'a=1&' * 1_100}", b"", "parameters"),
         "deep in a query": ("GET", f"/stac/search?intersects={'[' * 1_000}{']' * 1_000}", b"", "levels"),
     } | {
         f"deep at {method} {path}": (method, path, b'{"properties":{"a":' + nested(1_000) + b"}}", "levels")
@@ -141,6 +145,81 @@ def test_nobody_waits_for_bodies_that_are_as_large_as_they_may_be(api: httpx.Cli
         rounds.append(waited)
     assert max(rounds[-1]) < 0.5
     assert len(rounds[-1]) > 10
+
+
+ENDLESS_HEADERS = b"".join(b"x%d: y\r\n" % number for number in range(10_000))
+CHUNKED = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begun", "without_end"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", ENDLESS_HEADERS),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\nx: ", b"y" * 100_000),
+        (b"GET /livez?", b"y" * 100_000),
+        (CHUNKED + b"1;", b"y" * 100_000),
+        (CHUNKED + b"0\r\n", ENDLESS_HEADERS),
+    ],
+    ids=["headers", "a header", "an address", "a chunk", "trailers"],
+)
+def test_what_comes_without_end_and_is_no_body_is_cut_off(api: httpx.Client, begun: bytes, without_end: bytes) -> None:
+    """Of a caller without a key: it would fill the memory before anybody asks who sends it."""
+    with connected(api) as caller:
+        caller.sendall(begun)
+        assert fed_until_cut_off(caller, without_end) < 32 * MOST_HEAD_BYTES
+    assert api.get("/livez").status_code == 200
+
+
+def fed_until_cut_off(caller: socket.socket, part: bytes) -> int:
+    """How many bytes are taken in until the connection ends, of not much more than what must not be."""
+    for sent in range(0, 40 * MOST_HEAD_BYTES, len(part)):
+        try:
+            caller.sendall(part)
+        except OSError:
+            return sent
+    return 40 * MOST_HEAD_BYTES
+
+
+def test_who_sends_no_request_is_not_waited_for(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geo_assets.api.heads.SECONDS_OF_HEAD", 0.5)
+    for begun in (b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /li"):
+        with connected(api) as caller:
+            caller.sendall(begun)
+            while caller.recv(1000):
+                pass  # until the server closes the connection
+
+
+def test_bodies_that_do_not_come_to_an_end_leave_room_for_others(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geo_assets.api.bounds.MOST_WAITING_BYTES", 1_000_000)
+    head = f"POST /stac/search HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEYS['read']}\r\nContent-Length: 2000000\r\n\r\n"
+    with ExitStack() as unfinished:
+
+        def is_full() -> bool:
+            unfinished.enter_context(connected(api)).sendall(head.encode() + b" " * 900_000)
+            return answer_to_large(api) == 503
+
+        wait_until(is_full, "when there is no room for large bodies")
+        assert api.post("/stac/search", json={}).status_code == 200
+        monkeypatch.setattr("geo_assets.api.bounds.SECONDS_OF_SENDING", 0.5)
+        late = unfinished.enter_context(connected(api))
+        late.sendall(head.encode())
+        assert late.recv(1000).startswith(b"HTTP/1.1 408 ")
+    wait_until(lambda: answer_to_large(api) == 200, "when there is room again")
+
+
+def answer_to_large(api: httpx.Client) -> int:
+    """The status of the answer to a search with a large body."""
+    body, headers = b"{" + b" " * 200_000 + b"}", {"content-type": "application/json"}
+    return api.post("/stac/search", content=body, headers=headers).status_code
+
+
+@contextmanager
+def connected(api: httpx.Client) -> Iterator[socket.socket]:
+    """A connection to the API."""
+    with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=20) as caller:
+        yield caller
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Here: what is served against what is in the table, and when it comes and goes. N
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pyogrio
 import pytest
 
 from geo_assets.api.features import LOOK_SECONDS
+from geo_assets.api.table_pages import DATA, HTML
 from tests.api_server import served, settings_of
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, write_vector
@@ -107,6 +109,45 @@ def test_features_are_chosen_by_box_by_property_and_by_cql2(api: httpx.Client) -
         assert 400 <= answer.status_code < 500, (wrong, answer.text)
     assert api.get("/features/collections/ledger.blob/items").status_code == 404
     assert api.get("/features/collections/pgstac.items/items").status_code == 404
+
+
+def test_a_page_ends_by_its_size_and_leads_on(api: httpx.Client, tables: Pipeline) -> None:
+    """Of 400 outlines of 2,001 positions each feature is there once, and no answer is larger than its form may be."""
+    tables.execute("ALTER TABLE vectors.wells ALTER geom TYPE geometry(Geometry, 4326)")
+    tables.execute(
+        "INSERT INTO vectors.wells (fid, number, name, geom) SELECT 100 + n, 100 + n, 'outline', "
+        "ST_Buffer(ST_Point(n / 100.0, 0, 4326), 5, 500) FROM generate_series(1, 400) n"
+    )
+    place = f"/features/collections/{WELLS}/items"
+    seen: list[int] = []
+    sizes = []
+    address: str | None = f"{place}?limit=1000"
+    while address is not None:
+        answer = api.get(address)
+        page = answer.json()
+        seen += [feature["properties"]["number"] for feature in page["features"]]
+        sizes.append(len(answer.content))
+        address = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+    assert seen == [*range(20), *range(101, 501)]
+    assert len(sizes) > 1
+    assert max(sizes) < 1.1 * DATA.page
+    shown = api.get(f"{place}?limit=1000&f=html")
+    assert shown.status_code == 200
+    assert len(shown.content) < 1.5 * HTML.page
+    for form in ("csv", "json", "ndjson", "geojsonseq"):
+        refused = api.get(f"{place}?limit=1000&f={form}")
+        assert (refused.status_code, refused.json()["code"]) == (413, "request_too_large")
+        most = re.search(r"limit=(\d+)", refused.json()["remedy"])
+        assert most is not None
+        assert api.get(f"{place}?limit={most[1]}&f={form}").status_code == 200
+    assert api.get(f"{place}?limit=1000&f=csv&geom-column=none").text.count("\n") == 421
+
+
+def test_a_feature_that_no_page_can_hold_is_refused(api: httpx.Client, tables: Pipeline) -> None:
+    tables.execute("UPDATE vectors.wells SET name = repeat('x', 70000000) WHERE number = 3")
+    refused = api.get(f"/features/collections/{WELLS}/items?number=3")
+    assert (refused.status_code, refused.json()["code"]) == (413, "request_too_large")
+    assert api.get(f"/features/collections/{WELLS}/items?number=3&properties=number").status_code == 200
 
 
 def test_a_vector_tile_holds_the_features_that_lie_in_it(api: httpx.Client, tmp_path: Path) -> None:

@@ -481,6 +481,9 @@ def test_what_else_is_asked_of_a_table_is_read_with_care(api: httpx.Client) -> N
     for asked in refused:
         answer = ask(api, **asked)
         assert 400 <= answer.status_code < 500, (asked, answer.status_code, answer.text)
+    for tile in ("WebMercatorQuad/-1/0/0", "WebMercatorQuad/9999/0/0", "CDB1GlobalGrid/22/0/0"):
+        answer = api.get(f"/features/collections/{PLACES}/tiles/{tile}")
+        assert 400 <= answer.status_code < 500, (tile, answer.status_code, answer.text)
     assert len(ask(api, user="u4").json()["features"]) == 1
     assert len(ask(api, ids="9007199254740991,9007199254740993").json()["features"]) == 2
     assert ask(api, bbox="170,-10,2,10").json()["numberMatched"] == 3

@@ -135,6 +135,8 @@ def test_a_collection_of_a_source_is_not_written(api: httpx.Client, shared: Pipe
         ("PATCH", "/stac/collections/mine/items/own", set_id("other")),
         ("PATCH", "/stac/collections/mine/items/own", [{"op": "remove", "path": "/id"}]),
         ("PATCH", "/stac/collections/mine/items/own", [{"op": "replace", "path": "/nowhere/x", "value": 1}]),
+        ("PATCH", "/stac/collections/mine", None),
+        ("PATCH", "/stac/collections/mine/items/own", None),
     ],
 )
 def test_a_body_that_names_another_than_the_path_is_refused(

@@ -119,3 +119,27 @@ def test_a_wrong_credential_is_a_typed_problem_that_tells_no_secret(
             assert answer.status_code in (403, 502)
             assert WRONG_KEY not in answer.text
             assert AZURITE_KEY not in answer.text
+
+
+LISTED = ("a=%00", "a%00=b", "a=%25z", "a=%25s", "sortby=%25s", "sortby=a%0Ab", "sortby=%00")
+SENSELESS: dict[str, int] = {
+    **{f"searches/list?{asked}": 400 for asked in LISTED},
+    **{f"searches/?{asked}": 400 for asked in LISTED},
+    "searches/{}/tiles/CDB1GlobalGrid/22/0/0?assets=data": 400,
+    "searches/{}/tiles/CDB1GlobalGrid/22/0/0/assets": 400,
+    "searches/{}/tiles/WebMercatorQuad/1/0/0?assets=data&colormap=[[1,2]]": 400,
+    "colorMaps/viridis?f=png&width=99999&height=99999": 413,
+    "colorMaps/viridis?f=npy&height=4097": 413,
+}
+
+
+def test_what_makes_no_sense_is_refused_where_no_raster_is_opened(pipeline: Pipeline) -> None:
+    pipeline.sources_path.write_text("sources: {}")
+    with served(settings_of(pipeline.database_url, pipeline.sources_path)) as client:
+        for search in ({"datetime": "x"}, {"collections": ["\0"]}, {"metadata": {"name": "\0"}}):
+            assert client.post("/raster/searches/register", json=search).status_code == 400
+        search_id = client.post("/raster/searches/register", json={"collections": ["x"]}).json()["id"]
+        answers = {path: client.get(f"/raster/{path.replace('{}', search_id)}").status_code for path in SENSELESS}
+        assert answers == SENSELESS
+        assert client.get("/raster/searches/list?name=x&sortby=-usecount").status_code == 200
+        assert client.get("/raster/colorMaps/viridis?f=png&width=256&height=20").status_code == 200
