@@ -22,6 +22,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import dump, sendfds
 from typing import Any
 
+from geo_assets.resources.plain_answers import AnswerReader
+
 # What Python, C libraries and the readers' libraries go by. A name that is not here is not handed over.
 _KEPT = re.compile(
     r"PATH|HOME|USER|LANG|LANGUAGE|LC_\w+|TZ|TZDIR|TMPDIR|TEMP|TMP|LD_LIBRARY_PATH|LD_PRELOAD|PYTHON\w*"
@@ -47,6 +49,11 @@ class CleanContext(ForkServerContext):
         super().__init__()
         self._preloaded = preloaded
         self.Process = partial(CleanProcess, preloaded=preloaded)  # type: ignore[assignment, misc]
+
+    def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802  multiprocessing's name
+        """A pipe; the reading end of one that leads one way reads answers of workers as `plain_answers` does."""
+        reader, writer = super().Pipe(duplex)
+        return (reader if duplex else AnswerReader.of(reader)), writer
 
     def start_server(self) -> None:
         """Have the server import its modules, which takes seconds; returns at once."""

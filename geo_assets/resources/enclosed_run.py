@@ -13,9 +13,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from geo_assets.errors import GeoAssetsError, TooLarge
+from geo_assets.errors import GeoAssetsError, ReaderCrashed, TooLarge
 from geo_assets.resources.clean_processes import CleanContext, die_with_parent
 from geo_assets.resources.enclosure import Enclosure, enter, warn_of_gaps
+from geo_assets.resources.plain_answers import read_answer
 from geo_assets.resources.worker_pool import Limits, limit_memory, limit_time, reason_of_death
 
 T = TypeVar("T")
@@ -66,7 +67,10 @@ def run_enclosed(
             process.join()
     if answer is None:
         raise reason_of_death(-signal.SIGALRM if overdue.is_set() else process.exitcode or 0, limits)
-    succeeded, outcome = pickle.loads(answer)
+    try:
+        succeeded, outcome = read_answer(answer)
+    except Exception as error:
+        raise ReaderCrashed(f"The process that read it answered with something else: {str(error)[:200]}.") from error
     if succeeded:
         result: R = outcome
         return result
@@ -117,8 +121,7 @@ def _serve(
 def _pickled(answer: tuple[bool, Any]) -> bytes:
     try:
         content = pickle.dumps(answer)
-        if not answer[0]:
-            pickle.loads(content)
+        read_answer(content)
     except Exception as error:  # noqa: BLE001  whatever cannot be pickled says so
         name = type(answer[1]).__name__
         return pickle.dumps((False, GeoAssetsError(f"{name} cannot be handed over: {error}.")))

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -9,18 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from geo_assets.errors import GeoAssetsError, ReaderCrashed, ReaderTimeout, TooLarge
+from geo_assets.errors import GeoAssetsError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
 from geo_assets.resources import enclosure as enclosure_module
 from geo_assets.resources.enclosed_run import run_enclosed
 from geo_assets.resources.enclosure import Enclosure, Kernel, enter, this_kernel, warn_of_gaps
-from geo_assets.resources.worker_pool import Limits
+from geo_assets.resources.worker_pool import Limits, WorkerPool
 
 LIMITS = Limits(wall_seconds=20, cpu_seconds=10, memory_bytes=1024**3)
 needs_landlock = pytest.mark.skipif(this_kernel().landlock < 1, reason="this kernel has no Landlock")
@@ -363,3 +365,38 @@ def test_what_the_kernel_cannot_hold_is_said_once() -> None:
         "In worker processes any TCP port can be connected to: this kernel cannot refuse it.",
         "In worker processes sockets can be opened and programs started: this kernel cannot refuse it.",
     ]
+
+
+class Attack:
+    """A value whose pickle has whoever reads it call something."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def answer_with_attack(path: Path) -> None:
+    """What code that took the worker over can do: write what it likes to the pipe that leads to the run."""
+    for number in range(3, 100):
+        with suppress(OSError):
+            connection = Connection(number, readable=False)
+            connection.send_bytes(pickle.dumps((True, Attack(path))))
+    os._exit(0)
+
+
+def work_with_attack(tasks: Sequence[Path], start: Callable[[int], None]) -> list[object]:
+    """The same as the result of a task."""
+    start(0)
+    return [Attack(path) for path in tasks]
+
+
+def test_an_answer_that_calls_something_is_not_followed(tmp_path: Path) -> None:
+    prey = tmp_path / "made by the answer"
+    with pytest.raises(ReaderCrashed, match="answered with something else"):
+        enclosed(answer_with_attack, prey, limits=Limits(wall_seconds=5))
+    pool = WorkerPool(processes=1, limits=Limits(wall_seconds=5))
+    with closing(pool), pytest.raises(WorkersUnavailable):
+        list(pool.map(work_with_attack, [prey], chunk_size=1, lost=lambda *_: None))
+    assert not prey.exists()
