@@ -6,6 +6,7 @@ GeoAssetsError
 │   ├── NotARaster             the bytes are no raster at all
 │   ├── UnsupportedFormat      a raster, but of a format that is not read
 │   ├── Corrupt                a raster whose header cannot be read
+│   ├── UnforeseenContent      reading it raised what no reason is known for
 │   ├── TooLarge               reading it would need more memory than is allowed
 │   ├── ReaderCrashed          the process that read it died
 │   ├── ReaderTimeout          reading it did not end
@@ -102,6 +103,16 @@ class Corrupt(PermanentError):
 
     code = "corrupt"
     remedy = "Upload the file again from its origin."
+
+
+class UnforeseenContent(PermanentError):
+    """Reading the file raised an error that no reason is known for."""
+
+    code = "unforeseen_content"
+    remedy = (
+        "Check it with gdalinfo, and upload it again if it is damaged. If it is sound, geo_assets is at fault: report "
+        "it with this message, and exclude the blob in sources.yaml until then."
+    )
 
 
 class TooLarge(PermanentError):

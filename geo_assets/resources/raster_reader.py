@@ -28,7 +28,14 @@ from geo_assets.core.sniff import HEAD_BYTES, is_vrt
 from geo_assets.core.tags import clean_text
 from geo_assets.core.tiff import TiffStructure
 from geo_assets.core.valid_data import read_valid_area
-from geo_assets.errors import Corrupt, GeoAssetsError, StorageUnavailable, TooLarge, TransientError, Unauthorized
+from geo_assets.errors import (
+    GeoAssetsError,
+    StorageUnavailable,
+    TooLarge,
+    TransientError,
+    Unauthorized,
+    UnforeseenContent,
+)
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import StoreAccess, open_handed, store_access
@@ -162,12 +169,19 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
         file.fetch_start()
         latency = time.perf_counter() - began
         is_other = is_store_root(blob.name) or _is_vrt(file)
-        structure = None if is_other else read_structure(file)
+        structure = None if is_other else _read_structure(file)
         return _Fetched(_Header(file, structure, _fetch_sidecars(store, blob)), latency)
     except GeoAssetsError as error:
         return _Fetched(error, time.perf_counter() - began)
-    except Exception as error:  # noqa: BLE001
-        return _Fetched(_unforeseen(error), time.perf_counter() - began)
+
+
+def _read_structure(file: RangeFile) -> TiffStructure | None:
+    try:
+        return read_structure(file)
+    except GeoAssetsError:
+        raise
+    except Exception as error:
+        raise _unforeseen(error) from error
 
 
 def _fetch_sidecars(store: BlobStore, blob: BlobRef) -> dict[str, bytes]:
@@ -206,10 +220,10 @@ def _parse(
         return Reading(blob, _unforeseen(error))
 
 
-def _unforeseen(error: Exception) -> Corrupt:
+def _unforeseen(error: Exception) -> UnforeseenContent:
     """Whatever a stranger's content makes code raise that nobody foresaw is that file's reason, and ends no run."""
     said = clean_text((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-    return Corrupt(f"Its content cannot be worked on: {type(error).__name__}: {said}.")
+    return UnforeseenContent(f"Its content cannot be worked on: {type(error).__name__}: {said}.")
 
 
 def _describe(source: Source, file: RangeFile, header: _Header) -> RasterMetadata:

@@ -60,7 +60,7 @@ def test_what_nobody_foresaw_of_a_file_is_its_reason_and_its_neighbours_have_ite
     assert {name: failure.code for name, failure in failures.items()} == {
         "map.png": "missing_crs",
         "photo.jpg": "missing_crs",
-        "grid.nc": "corrupt",
+        "grid.nc": "unforeseen_content",
     }
     assert "names the file" in failures["map.png"].message
     assert set(pipeline.items()) == {"scene.tif", "own.jp2", "cube.nc"}
