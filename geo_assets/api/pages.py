@@ -33,6 +33,7 @@ class PackageFiles(StaticFiles):
 
     def __init__(self, directory: Path, files: set[str]) -> None:
         super().__init__(directory=directory, check_dir=False)
+        self.config_checked = True  # a package that is not installed is 404 for each file, not 500 for the first
         self._files = files
 
     async def get_response(self, path: str, scope: Scope) -> Response:

@@ -6,12 +6,16 @@ The fixture `page` fails where a page asks another host, breaks its Content-Secu
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from geo_assets.api.pages import PackageFiles
 from tests.api_server import KEYS, served, settings_of, with_keys
 from tests.pipeline import Pipeline, failure_text
 from tests.rasters import write_raster
@@ -206,3 +210,9 @@ def test_of_a_package_only_what_pages_load_is_served(api: httpx.Client, file: st
     assert api.get(f"/static/{file}").status_code == 404
     assert api.get("/static/swagger-ui-dist/swagger-ui.css").status_code == 200
     assert api.get("/api/docs/oauth2-redirect").status_code == 404
+
+
+def test_a_package_that_is_not_installed_is_not_found(tmp_path: Path) -> None:
+    app = Starlette()
+    app.mount("/package", PackageFiles(tmp_path / "missing", {"page.js"}))
+    assert TestClient(app).get("/package/page.js").status_code == 404
