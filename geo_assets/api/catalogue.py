@@ -20,17 +20,16 @@ from stac_fastapi.extensions.sort import ItemCollectionSortExtension, SearchSort
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient, health_check
-from stac_fastapi.pgstac.db import con_init, translate_pgstac_errors
+from stac_fastapi.pgstac.db import translate_pgstac_errors
 from stac_fastapi.pgstac.extensions import FreeTextExtension
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from geo_assets.api.aggregation import aggregation_extension, aggregation_links
 from geo_assets.api.catalogue_filters import WholeQueryExtension, read_catalogue_filter, with_allowed_filter
-from geo_assets.api.connections import COMMAND_SECONDS, forget_session, session_settings
+from geo_assets.api.connections import open_pool
 from geo_assets.api.ownership import CheckedWrites, TransactionExtensions
 from geo_assets.api.problems import InvalidRequest
-from geo_assets.databases import api_url
 from geo_assets.logins import STAC_LOGIN, TRANSACTIONS_LOGIN
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
@@ -225,19 +224,8 @@ class FairPool:
 
 @asynccontextmanager
 async def _pool(settings: Settings, login: str, *, most: int, **further: str) -> AsyncIterator[FairPool]:
-    """A pool that opens its first connection when it is asked for one: the server may start before the database."""
-    async with asyncpg.create_pool(
-        api_url(settings, login),
-        min_size=0,
-        max_size=most,
-        timeout=5,
-        command_timeout=COMMAND_SECONDS,
-        init=con_init,
-        reset=forget_session,
-        server_settings=session_settings(
-            login, search_path="pgstac,public", application_name="geo_assets api", **further
-        ),
-    ) as pool:
+    session = {"search_path": "pgstac,public", "application_name": "geo_assets api", **further}
+    async with open_pool(settings, login, most=most, **session) as pool:
         yield FairPool(pool, most)
 
 

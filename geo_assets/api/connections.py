@@ -3,11 +3,17 @@
 Here: what a session begins with, and what is undone when a connection goes back. Not here: which part has which pool.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import psycopg
+from stac_fastapi.pgstac.db import con_init
 
+from geo_assets.databases import api_url
 from geo_assets.logins import SESSIONS, STATEMENT_SECONDS
+from geo_assets.settings import Settings
 
 # Longer than the server's own limit, for a session that lifted that.
 COMMAND_SECONDS = STATEMENT_SECONDS + 5
@@ -31,6 +37,25 @@ async def forget_session(connection: Any) -> None:
     Where that fails, the pool closes the connection.
     """
     await connection.execute(_RESET)
+
+
+@asynccontextmanager
+async def open_pool(settings: Settings, login: str, *, most: int, **further: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of asyncpg of at most ``most`` connections as ``login``, whose sessions begin with ``further`` too.
+
+    It opens its first connection when it is asked for one: the server may start before the database.
+    """
+    async with asyncpg.create_pool(
+        api_url(settings, login),
+        min_size=0,
+        max_size=most,
+        timeout=5,
+        command_timeout=COMMAND_SECONDS,
+        init=con_init,
+        reset=forget_session,
+        server_settings=session_settings(login, **further),
+    ) as pool:
+        yield pool
 
 
 def session_settings(login: str, **further: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import Depends, FastAPI, Query
 from morecantile.errors import MorecantileError
-from stac_fastapi.pgstac.db import con_init
 from starlette.requests import Request
 from tipg import dependencies
 from tipg.collections import Catalog, Collection, pg_get_collection_index
@@ -29,12 +28,11 @@ from tipg.errors import (
 from tipg.factory import Endpoints
 from tipg.settings import DatabaseSettings
 
-from geo_assets.api.connections import COMMAND_SECONDS, forget_session, session_settings
+from geo_assets.api.connections import open_pool
 from geo_assets.api.pages import page_templates
 from geo_assets.api.table_filters import TableFilter, require_times
 from geo_assets.api.table_pages import PagedCollection, note_form
 from geo_assets.core.cql2.expression import read_filter
-from geo_assets.databases import api_url
 from geo_assets.logins import FEATURES_LOGIN
 from geo_assets.resources.statements import read_sql
 from geo_assets.settings import Settings
@@ -121,19 +119,8 @@ def create_features() -> FastAPI:
 @asynccontextmanager
 async def features_connections(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     """Connections for ``app`` inside the block, which can only read the tables of vector files."""
-    session = session_settings(
-        FEATURES_LOGIN, search_path="public", application_name="geo_assets features", timezone="UTC"
-    )
-    async with asyncpg.create_pool(
-        api_url(settings, FEATURES_LOGIN),
-        min_size=0,
-        max_size=_CONNECTIONS,
-        timeout=5,
-        command_timeout=COMMAND_SECONDS,
-        init=con_init,
-        reset=forget_session,
-        server_settings=session,
-    ) as pool:
+    session = {"search_path": "public", "application_name": "geo_assets features", "timezone": "UTC"}
+    async with open_pool(settings, FEATURES_LOGIN, most=_CONNECTIONS, **session) as pool:
         app.state.pool = pool
         yield
 
