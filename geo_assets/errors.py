@@ -22,6 +22,7 @@ GeoAssetsError
 │   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
 │   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
 │   ├── MalformedMessage       a message in a queue of events is none
+│   ├── DeliveriesNeverEnded   a message in a queue of events was delivered often, and its deliveries did not end
 │   ├── UnfitForProfile        no COG of this raster can be what the source's rule says
 │   ├── CogInvalid             a COG that was written is none, or shows something else than its raster
 │   ├── BlobChanged            overwritten after it was listed
@@ -218,6 +219,16 @@ class MalformedMessage(PermanentError):
 
     code = "malformed_message"
     remedy = "See it with `geo-assets deadletters show`; replay it when its sender or the reader is mended, or drop it."
+
+
+class DeliveriesNeverEnded(PermanentError):
+    """A message was delivered as often as its queue allows, and the last delivery never ended."""
+
+    code = "deliveries_never_ended"
+    remedy = (
+        "Check why ticks of the queue's sensor ended early (memory, restarts of the code server), then put the message "
+        "back with `geo-assets deadletters replay`. The next listing finds what it reported in any case."
+    )
 
 
 class UnfitForProfile(PermanentError):

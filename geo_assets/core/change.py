@@ -16,6 +16,7 @@ class Observation:
     """What a listing shows against the ledger, and what the ledger says is still to do, in blobs.
 
     ``deleted`` is None where the listing was not complete. ``held`` deletions await consent and are no work.
+    ``listing_asked`` says that blobs which events reported are still to be seen by a listing.
     ``digest`` names the blobs and versions concerned, ``generation`` the last listing that went into the ledger.
     """
 
@@ -27,17 +28,19 @@ class Observation:
     digest: str
     generation: int
     held: int = 0
+    listing_asked: bool = False
 
     @property
     def work(self) -> int:
-        """How many blobs a run would have something to do for."""
-        return self.new + self.changed + (self.deleted or 0) + self.pending + self.to_withdraw
+        """How many blobs a run would have something to do for, and a listing."""
+        return self.new + self.changed + (self.deleted or 0) + self.pending + self.to_withdraw + self.listing_asked
 
     def __str__(self) -> str:
         deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
         withdraw = f", {self.to_withdraw} to withdraw" if self.to_withdraw else ""
         held = f", {self.held} deletions await consent" if self.held else ""
-        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}"
+        listing = ", a listing is needed" if self.listing_asked else ""
+        return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}{listing}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ CloudEvents 1.0 in JSON, and its extension for distributed tracing.
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -34,6 +35,10 @@ _LONGEST_NAME = 1024
 _LONGEST_ID = 200
 _SEQUENCER_WIDTH = 64
 _BOM = b"\xef\xbb\xbf"
+_UNREADABLE = re.compile(
+    r"Of its entries \(counted from 0\) these cannot be read: (?P<numbers>\d+(?:-\d+)?(?:, \d+(?:-\d+)?)*)\."
+)
+_MOST_SAID = 3  # entries of an array of which each is said what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +69,61 @@ class Dropped:
     detail: str
 
 
-def read_events(body: bytes) -> list[BlobEvent | Dropped]:
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An entry of an array that is no event: its ``number``, from 0 on, and what is wrong with it."""
+
+    number: int
+    said: str
+
+
+def read_events(body: bytes) -> list[BlobEvent | Dropped | Unreadable]:
     """The events of one message: JSON or base64 of JSON, one event or an array, as EventGridEvent or CloudEvent 1.0.
 
-    A renamed blob is one that went and one that came. Raises MalformedMessage, which says what is wrong and where.
+    A renamed blob is one that went and one that came. Raises MalformedMessage, which says what is wrong and where, if
+    nothing in the message can be read.
     """
     document = _decode(body)
-    if isinstance(document, list):
-        if not document:
-            raise MalformedMessage("The message is an empty array.")
-        return [event for number, entry in enumerate(document) for event in _read(_Object.of(entry, f"[{number}]"))]
-    return list(_read(_Object.of(document, "")))
+    if not isinstance(document, list):
+        return list(_read(_Object.of(document, "")))
+    if not document:
+        raise MalformedMessage("The message is an empty array.")
+    events: list[BlobEvent | Dropped | Unreadable] = []
+    for number, entry in enumerate(document):
+        try:
+            events += list(_read(_Object.of(entry, f"[{number}]")))
+        except MalformedMessage as error:
+            events.append(Unreadable(number, error.message))
+    unreadable = [event for event in events if isinstance(event, Unreadable)]
+    if len(unreadable) == len(events):
+        raise MalformedMessage(unreadable[0].said)
+    return events
+
+
+def name_unreadable(unreadable: Sequence[Unreadable]) -> str:
+    """Which entries of a message cannot be read and why, as `unreadable_entries` finds them again."""
+    numbers = ", ".join(_ranges([each.number for each in unreadable]))
+    reasons = " ".join(each.said for each in unreadable[:_MOST_SAID])
+    return f"Of its entries (counted from 0) these cannot be read: {numbers}. The others were taken. {reasons}"
+
+
+def unreadable_entries(said: str) -> frozenset[int]:
+    """The numbers that `name_unreadable` said; none where something else was said."""
+    match = _UNREADABLE.match(said)
+    parts = [part.partition("-") for part in match["numbers"].split(", ")] if match is not None else []
+    return frozenset(number for first, _, last in parts for number in range(int(first), int(last or first) + 1))
+
+
+def pick_entries(body: bytes, numbers: Collection[int]) -> bytes:
+    """The array of these entries of a message; the message itself where it is no array that has them."""
+    try:
+        document = _decode(body)
+    except MalformedMessage:
+        return body
+    if not isinstance(document, list) or not numbers or max(numbers) >= len(document):
+        return body
+    picked = json.dumps([document[number] for number in sorted(numbers)], separators=(",", ":")).encode()
+    return picked if len(picked) <= len(body) else body
 
 
 def account_of(url: str) -> str:
@@ -268,6 +317,13 @@ def _check_characters(text: str, where: str) -> None:
 def _tidy(text: str) -> str:
     """An id as it can stand in a log line: printable, and not long."""
     return "".join(character if character.isprintable() else " " for character in text[:_LONGEST_ID]).strip()
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[str]:
+    """Rising numbers as people write them: 1, 4-7, 9."""
+    for _, run in groupby(enumerate(numbers), key=lambda each: each[1] - each[0]):
+        first, *rest = [number for _, number in run]
+        yield f"{first}-{rest[-1]}" if rest else str(first)
 
 
 def _kind(value: object) -> str:

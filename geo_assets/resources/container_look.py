@@ -1,11 +1,14 @@
 """Look at single blobs of a container, as exactly as a listing would show them: their sidecars and stores included.
 
-Here: with which requests. A blob's version names its world file and .prj, so one short listing of what has its stem
-tells more than a HEAD, and one of a folder tells of many blobs at once; that of a Zarr store takes all of its folder.
-Not here: which names to look at (`geo_assets.core.event_routing`), what becomes of the answer (`event_observer`).
+Here: with which requests, and how many at most. A blob's version names its world file and .prj, so one short listing
+of what has its stem tells more than a HEAD, and one of a folder tells of many blobs at once; that of a Zarr store takes
+all of its folder. Not here: which names to look at (`geo_assets.core.event_routing`), in which threads, and what of a
+store that fails (`event_looks`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from geo_assets.core.formats.sidecars import is_sidecar, places_rasters, placing_names, placing_sidecars, with_sidecars
@@ -16,8 +19,15 @@ from geo_assets.resources.blob_store import BlobStore
 _WORTH_A_LISTING = 16
 """From so many names on they are looked for by one page of a listing of what their names have in common."""
 
+MOST_PAGES = 20
+"""So many pages of a Zarr store are listed for a look, 100,000 blobs: more is for a run, which has the time."""
+
 Sights = Mapping[str, Sequence[tuple[str, BlobRef | None]]]
 """By the name that was looked at: the blobs that it tells of, None for one that is not there."""
+
+
+class TooMuchForALook(Exception):
+    """What has to be listed for a look is more than `MOST_PAGES`, or took too long: a listing of the source has it."""
 
 
 def group_names(names: Iterable[str]) -> list[list[str]]:
@@ -28,14 +38,15 @@ def group_names(names: Iterable[str]) -> list[list[str]]:
     return by_stem(in_stores) + ([alone] if len(alone) >= _WORTH_A_LISTING else by_stem(alone))
 
 
-def look_at(store: BlobStore, names: Sequence[str]) -> tuple[Sights, list[list[str]]]:
+def look_at(store: BlobStore, names: Sequence[str], *, until: float = math.inf) -> tuple[Sights, list[list[str]]]:
     """What the store has of these names, which are one group; and where that was too much to list, smaller groups.
 
     A name of a sidecar tells of the rasters that it places and are there, one in a Zarr store of what stands for the
-    store; any other of the blob itself. Raises what `BlobStore.list_pages` and `BlobStore.head` raise.
+    store; any other of the blob itself. Raises TooMuchForALook, for what takes more than `MOST_PAGES` pages or until
+    that moment of the monotonic clock, and what `BlobStore.list_pages` and `BlobStore.head` raise.
     """
     if folder := store_folder(names[0]):
-        return _look_at_store(store, f"{folder}/", names), []
+        return _look_at_store(store, f"{folder}/", names, until), []
     prefix = _common_start([_stem(name) for name in names])
     page = next(iter(store.list_pages(prefix)))
     if page.next_marker is None:
@@ -43,12 +54,20 @@ def look_at(store: BlobStore, names: Sequence[str]) -> tuple[Sights, list[list[s
     smaller = _split(names)
     if len(smaller) > 1:
         return {}, smaller
-    return {name: _look_closely(store, name) for name in names}, []
+    return {name: _look_closely(store, name, until) for name in names}, []
 
 
-def _look_at_store(store: BlobStore, prefix: str, names: Sequence[str]) -> Sights:
+def _pages(store: BlobStore, prefix: str, until: float) -> Iterator[BlobPage]:
+    """All pages there are, while they are not too many."""
+    for number, page in enumerate(store.list_pages(prefix), start=1):
+        yield page
+        if page.next_marker is not None and (number >= MOST_PAGES or time.monotonic() > until):
+            raise TooMuchForALook
+
+
+def _look_at_store(store: BlobStore, prefix: str, names: Sequence[str], until: float) -> Sights:
     versions = StoreVersions(None)
-    for page in store.list_pages(prefix):
+    for page in _pages(store, prefix, until):
         for blob in page:
             versions.add(blob, is_chosen=is_store_root(blob.name))
     found: list[tuple[str, BlobRef | None]] = [(root.name, root) for root in versions.end()]
@@ -59,10 +78,10 @@ def _look_at_store(store: BlobStore, prefix: str, names: Sequence[str]) -> Sight
     return {name: found + [each for each in gone if each[0] == name] for name in names}
 
 
-def _look_closely(store: BlobStore, name: str) -> Sequence[tuple[str, BlobRef | None]]:
+def _look_closely(store: BlobStore, name: str, until: float) -> Sequence[tuple[str, BlobRef | None]]:
     """Where thousands of blobs have one stem: a HEAD for each that matters, and all for a sidecar."""
     if places_rasters(name):
-        return _sights([name], BlobPage([blob for page in store.list_pages(_stem(name)) for blob in page]))[name]
+        return _sights([name], BlobPage([blob for page in _pages(store, _stem(name), until) for blob in page]))[name]
     blob = store.head(name)
     if blob is None:
         return [(name, None)]

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from psycopg.rows import DictRow
 
+from geo_assets.core.events import pick_entries, unreadable_entries
+from geo_assets.errors import MalformedMessage
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.database import DatabaseResource
 from geo_assets.resources.message_queue import DeadLetter, Message, MessageQueue
@@ -89,8 +91,12 @@ class DeadLetterBox:
         return next(found, None) or SetAside(self._rule.name, message_id)
 
     def replay(self, message: SetAside) -> Outcome:
-        """Put the message back into its queue. One that is missing keeps its record, for nobody knows where it is."""
-        if not self._queue.replay(message.message_id):
+        """Put the message back into its queue, with those of its entries that were given up.
+
+        One that is missing keeps its record, for nobody knows where it is.
+        """
+        entries = unreadable_entries(message.reason or "") if message.code == MalformedMessage.code else frozenset()
+        if not self._queue.replay(message.message_id, rewrite=lambda body: pick_entries(body, entries)):
             return "missing"
         self._records.mark(message, "replayed")
         return "replayed"

@@ -56,7 +56,10 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """What one batch of messages says: ``looked_at`` is a time of the database before any look at a store."""
+    """What one batch of messages says: ``looked_at`` is a time of the database before any look at a store.
+
+    ``to_list`` are sources of which a listing has to see what was too much for a look.
+    """
 
     path: Path
     queue: str
@@ -68,6 +71,7 @@ class EventBatch:
     sightings: Sequence[Sighting] = ()
     poisoned: Sequence[Poison] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    to_list: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,8 @@ class EventLedger(SceneLedger):
     def record_events(self, batch: EventBatch, sources: Iterable[Source]) -> tuple[int, list[Observed]]:
         """Take a batch in, in one transaction; its number, and what each sighting was to the ledger.
 
-        ``sources`` are those of the sightings; they are registered. Blobs are grouped into scenes in the same
-        transaction. Where rows are locked by another, this one gives way and tries again.
+        ``sources`` are those of the sightings and those to be listed; they are registered. Blobs are grouped into
+        scenes in the same transaction. Where rows are locked by another, this one gives way and tries again.
         """
         registered = {source.name: source for source in sources}
         for source in registered.values():
@@ -143,6 +147,10 @@ def _record(connection: Connection, batch: EventBatch, sources: Mapping[str, Sou
         },
     ).fetchone()
     assert row is not None
+    if batch.to_list:
+        connection.execute(
+            read_sql("ask_for_listing"), {"sources": sorted(batch.to_list), "looked_at": batch.looked_at}
+        )
     if batch.poisoned:
         connection.execute(read_sql("record_messages"), _poison_values(batch))
     return row["id"], observed

@@ -1,32 +1,30 @@
 """One batch of messages from a queue into the ledger: an event is a hint, a look at the store says what is true.
 
 Here: the order in which that is safe: read, look, commit, and only then settle each message by itself. Not here: what
-a message says (`core.events`), which sources it concerns (`core.event_routing`), the looks (`container_look`), the
-SQL (`event_ledger`), how queues settle (`message_queue`), and when to receive (`geo_assets.sensors`).
+a message says (`core.events`), which sources it concerns (`core.event_routing`), the looks (`event_looks`), the SQL
+(`event_ledger`), how queues settle (`message_queue`), and when to receive (`geo_assets.sensors`).
 """
 
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from geo_assets.core.event_routing import EventRouter, Look
-from geo_assets.core.events import BlobEvent, Dropped, read_events
-from geo_assets.errors import GeoAssetsError, MalformedMessage
+from geo_assets.core.events import BlobEvent, Dropped, Unreadable, name_unreadable, read_events
+from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, MalformedMessage
 from geo_assets.models import BlobRef
 from geo_assets.queue_rules import QueueRule
-from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.container_look import by_stem, group_names, look_at
 from geo_assets.resources.event_ledger import EventBatch, Observed, Poison, Sighting
+from geo_assets.resources.event_looks import Looked, Sight, look_at_all
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.message_queue import Message, MessageQueue
 from geo_assets.sources import Source
 
-LOOKS_AT_ONCE = 8
-"""Requests to one store at a time: as many connections as the SDK keeps open, with room to spare."""
 FIRST_IDS = 10
+LEFT_TO_LISTING = "left_to_listing"
+"""Why an event is dropped that is of a Zarr store with more blobs than a look lists: a listing is asked for."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -60,11 +58,13 @@ class _Letter:
     message: Message
     events: list[tuple[BlobEvent, tuple[Look, ...]]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
     error: GeoAssetsError | None = None
 
     @property
     def looks(self) -> Iterator[Look]:
-        return (look for _, looks in self.events for look in looks)
+        """What to look at: nothing for a message that is given up already."""
+        return (look for _, looks in (self.events if self.error is None else ()) for look in looks)
 
     def correlation_id(self, event: BlobEvent | None = None) -> str | None:
         """What the sender gave the message, else what the event says."""
@@ -94,8 +94,10 @@ class EventObserver:
     def take(self, messages: Sequence[Message]) -> TakenBatch:
         """Look at what the messages tell of, commit it to the ledger, then settle each message by itself.
 
-        A message that says nothing becomes a dead letter at once; one whose store does not answer goes back to the
-        queue, and becomes a dead letter when it was delivered as often as the rule allows. All others are completed.
+        A message that says nothing becomes a dead letter at once, and so does one of which some entries cannot be
+        read when the others are done, and one that comes again though its last allowed delivery never ended. One whose
+        store does not answer goes back to the queue, and becomes a dead letter when it was delivered as often as the
+        rule allows. All others are completed.
         Raises DatabaseUnavailable where nothing was committed or settled, and what the queue raises: whatever is not
         settled then is delivered again, and changes nothing the second time.
         """
@@ -103,12 +105,15 @@ class EventObserver:
             return TakenBatch()
         looked_at = self._ledger.now()
         letters = [self._read(message) for message in messages]
-        found, failed = self._look({look for letter in letters for look in letter.looks})
+        looked = look_at_all(
+            {look for letter in letters for look in letter.looks}, sources=self._sources, blob_stores=self._blob_stores
+        )
         for letter in letters:
-            letter.error = letter.error or next((failed[look] for look in letter.looks if look in failed), None)
+            letter.error = letter.error or _error(letter, looked)
         poisoned = [letter for letter in letters if self._is_poison(letter)]
         abandoned = [letter for letter in letters if letter.error is not None and not self._is_poison(letter)]
         dropped = [drop for letter in letters for drop in letter.dropped]
+        left = _left(letters, looked)
         batch = EventBatch(
             path=self._queue.path,
             queue=self._queue.name,
@@ -117,15 +122,16 @@ class EventObserver:
             events=sum(len(letter.events) + len(letter.dropped) for letter in letters),
             redelivered=sum(letter.message.delivery_count > 1 for letter in letters),
             abandoned=len(abandoned),
-            sightings=_sightings(letters, found),
+            sightings=self._sightings(letters, looked),
             poisoned=[_poison(letter) for letter in poisoned],
-            dropped=Counter(drop.reason for drop in dropped),
+            dropped=Counter(drop.reason for drop in [*dropped, *left]),
+            to_list=frozenset(look.source for look in looked.left),
         )
-        concerned = {sighting.source for sighting in batch.sightings}
+        concerned = {sighting.source for sighting in batch.sightings} | batch.to_list
         number, observed = self._ledger.record_events(batch, [self._sources[name] for name in sorted(concerned)])
         for source in sorted({each.source for each in observed if each.outcome == "deleted"}):
             self._ledger.record_renames(self._sources[source], run_id=None)
-        _log(observed, dropped, [*poisoned, *abandoned])
+        _log(observed, dropped, left, [*poisoned, *abandoned])
         dead_letters = self._settle(letters, abandoned, poisoned)
         self._ledger.settle_batch(batch, number, dead_letters=dead_letters)
         return _taken(batch, observed)
@@ -138,71 +144,33 @@ class EventObserver:
             letter.error = error
             return letter
         for event in events:
+            if isinstance(event, Unreadable):
+                letter.unreadable.append(event)
+                continue
             looks = event if isinstance(event, Dropped) else self._router.route(event)
             if isinstance(looks, Dropped):
                 letter.dropped.append(looks)
             elif isinstance(event, BlobEvent):
                 letter.events.append((event, looks))
+        if message.delivery_count > self._rule.tries:
+            letter.error = DeliveriesNeverEnded(
+                f"The message was delivered {message.delivery_count - 1} times, and its last delivery never ended: "
+                "whoever looked at it was stopped or died."
+            )
         return letter
 
-    def _look(
-        self, looks: Iterable[Look]
-    ) -> tuple[dict[Look, Sequence[tuple[str, BlobRef | None]]], dict[Look, GeoAssetsError]]:
-        """Look at each of them once, concurrently; what was found, and where a store failed, why."""
-        found: dict[Look, Sequence[tuple[str, BlobRef | None]]] = {}
-        failed: dict[Look, GeoAssetsError] = {}
-        by_source: dict[str, list[str]] = defaultdict(list)
-        for look in looks:
-            by_source[look.source].append(look.name)
-        for source, names in sorted(by_source.items()):
-            matches = self._router.matcher(source)
-            try:
-                with self._blob_stores.open(self._sources[source]) as store:
-                    answers = self._look_at_source(self._sources[source], store, names)
-            except GeoAssetsError as error:
-                failed |= {Look(source, name): error for name in names}
-                continue
-            for name, answer in answers.items():
-                if isinstance(answer, GeoAssetsError):
-                    failed[Look(source, name)] = answer
-                else:
-                    found[Look(source, name)] = [sight for sight in answer if matches(sight[0])]
-        return found, failed
-
-    def _look_at_source(
-        self, source: Source, store: BlobStore, names: Sequence[str]
-    ) -> dict[str, Sequence[tuple[str, BlobRef | None]] | GeoAssetsError]:
-        answers: dict[str, Sequence[tuple[str, BlobRef | None]] | GeoAssetsError] = {}
-        down: list[GeoAssetsError] = []
-
-        def look(group: Sequence[str]) -> list[list[str]]:
-            if down:
-                answers.update(dict.fromkeys(group, down[0]))
-                return []
-            try:
-                found, smaller = look_at(store, group)
-            except GeoAssetsError as error:
-                try:  # is it the store, or one of these names?
-                    self._blob_stores.probe(source)
-                except GeoAssetsError as away:
-                    down.append(away)
-                if not down and len(alone := by_stem(group)) > 1:
-                    return alone
-                answers.update(dict.fromkeys(group, error))
-                return []
-            answers.update(found)
-            return smaller
-
-        with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="look") as threads:
-            groups = group_names(names)
-            while groups:
-                groups = [group for smaller in threads.map(look, groups) for group in smaller]
-        return answers
+    def _sightings(self, letters: Iterable[_Letter], looked: Looked) -> list[Sighting]:
+        found = {
+            look: [each for each in sight if self._router.matcher(look.source)(each[0])]
+            for look, sight in looked.found.items()
+        }
+        return _sightings(letters, found)
 
     def _is_poison(self, letter: _Letter) -> bool:
         if letter.error is None:
             return False
-        return isinstance(letter.error, MalformedMessage) or letter.message.delivery_count >= self._rule.tries
+        given_up = isinstance(letter.error, MalformedMessage | DeliveriesNeverEnded)
+        return given_up or letter.message.delivery_count >= self._rule.tries
 
     def _settle(
         self, letters: Sequence[_Letter], abandoned: Sequence[_Letter], poisoned: Sequence[_Letter]
@@ -226,14 +194,30 @@ class EventObserver:
         return dead
 
 
+def _error(letter: _Letter, looked: Looked) -> GeoAssetsError | None:
+    """What stands against the message after the looks: a look that failed, else entries that cannot be read."""
+    failed = next((looked.failed[look] for look in letter.looks if look in looked.failed), None)
+    if failed is None and letter.unreadable:
+        return MalformedMessage(name_unreadable(letter.unreadable))
+    return failed
+
+
+def _left(letters: Iterable[_Letter], looked: Looked) -> list[Dropped]:
+    """The events of which nothing is taken in, for a listing is to see what they told of."""
+    return [
+        Dropped(LEFT_TO_LISTING, f"{event.name} is in a store too large to look at; its source is to be listed")
+        for letter in letters
+        for event, looks in letter.events
+        if looks and looked.left.issuperset(looks)
+    ]
+
+
 def _poison(letter: _Letter) -> Poison:
     assert letter.error is not None
     return Poison(letter.message, letter.correlation_id(), letter.error.code, letter.error.message)
 
 
-def _sightings(
-    letters: Iterable[_Letter], found: Mapping[Look, Sequence[tuple[str, BlobRef | None]]]
-) -> list[Sighting]:
+def _sightings(letters: Iterable[_Letter], found: Mapping[Look, Sight]) -> list[Sighting]:
     """One sighting a blob, with what the events of all messages say of it."""
     told: dict[tuple[str, str], list[tuple[BlobEvent, str | None]]] = defaultdict(list)
     blobs: dict[tuple[str, str], BlobRef | None] = {}
@@ -267,12 +251,16 @@ def _sighting(source: str, name: str, blob: BlobRef | None, told: Sequence[tuple
     )
 
 
-def _log(observed: Iterable[Observed], dropped: Iterable[Dropped], failed: Iterable[_Letter]) -> None:
+def _log(
+    observed: Iterable[Observed], dropped: Iterable[Dropped], left: Iterable[Dropped], failed: Iterable[_Letter]
+) -> None:
     for each in observed:
         if each.outcome != "unchanged":
             _LOG.info("%s: %s is %s (correlation id %s)", each.source, each.name, each.outcome, each.correlation_id)
     for drop in dropped:
         _LOG.debug("dropped, %s: %s", drop.reason, drop.detail)
+    for drop in left:
+        _LOG.info("%s: %s", drop.reason, drop.detail)
     for letter in failed:
         _LOG.warning(
             "message %s, delivery %d (correlation id %s): %s",
@@ -300,6 +288,6 @@ def _taken(batch: EventBatch, observed: Sequence[Observed]) -> TakenBatch:
         redelivered=batch.redelivered,
         abandoned=batch.abandoned,
         poisoned=len(batch.poisoned),
-        sources=frozenset(ids),
+        sources=frozenset(ids) | batch.to_list,
         correlation_ids={source: tuple(of_source)[:FIRST_IDS] for source, of_source in ids.items()},
     )

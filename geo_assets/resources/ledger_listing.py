@@ -215,9 +215,13 @@ class ListingLedger(DatabaseResource):
 
     def listed_at(self, source: Source) -> datetime | None:
         """When the source was last listed whole by its present globs and shards; None where it never was."""
-        bound = {"source": source.name, "shards": list(source.shards or ("",)), "rule": source.listing_digest}
-        moment: datetime | None = self.row("select_listed_at", **bound)["listed_at"]
+        moment: datetime | None = self.row("select_listed_at", **_whole(source))["listed_at"]
         return moment
+
+    def listing_asked_at(self, source: Source) -> datetime | None:
+        """Since when a listing has to see what was too much for a look; None where nothing is left to one."""
+        rows = self.rows("select_listing_asked", **_whole(source))
+        return rows[0]["asked_at"] if rows else None
 
     def record_gone_outside_shards(self, source: Source, *, as_of: datetime, run_id: str | None) -> int:
         """Mark what the ledger has outside the source's shards as deleted; how many blobs that were.
@@ -247,6 +251,11 @@ class ListingLedger(DatabaseResource):
                 return PageComparison(**{**row, "digest": int(row["digest"])})
 
             yield compare
+
+
+def _whole(source: Source) -> dict[str, Any]:
+    """What names the listings that together see all of the source."""
+    return {"source": source.name, "shards": list(source.shards or ("",)), "rule": source.listing_digest}
 
 
 # Binary takes psycopg a fifth of the time of text.

@@ -7,7 +7,7 @@ A dead letter has an id of its own: a Storage Queue gives a new one to what is p
 the message's. `dead_letter` returns it, `dead_letters` shows it, `replay` and `drop` take it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -78,8 +78,8 @@ class MessageQueue(Protocol):
         """The first dead letters, without taking or locking them."""
         ...
 
-    def replay(self, message_id: str) -> bool:
-        """Put the dead letter back into the queue it came from, whole; whether there was one."""
+    def replay(self, message_id: str, *, rewrite: Callable[[bytes], bytes] = bytes) -> bool:
+        """Put the dead letter back into the queue it came from, its body ``rewrite``-n; whether there was one."""
         ...
 
     def drop(self, message_id: str) -> bool:

@@ -150,7 +150,7 @@ class ServiceBusQueue:
         with _bus_errors(self.name):
             return [_as_dead_letter(found) for found in _peek(self._dead_letters, most)]
 
-    def replay(self, message_id: str) -> bool:
+    def replay(self, message_id: str, *, rewrite: Callable[[bytes], bytes] = bytes) -> bool:
         """Send the dead letter again, then take it off the dead-letter queue; whether there was one.
 
         What was dead-lettered in a subscription is sent to its topic, and so to all its subscriptions. It gets an id
@@ -158,7 +158,7 @@ class ServiceBusQueue:
         """
         with self._taken_dead_letter(message_id) as found:
             if found is not None:
-                self._sender.send_messages(_copy(found.message))
+                self._sender.send_messages(_copy(found.message, rewrite(_body(found.message))))
                 found.settle(ServiceBusReceiver.complete_message)
             return found is not None
 
@@ -303,11 +303,11 @@ def _body(message: ServiceBusReceivedMessage) -> bytes:
     return message.body if isinstance(message.body, bytes) else str(message.body).encode()
 
 
-def _copy(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
-    """The message as it was sent, without what the broker wrote on it."""
+def _copy(message: ServiceBusReceivedMessage, body: bytes) -> ServiceBusMessage:
+    """The message as it was sent but for its body, without what the broker wrote on it."""
     properties = {_text(key): value for key, value in (message.application_properties or {}).items()}
     return ServiceBusMessage(
-        _body(message),
+        body,
         application_properties={key: properties[key] for key in properties.keys() - set(_BROKERS_WORDS)} or None,
         content_type=message.content_type,
         correlation_id=message.correlation_id,

@@ -101,11 +101,12 @@ class StorageQueue:
             return [DeadLetter(_message(each), None, None) for each in found]
         return []
 
-    def replay(self, message_id: str) -> bool:
+    def replay(self, message_id: str, *, rewrite: Callable[[bytes], bytes] = bytes) -> bool:
         """Put the dead letter back, then delete it; whether there was one."""
         with self._taken_poison(message_id) as found:
             if found is not None:
-                self._ask(lambda: self._put(self._queue, found.content))
+                body = rewrite(str(found.content).encode()).decode()
+                self._ask(lambda: self._put(self._queue, body))
                 self._delete_poison(found)
             return found is not None
 

@@ -25,7 +25,7 @@ from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.core.change import Observation, Request, change_digest, decide
 from geo_assets.core.display import one_line
 from geo_assets.core.queue_watch import Trouble
-from geo_assets.jobs import ingest_observed, load_vectors
+from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.message_queue import Path
@@ -64,7 +64,7 @@ _CURSOR = TypeAdapter(Memory)
 def _build_sensor(path: Path, description: str) -> SensorDefinition:
     @sensor(
         name=f"{path}_sensor",
-        jobs=[ingest_observed, load_vectors],
+        jobs=[ingest_observed, ingest_rasters, load_vectors],
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         description=description,
@@ -175,22 +175,28 @@ class _RunDesk:
             self._look(name)
 
     def _look(self, name: str) -> None:
-        left = self._ledger.outstanding(name)
+        """Decide for one source. What is known of goes first, for a listing takes as long as the source is large."""
+        left, last = self._ledger.outstanding(name), self.requests.get(name)
+        asked_at = self._ledger.listing_asked_at(self._sources[name])
+        lists = asked_at is not None and (
+            not (left.pending or left.to_withdraw) or (last is not None and last.at > asked_at)
+        )
         observed = Observation(
             new=0,
             changed=0,
             deleted=0,
             pending=left.pending,
             to_withdraw=left.to_withdraw,
-            digest=change_digest(left.digest),
+            digest=change_digest(left.digest, *([asked_at] if lists else [])),
             generation=left.generation,
             held=left.held,
+            listing_asked=asked_at is not None,
         )
         in_progress = observed.work > 0 and run_in_progress(self._context, name, ledger=self._ledger)
         decision = decide(
             name,
             observed=observed,
-            last=self.requests.get(name),
+            last=last,
             run_in_progress=in_progress,
             now=datetime.now(UTC),
         )
@@ -199,7 +205,9 @@ class _RunDesk:
         (self._waiting.add if in_progress else self._waiting.discard)(name)
         if decision.request is not None:
             self.requests[name] = decision.request
-            job = load_vectors if self._sources[name].tables else ingest_observed
+            job = ingest_rasters if lists else ingest_observed
+            if self._sources[name].tables:
+                job = load_vectors
             self.run_requests[name] = RunRequest(
                 run_key=decision.run_key, job_name=job.name, partition_key=name, tags=self._tags(name)
             )

@@ -6,10 +6,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient
 from playwright.sync_api import Page, expect, sync_playwright
 
+from geo_assets.queue_rules import QueueRule
+from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.message_queues import MessageQueues
+from tests.arrivals import Arrivals, source_in
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
+from tests.services import Azurite
 
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -50,3 +57,20 @@ def folder(pipeline: Pipeline, tmp_path: Path) -> Path:
         write_raster(folder / f"scene_{number}.tif", value=number)
     pipeline.declare(folder.as_uri())
     return folder
+
+
+@pytest.fixture
+def arrivals(
+    container: ContainerClient,
+    event_queue: QueueClient,
+    queue_service: Azurite,
+    catalogue: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Arrivals]:
+    """A container, a queue that tells of it, and one source; a message has two tries."""
+    for name, value in queue_service.environment.items():
+        monkeypatch.setenv(name, value)
+    rule = QueueRule(name="arrivals", storage_queue=event_queue.queue_name, tries=2)
+    source = source_in(str(container.container_name), include=["**/*.tif", "**/*.png"])
+    with MessageQueues().open(rule) as queue:
+        yield Arrivals(container, event_queue, queue, rule, {source.name: source}, Ledger(database_url=catalogue))

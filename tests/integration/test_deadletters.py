@@ -18,6 +18,7 @@ from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.event_observer import EventObserver
 from geo_assets.resources.message_queues import MessageQueues
+from tests.event_messages import blob_event
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import Pipeline
 from tests.services import Azurite
@@ -113,6 +114,24 @@ def test_a_replayed_message_is_tried_again_and_given_up_again(line: Line) -> Non
     assert line.take() == 1
     assert len(printed("list")) == 2
     assert run("replay", first).exit_code == 1, "it has another id by now"
+
+
+def test_of_an_array_only_the_entries_that_could_not_be_read_are_replayed(line: Line) -> None:
+    events = [json.loads(blob_event("Created", "https://a.blob.core.windows.net/bronze", f"{n}.tif")) for n in range(3)]
+    del events[1]["eventTime"]
+    assert line.take(json.dumps(events)) == 1
+    (letter,) = printed("list")
+    assert letter["code"] == "malformed_message"
+    assert "cannot be read: 1. The others were taken. [1].eventTime is missing." in letter["reason"]
+    assert printed("replay", "--all") == {"replayed": 1, "missing": 0}
+    with MessageQueues().open(line.rule) as queue:
+        (again,) = queue.receive(10, wait=timedelta(seconds=2))
+        assert json.loads(again.body) == [events[1]]
+        queue.abandon(again)
+    assert line.take() == 1
+    (letter,) = printed("list")
+    assert letter["reason"] == "[0].eventTime is missing."
+    assert json.loads(letter["body"]) == [events[1]]
 
 
 def test_all_are_replayed_page_by_page_and_none_twice(line: Line) -> None:

@@ -1,7 +1,7 @@
 """Any sequence of changes, events, duplicates, losses and listings: the ledger ends as the container is."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -51,7 +51,7 @@ class Line:
     def dead_letters(self, most: int) -> list[DeadLetter]:  # noqa: ARG002
         return []
 
-    def replay(self, message_id: str) -> bool:  # noqa: ARG002
+    def replay(self, message_id: str, *, rewrite: Callable[[bytes], bytes] = bytes) -> bool:  # noqa: ARG002
         return False
 
     def drop(self, message_id: str) -> bool:  # noqa: ARG002

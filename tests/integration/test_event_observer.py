@@ -1,127 +1,23 @@
 """Events of a real container through a real queue into the ledger: the end is what the container holds."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from azure.storage.blob import ContainerClient
-from azure.storage.queue import QueueClient
 
-from geo_assets.core.listing import SourceListing, timed_pages
+from geo_assets.core.listing import timed_pages
 from geo_assets.errors import DatabaseUnavailable
 from geo_assets.models import BlobRef
-from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.event_observer import EventObserver, TakenBatch
 from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.ledger_listing import ListingDiff
-from geo_assets.resources.message_queue import Message, MessageQueue
-from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.sources import Source
+from tests.arrivals import Arrivals, assert_is_what_the_container_holds, source_in
 from tests.event_messages import blob_event
 from tests.ledgers import METADATA, everything
-from tests.services import Azurite, free_port
+from tests.services import free_port
 from tests.unit.core.formats.zarr_files import write_cube
-
-NOW = timedelta(0)
-
-
-@dataclass
-class Arrivals:
-    """A container, a queue that tells of it, and the observer that takes the one into the ledger by the other."""
-
-    container: ContainerClient
-    sender: QueueClient
-    queue: MessageQueue
-    rule: QueueRule
-    sources: dict[str, Source]
-    ledger: Ledger
-
-    @property
-    def observer(self) -> EventObserver:
-        return EventObserver(self.queue, self.rule, sources=self.sources, blob_stores=BlobStores(), ledger=self.ledger)
-
-    def put(self, name: str, content: bytes = b"x") -> bytes:
-        """Write a blob; the event that tells so."""
-        answer = self.container.upload_blob(name, content, overwrite=True).get_blob_properties()
-        return self.event("Created", name, eTag=answer.etag, clientRequestId=f"upload of {name}")
-
-    def delete(self, name: str) -> bytes:
-        """Delete a blob; the event that tells so."""
-        self.container.delete_blob(name)
-        return self.event("Deleted", name)
-
-    def event(self, kind: str, name: str, **data: object) -> bytes:
-        return blob_event(kind, str(self.container.url), name, **data)
-
-    def messages(self, *bodies: bytes) -> list[Message]:
-        """The bodies through the queue."""
-        for body in bodies:
-            self.sender.send_message(body.decode())
-        return self.queue.receive(len(bodies), wait=timedelta(seconds=5))
-
-    def take(self, *bodies: bytes) -> TakenBatch:
-        return self.observer.take(self.messages(*bodies))
-
-    def listed(self) -> list[ListingDiff]:
-        """List every source into the ledger."""
-        return [list_into(self.ledger, source) for source in self.sources.values()]
-
-    def rows(self, columns: str = "name, deleted_at IS NOT NULL AS gone") -> list[dict[str, object]]:
-        with self.ledger.connect() as connection:
-            return connection.execute(f"SELECT {columns} FROM ledger.blob ORDER BY source, name").fetchall()
-
-    def batches(self) -> list[dict[str, object]]:
-        with self.ledger.connect() as connection:
-            return connection.execute("SELECT * FROM ledger.received_batch ORDER BY id").fetchall()
-
-
-def list_into(ledger: Ledger, source: Source) -> ListingDiff:
-    """List a source into the ledger as the asset does."""
-    with (
-        BlobStores().open(source) as store,
-        ledger.open_listing(source, run_id="run") as writer,
-        ledger.open_clock() as now,
-    ):
-        listing = SourceListing(source, timed_pages(store.list_pages(source.prefix), now))
-        for page in listing:
-            writer.add_page(page)
-        return writer.finish(complete=listing.complete)
-
-
-def source_in(container: str, name: str = "rasters", **keys: object) -> Source:
-    collection = {"id": name, "description": "d"}
-    return Source.model_validate({"name": name, "url": f"az://{container}", "collection": collection, **keys})
-
-
-@pytest.fixture
-def arrivals(
-    container: ContainerClient,
-    event_queue: QueueClient,
-    queue_service: Azurite,
-    catalogue: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Arrivals]:
-    for name, value in queue_service.environment.items():
-        monkeypatch.setenv(name, value)
-    rule = QueueRule(name="arrivals", storage_queue=event_queue.queue_name, tries=2)
-    source = source_in(str(container.container_name), include=["**/*.tif", "**/*.png"])
-    with MessageQueues().open(rule) as queue:
-        yield Arrivals(container, event_queue, queue, rule, {source.name: source}, Ledger(database_url=catalogue))
-
-
-UNCHANGED = ListingDiff(complete=True)
-
-
-def assert_is_what_the_container_holds(arrivals: Arrivals) -> None:
-    """A listing afterwards finds nothing to do, and nothing is left in the queue."""
-    for diff in arrivals.listed():
-        assert (diff.new, diff.changed, diff.deleted) == (0, 0, 0)
-    assert arrivals.queue.receive(10, wait=NOW) == []
 
 
 def test_a_blob_that_comes_changes_goes_and_comes_back(arrivals: Arrivals) -> None:

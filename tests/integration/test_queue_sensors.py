@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +17,14 @@ from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest
 
 from geo_assets.core import queue_watch
 from geo_assets.definitions import build_definitions
-from geo_assets.resources import azure_blob_store
+from geo_assets.resources import azure_blob_store, container_look
 from geo_assets.sensors import queues
 from tests.daemon import Daemon, a_run
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes
 from tests.services import AZURITE_ACCOUNT, Azurite, free_port
+from tests.unit.core.formats.zarr_files import write_cube
 
 KINDS = ("storage_queue", "service_bus")
 BUS_QUEUE = "blob-events"
@@ -150,7 +152,7 @@ def test_the_sensors_are_there_and_say_that_they_are_off_where_no_queue_is_decla
 ) -> None:
     sensor = build_definitions().resolve_sensor_def(f"{kind}_sensor")
     assert sensor.default_status == DefaultSensorStatus.RUNNING
-    assert [target.job_name for target in sensor.targets] == ["ingest_observed", "load_vectors"]
+    assert [target.job_name for target in sensor.targets] == ["ingest_observed", "ingest_rasters", "load_vectors"]
     pipeline.declare("az://bronze")
     assert skipped(Daemon(pipeline, f"{kind}_sensor")) == f"off: no queue in sources.yaml has {kind}"
 
@@ -174,6 +176,32 @@ def test_an_event_becomes_an_item_and_a_deletion_takes_it_away(world: World) -> 
     world.pipeline.check_promise()
     assert "nothing to do" in skipped(daemon)
     assert world.waiting == 0
+
+
+@on_storage_queue
+def test_a_store_too_large_for_a_look_gets_a_listing_after_what_is_known(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_look, "MOST_PAGES", 2)
+    monkeypatch.setattr(azure_blob_store, "PAGE_SIZE", 3)
+    world.pipeline.declare(f"az://{world.container.container_name}", include=["**/*.tif", "**/*.zarr"])
+    store = write_cube(tmp_path / "cube.zarr", zarr_format=3)
+    for path in store.rglob("*"):
+        if path.is_file():
+            world.container.upload_blob(str(path.relative_to(tmp_path)), path.read_bytes())
+    daemon = world.daemon
+    world.send(world.event("cube.zarr/zarr.json"), *world.upload("a.tif"))
+    first = requests(daemon)[SOURCE]
+    assert first.job_name == "ingest_observed"
+    assert world.waiting == 0
+    assert world.pipeline.run("ingest_observed").success
+    assert set(world.pipeline.items()) == {"a.tif"}
+    second = requests(daemon)[SOURCE]
+    assert (second.job_name, second.partition_key) == ("ingest_rasters", SOURCE)
+    assert "a listing is needed; asked for already" in skipped(daemon)
+    assert world.pipeline.run("ingest_rasters").success
+    assert set(world.pipeline.items()) == {"a.tif", "cube.zarr/zarr.json"}
+    assert "nothing to do" in skipped(daemon)
 
 
 @on_service_bus

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.events import BlobEvent, Dropped, account_of, read_events
+from geo_assets.core.events import (
+    BlobEvent,
+    Dropped,
+    Unreadable,
+    account_of,
+    name_unreadable,
+    pick_entries,
+    read_events,
+    unreadable_entries,
+)
 from geo_assets.errors import MalformedMessage
 
 AT = "https://rasters.blob.core.windows.net"
@@ -238,7 +247,7 @@ def test_an_array_keeps_its_order_and_what_is_dropped_has_its_place() -> None:
         (b"{}", "neither eventType"),
         (b"[[]]", "[0] is an array, where an object is expected"),
         (b"[null]", "[0] is null"),
-        (dumped([grid(), 1]), "[1] is a number"),
+        (dumped([2, 1]), "[0] is a number"),
         (dumped(grid(eventType=None)), "eventType is missing"),
         (dumped(grid(eventType=7)), "eventType is a number, where a string is expected"),
         (dumped(grid(id="absent")), "id is missing"),
@@ -246,7 +255,7 @@ def test_an_array_keeps_its_order_and_what_is_dropped_has_its_place() -> None:
         (dumped(grid(data="absent")), "data is missing"),
         (dumped(grid(data="text")), "data is a string, where an object is expected"),
         (dumped(grid(data=[])), "data is an array"),
-        (dumped([cloud(), cloud(data={"api": "PutBlob"})]), "[1].data.url is missing"),
+        (dumped([cloud(data={"api": "PutBlob"})]), "[0].data.url is missing"),
         (dumped(grid(data=data(api=1))), "data.api is a number"),
         (dumped(grid(data=data(eTag={}))), "data.eTag is an object"),
         (dumped(grid(data=data(sequencer=12))), "data.sequencer is a number"),
@@ -290,6 +299,27 @@ def test_what_is_wrong_is_named_with_its_place(body: bytes, says: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
         read_events(body)
     assert says in caught.value.message
+
+
+def test_of_an_array_what_can_be_read_is_read_and_the_rest_is_named() -> None:
+    body = dumped([7, grid(), grid(eventTime="absent"), None, 8, cloud(), 9])
+    events = read_events(base64.b64encode(body))
+    assert [event for event in events if not isinstance(event, Unreadable)] == [EVENT, EVENT]
+    unreadable = [event for event in events if isinstance(event, Unreadable)]
+    said = name_unreadable(unreadable)
+    assert said.startswith("Of its entries (counted from 0) these cannot be read: 0, 2-4, 6. The others were taken. ")
+    assert "[2].eventTime is missing." in said
+    assert unreadable_entries(said) == {0, 2, 3, 4, 6}
+    picked = pick_entries(base64.b64encode(body), unreadable_entries(said))
+    assert json.loads(picked) == [7, grid(eventTime="absent"), None, 8, 9]
+
+
+@pytest.mark.parametrize("said", ["", "eventTime is missing.", "The store says: these cannot be read: 1."])
+def test_of_a_message_given_up_for_another_reason_all_is_picked(said: str) -> None:
+    assert unreadable_entries(said) == frozenset()
+    for body in (dumped([grid()]), dumped(grid()), b"no JSON"):
+        assert pick_entries(body, unreadable_entries(said)) == body
+        assert pick_entries(body, {1}) == body
 
 
 JSON = st.recursive(
