@@ -187,7 +187,7 @@ class WatchingCeleryExecutor(CeleryExecutor):
         return app_arguments(Settings())
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        """Run the plan. While it waits for workers it is alive, and says so to `fail_abandoned_runs`."""
+        """Run the plan. While it waits for workers it is alive, and says so to `fail_if_abandoned`."""
         ledger = Ledger()
 
         def send(app: Celery, context: PlanOrchestrationContext, step: Any, *rest: Any) -> WatchedStep:

@@ -30,6 +30,7 @@ GeoAssetsError
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
     ├── Unauthorized           the store refuses our credential
     ├── StorageUnavailable     the store does not answer, or answers 5xx
+    ├── SourceNotReadable      looking at a source raised what no reason is known for
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── QueueUnavailable       a queue of events does not answer
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
@@ -271,6 +272,13 @@ class StorageUnavailable(TransientError):
 
     code = "storage_unavailable"
     remedy = "Check that the storage account can be reached; the next run finishes the rest."
+
+
+class SourceNotReadable(TransientError):
+    """Looking at a source raised an error that no reason is known for."""
+
+    code = "source_not_readable"
+    remedy = "Check the source with `geo-assets sources`. If its store is sound, geo_assets is at fault: report it."
 
 
 class MarkerRefused(TransientError):

@@ -4,14 +4,20 @@ Here: what tests of sensors share. Not here: the pipeline it looks at (`tests.pi
 """
 
 import json
+from typing import Any
 
 import pytest
 from dagster import DagsterRun, DagsterRunStatus, SensorDefinition, build_sensor_context, partition_loading_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 
+from geo_assets.core.change import Progress
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
+from geo_assets.resources.ledger import Outstanding
+from geo_assets.sensors.observation import observe
+from geo_assets.sensors.side_by_side import Pace
+from geo_assets.sources import Source
 from tests.pipeline import SOURCE, Pipeline
 
 
@@ -58,6 +64,11 @@ class Daemon:
         """How many blobs the look at a source has come to; None where none is on the way."""
         progress = json.loads(self.cursor or "{}")[source]["progress"]
         return int(progress["unchanged"]) if progress else None
+
+
+def observe_one_page(source: Source, progress: Progress | None, left: Outstanding, _: Pace, **parts: Any) -> object:
+    """A look that has no time left: it ends after a page."""
+    return observe(source, progress, left, Pace(deadline=0.0), **parts)
 
 
 def a_run(

@@ -75,6 +75,7 @@ def container_listing(
             ledger=ledger,
             event_allowance=sources_file.event_allowance(source),
         )
+        ledger.clear_trouble(source.name)
         ledger.group_blobs(source, run_id=context.run.run_id)
         repaired: Mapping[str, int] = {}
         if context.run.tags.get(REPAIR_TAG) == "true":

@@ -12,6 +12,7 @@ from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.core.durations import say_duration
 from geo_assets.core.listing import build_matcher
 from geo_assets.errors import GeoAssetsError
+from geo_assets.resources.blob_store import SHORT_PATIENCE
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.scene_ledger import WaitingScene
@@ -115,7 +116,10 @@ def _check(source: Source) -> dict[str, Any]:
     matches = build_matcher(source)
     check: dict[str, Any] = {"source": source.name, "url": source.url, "collection": source.collection.id}
     try:
-        with console.status(f"Listing {source.name}"), BlobStores().open(source) as store:
+        with (
+            console.status(f"Listing {source.name}"),
+            BlobStores().open(source, patience=SHORT_PATIENCE) as store,
+        ):
             page = next(store.list_pages(source.prefix))
     except GeoAssetsError as error:
         return {**check, "seen": 0, "matching": 0, "error": str(error)}

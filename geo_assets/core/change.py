@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from geo_assets.core.trouble import Trouble
+
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=1)
 
@@ -101,9 +103,17 @@ class Decision:
 
 
 def decide(
-    source: str, *, observed: Observation, last: Request | None, run_in_progress: bool, now: datetime
+    source: str,
+    *,
+    observed: Observation,
+    last: Request | None,
+    run_in_progress: bool,
+    now: datetime,
+    trouble: Trouble | None = None,
 ) -> Decision:
     """Ask for one run where there is work, none is under way, and this work is new or its retry is due.
+
+    While the source is in ``trouble`` no retry is due: its run would fail, and hold a place that others wait for.
 
     A run key dedupes for ever, so it holds the digest of the change, the ledger's generation (the same
     change may come back after others) and the try: work that a failed run left is asked for again after
@@ -119,6 +129,8 @@ def decide(
         due = last.at + min(FIRST_RETRY * 2 ** min(last.attempt - 1, 10), LONGEST_RETRY)
         if now < due:
             return Decision(f"{source}: {observed}; asked for already, next try at {due:%H:%M:%S} UTC")
+        if trouble is not None:
+            return Decision(f"{source}: {observed}; {trouble}")
         attempt = last.attempt + 1
     request = Request(digest=observed.digest, attempt=attempt, at=now)
     run_key = f"{source}:{observed.digest}:{observed.generation}:{attempt}"

@@ -5,9 +5,10 @@ docs/decisions/), and the translation of both libraries' errors.
 """
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -40,10 +41,9 @@ from geo_assets.errors import (
     Unauthorized,
 )
 from geo_assets.models import BlobPage, BlobRef
+from geo_assets.resources.blob_store import LONG_PATIENCE, Patience
 
 PAGE_SIZE = 5000
-# The SDK's own retries wait 15 s and more; ours are short, and Dagster's next run is the long one.
-_NO_SDK_RETRY: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 30}
 _ATTEMPTS = 4
 _READER_RETRY: Any = {
     "max_retries": 3,
@@ -53,19 +53,34 @@ _READER_RETRY: Any = {
 
 
 class AzureBlobStore:
-    """One container of a storage account."""
+    """One container of a storage account; ``patience`` is of its requests but those for ranges of a version."""
 
-    def __init__(self, client: BlobServiceClient, reader: AzureStore, container: str) -> None:
+    def __init__(
+        self, client: BlobServiceClient, open_reader: Callable[[], AzureStore], container: str, patience: Patience
+    ) -> None:
         self._container = client.get_container_client(container)
         self._name = f"container {container}"
-        self._reader = reader
+        self._open_reader = open_reader
+        # The SDK's own retries wait 15 s and more; ours are short, and Dagster's next run is the long one.
+        self._options: dict[str, Any] = {"retry_total": 0, **patience.options}
+        self._retries: dict[str, Any] = {"attempts": _ATTEMPTS, "timeout": patience.retry_seconds}
 
     @classmethod
     @contextmanager
-    def open(cls, resource: AzureBlobStorageResource, container: str) -> Iterator["AzureBlobStore"]:
+    def open(
+        cls, resource: AzureBlobStorageResource, container: str, *, patience: Patience = LONG_PATIENCE
+    ) -> Iterator["AzureBlobStore"]:
         """The container ``container`` of the resource's account."""
         with resource.get_client() as client:
-            yield cls(client, _reader(resource, client, container), container)
+            yield cls(client, partial(_reader, resource, client, container), container, patience)
+
+    @cached_property
+    def _reader(self) -> AzureStore:
+        return self._open_reader()
+
+    def _attempts(self) -> Iterable[AbstractContextManager[object]]:
+        """Tries of one request, until one is answered; a store that is down is not asked for ever."""
+        return stamina.retry_context(on=StorageUnavailable, wait_initial=0.2, wait_max=5, **self._retries)
 
     def list_pages(self, prefix: str, *, marker: str | None = None) -> Iterator[BlobPage]:
         """Every blob below ``prefix`` in pages of 5,000; a page that fails is asked for again by its marker."""
@@ -79,17 +94,17 @@ class AzureBlobStore:
     def list_level(self, prefix: str) -> Iterator[str]:
         """Blobs and folders one level below ``prefix``."""
         with azure_errors(self._name):
-            for entry in self._container.walk_blobs(name_starts_with=prefix or None, **_NO_SDK_RETRY):
+            for entry in self._container.walk_blobs(name_starts_with=prefix or None, **self._options):
                 yield entry.name
 
     def head(self, name: str) -> BlobRef | None:
         """The blob's properties; a folder of an account with a hierarchical namespace is no blob."""
         if {".", ".."} & set(name.split("/")):  # the HTTP client would take them for steps, to another blob
             return None
-        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in self._attempts():
             with attempt, azure_errors(self._name):
                 try:
-                    found = self._container.get_blob_client(name).get_blob_properties(**_NO_SDK_RETRY)
+                    found = self._container.get_blob_client(name).get_blob_properties(**self._options)
                 except ResourceNotFoundError as error:
                     if getattr(error, "error_code", None) == "ContainerNotFound":
                         raise
@@ -104,13 +119,13 @@ class AzureBlobStore:
         except BlobChanged:
             # A store may answer so for a blob that is gone as well.
             with azure_errors(blob.name):
-                if self._container.get_blob_client(blob.name).exists(**_NO_SDK_RETRY):
+                if self._container.get_blob_client(blob.name).exists(**self._options):
                     raise
             raise BlobMissing(f"{blob.name} is gone since it was listed.") from None
 
     def write_file(self, name: str, path: Path, *, content_type: str) -> None:
         """Upload the file: its blocks become the blob in one commit, and the older blob stays until then."""
-        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in self._attempts():
             with attempt, azure_errors(self._name), path.open("rb") as file:
                 self._container.upload_blob(
                     name,
@@ -119,21 +134,21 @@ class AzureBlobStore:
                     overwrite=True,
                     max_concurrency=4,
                     content_settings=ContentSettings(content_type=content_type),
-                    **_NO_SDK_RETRY,
+                    **self._options,
                 )
 
     def remove_file(self, name: str) -> None:
         """Delete the blob, where it is there."""
-        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in self._attempts():
             with attempt, azure_errors(name), suppress(ResourceNotFoundError):
-                self._container.delete_blob(name, delete_snapshots="include", **_NO_SDK_RETRY)
+                self._container.delete_blob(name, delete_snapshots="include", **self._options)
 
     def read_sidecar(self, name: str, most: int) -> bytes | None:
         """The first ``most`` bytes of a blob, whatever its version."""
-        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in self._attempts():
             with attempt, azure_errors(name):
                 try:
-                    found = self._container.download_blob(name, offset=0, length=most, **_NO_SDK_RETRY)
+                    found = self._container.download_blob(name, offset=0, length=most, **self._options)
                     return bytes(found.readall())
                 except ResourceNotFoundError:
                     return None
@@ -148,7 +163,7 @@ class AzureBlobStore:
         return str(self._container.get_blob_client(name).url).split("?", 1)[0]
 
     def _list_page(self, prefix: str, marker: str | None) -> BlobPage:
-        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in self._attempts():
             with attempt, azure_errors(self._name, marker=marker), _no_garbage_collection():
                 answers: list[Any] = []
                 # The SDK's own objects take ten times as long to build as all the rest of a listing. Asked for names
@@ -157,7 +172,7 @@ class AzureBlobStore:
                     name_starts_with=prefix or None,
                     results_per_page=PAGE_SIZE,
                     raw_response_hook=answers.append,
-                    **_NO_SDK_RETRY,
+                    **self._options,
                 ).by_page(continuation_token=marker)
                 next(pages)
                 answer = answers[-1].context[ContentDecodePolicy.CONTEXT_NAME]
@@ -176,7 +191,7 @@ class AzureBlobStore:
             return self._read_range_with_sdk(blob, offset, length)
 
     def _read_range_with_sdk(self, blob: BlobRef, offset: int, length: int) -> bytes:
-        for attempt in stamina.retry_context(on=StorageUnavailable, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in self._attempts():
             with attempt, azure_errors(blob.name):
                 content: bytes = self._container.download_blob(
                     blob.name,
@@ -184,7 +199,7 @@ class AzureBlobStore:
                     length=length,
                     etag=f'"{blob.own_etag}"',
                     match_condition=MatchConditions.IfNotModified,
-                    **_NO_SDK_RETRY,
+                    **self._options,
                 ).readall()
                 return content
         raise AssertionError("unreachable: stamina raises or returns")

@@ -1,13 +1,43 @@
 """What geo_assets asks of a blob store: list, look at one blob, read a range of
-one version or a sidecar, and give an address.
+one version or a sidecar, and give an address; and how long it waits for the answer.
 
 Here: the Protocol every store fulfils. Not here: the stores (`local_blob_store`, `azure_blob_store`).
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from geo_assets.models import BlobPage, BlobRef
+from geo_assets.resources.bounded_transport import WHOLE_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds a store has: to take a connection, to send more of its answer, and to send all of it.
+
+    A request that failed is tried again within ``retry_seconds`` of the first try only.
+    """
+
+    connect_seconds: float
+    read_seconds: float
+    whole_seconds: float
+    retry_seconds: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as options of a request of the Azure SDK."""
+        return {
+            "connection_timeout": self.connect_seconds,
+            "read_timeout": self.read_seconds,
+            WHOLE_TIMEOUT: self.whole_seconds,
+        }
+
+
+LONG_PATIENCE = Patience(connect_seconds=10, read_seconds=30, whole_seconds=120, retry_seconds=60)
+"""Of a run, which has one store."""
+SHORT_PATIENCE = Patience(connect_seconds=5, read_seconds=8, whole_seconds=10, retry_seconds=5)
+"""Of a look, for which others wait: a store that is down has said so, or nothing, within 15 seconds."""
 
 
 class BlobStore(Protocol):

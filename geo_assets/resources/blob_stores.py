@@ -30,7 +30,8 @@ from pydantic import PrivateAttr
 from geo_assets.core.events import account_of
 from geo_assets.errors import InvalidConfiguration, MalformedMessage
 from geo_assets.resources.azure_blob_store import AzureBlobStore, azure_errors
-from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_store import LONG_PATIENCE, SHORT_PATIENCE, BlobStore, Patience
+from geo_assets.resources.bounded_transport import BoundedTransport
 from geo_assets.resources.enclosure import Enclosure
 from geo_assets.resources.local_blob_store import LocalBlobStore
 from geo_assets.settings import Settings
@@ -116,18 +117,14 @@ class StorageAccount(AzureBlobStorageResource):
 
     @contextmanager
     def get_client(self) -> Iterator[BlobServiceClient]:
-        """A client of the account."""
-        if self._token is not None:
-            with BlobServiceClient(self.account_url, credential=self._token) as client:
-                yield client
-            return
+        """A client of the account, whose requests may bound the whole of an answer."""
         name = urlsplit(self.account_url).path.strip("/")
-        if not name or not isinstance(self.credential, AzureBlobStorageKeyCredential):
-            with super().get_client() as client:
-                yield client
-            return
-        credential = {"account_name": name, "account_key": str(self.credential.key)}
-        with BlobServiceClient(self.account_url, credential=credential) as client:
+        credential: Any = self._raw_credential()
+        if self._token is not None:
+            credential = self._token
+        elif name and isinstance(self.credential, AzureBlobStorageKeyCredential):
+            credential = {"account_name": name, "account_key": str(self.credential.key)}
+        with BlobServiceClient(self.account_url, credential=credential, transport=BoundedTransport()) as client:
             yield client
 
 
@@ -135,9 +132,9 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
     """Opens the store of a source: a folder for file:, the configured Azure account for az:."""
 
     @contextmanager
-    def open(self, source: Source) -> Iterator[BlobStore]:
+    def open(self, source: Source, *, patience: Patience = LONG_PATIENCE) -> Iterator[BlobStore]:
         """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
-        with open_store(source, Settings()) as store:
+        with open_store(source, Settings(), patience=patience) as store:
             yield store
 
     def azure_account(self) -> str:
@@ -152,17 +149,17 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
 
     def probe(self, source: Source) -> None:
         """Ask the store of ``source`` once, without trying again. Raises what `BlobStore.list_level` raises."""
-        with self.open(source) as store:
+        with self.open(source, patience=SHORT_PATIENCE) as store:
             next(iter(store.list_level(source.prefix)), None)
 
 
 @contextmanager
-def open_store(source: Source, settings: Settings) -> Iterator[BlobStore]:
+def open_store(source: Source, settings: Settings, *, patience: Patience = LONG_PATIENCE) -> Iterator[BlobStore]:
     """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
     if source.folder is not None:
         yield LocalBlobStore(source.folder)
         return
-    with AzureBlobStore.open(azure_resource(settings), source.container) as store:
+    with AzureBlobStore.open(azure_resource(settings), source.container, patience=patience) as store:
         yield store
 
 

@@ -18,7 +18,7 @@ from geo_assets.core.event_routing import Look
 from geo_assets.core.formats.zarr_store import store_folder
 from geo_assets.errors import GeoAssetsError, StorageUnavailable
 from geo_assets.models import BlobRef
-from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_store import SHORT_PATIENCE, BlobStore
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.container_look import TooMuchForALook, by_stem, group_names, look_at
 from geo_assets.resources.daemon_threads import start
@@ -87,7 +87,7 @@ class _SourceLook:
         for group in groups:
             self._groups.put(group)
         try:
-            with blob_stores.open(self.source) as store:
+            with blob_stores.open(self.source, patience=SHORT_PATIENCE) as store:
                 working = [start(partial(self._work, store), name=f"look-{self.source.name}") for _ in range(threads)]
                 self._all_done.wait(max(0.0, self._until - time.monotonic()))
                 for _ in working:

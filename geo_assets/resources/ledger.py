@@ -7,7 +7,7 @@ says what a row's etags mean, and the assets say what happens next.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal, Self
 
@@ -15,6 +15,7 @@ from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
 from geo_assets.core.remarks import NOTHING, Remarks
+from geo_assets.core.trouble import Trouble
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.event_ledger import EventLedger
 from geo_assets.resources.ledger_deletions import DeletionLedger
@@ -275,6 +276,20 @@ class Ledger(EventLedger, DeletionLedger):
     def poison(self) -> list[Poison]:
         """The messages that were given up and that nobody replayed or dropped, by queue."""
         return [Poison(**row) for row in self.rows("select_poison")]
+
+    def troubles(self) -> dict[str, Trouble]:
+        """The sources that could not be looked at when they last were, with what is known of it."""
+        return {row.pop("source"): Trouble(**row) for row in self.rows("select_source_troubles")}
+
+    def record_trouble(self, source: str, trouble: Trouble) -> None:
+        """Remember that ``source``, which is registered, could not be looked at."""
+        with self.borrow() as connection:
+            connection.execute(read_sql("store_source_trouble"), {"source": source, **asdict(trouble)})
+
+    def clear_trouble(self, source: str) -> None:
+        """Forget it: ``source`` could be looked at, or listed."""
+        with self.borrow() as connection:
+            connection.execute(read_sql("delete_source_trouble"), {"source": source})
 
     def extensions(self, source: str) -> list[tuple[str, int, int]]:
         """(extension, blobs, bytes) of the live blobs, the largest first."""

@@ -167,7 +167,7 @@ class ListingLedger(DatabaseResource):
             "required_assets": list(source.group.required) if source.group else [],
             "deletion_grace": source.deletions.grace,
         }
-        with self.connect() as connection, connection.transaction():
+        with self.borrow() as connection, connection.transaction():
             connection.execute(read_sql("lock_ownership"), bound)
             connection.execute(read_sql("register_source"), bound)
 

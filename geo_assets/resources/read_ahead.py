@@ -1,9 +1,12 @@
 """Fetch the next page while the current one is worked on: listing and merging then take as long as the slower one."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
+
+from geo_assets.resources.daemon_threads import start
 
 Page = TypeVar("Page")
 
@@ -14,12 +17,19 @@ def reading_ahead(pages: Iterator[Page]) -> Iterator[Iterator[Page]]:
 
     What fetching raises is raised where that page would have come. On leaving, a fetch under way is waited for.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
-        yield _ahead(pages, thread)
+    ahead = _Ahead(pages)
+    try:
+        yield iter(ahead)
+    finally:
+        wait([ahead.following])
 
 
-def _ahead(pages: Iterator[Page], thread: ThreadPoolExecutor) -> Iterator[Page]:
-    following = thread.submit(next, pages, None)
-    while (page := following.result()) is not None:
-        following = thread.submit(next, pages, None)
-        yield page
+class _Ahead(Generic[Page]):
+    def __init__(self, pages: Iterator[Page]) -> None:
+        self._fetch = partial(next, pages, None)
+        self.following: Future[Page | None] = start(self._fetch, name="read-ahead")
+
+    def __iter__(self) -> Iterator[Page]:
+        while (page := self.following.result()) is not None:
+            self.following = start(self._fetch, name="read-ahead")
+            yield page

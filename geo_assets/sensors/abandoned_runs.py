@@ -7,7 +7,7 @@ queue. The ledger can: a worker holds a lock in PostgreSQL for as long as it liv
 
 import time
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from geo_assets.resources.ledger import Ledger
 
@@ -16,15 +16,14 @@ SILENT_SECONDS = 120.0
 PARTITION_TAG = "dagster/partition"
 
 
-def fail_abandoned_runs(instance: DagsterInstance, *, job_name: str, source: str, ledger: Ledger) -> list[str]:
-    """Report as failed the started runs of ``source`` that have no worker and have been silent; their ids."""
-    filters = RunsFilter(job_name=job_name, statuses=[DagsterRunStatus.STARTED], tags={PARTITION_TAG: source})
-    failed = []
-    for run in instance.get_runs(filters=filters):
-        if _silent_seconds(instance, run.run_id) > SILENT_SECONDS and not ledger.has_worker(run.run_id):
-            instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run goes on.")
-            failed.append(run.run_id)
-    return failed
+def fail_if_abandoned(instance: DagsterInstance, run: DagsterRun, *, ledger: Ledger) -> bool:
+    """Report the run as failed where it has started, has no worker and has been silent; whether it was so."""
+    if run.status is not DagsterRunStatus.STARTED:
+        return False
+    if _silent_seconds(instance, run.run_id) <= SILENT_SECONDS or ledger.has_worker(run.run_id):
+        return False
+    instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run goes on.")
+    return True
 
 
 def _silent_seconds(instance: DagsterInstance, run_id: str) -> float:

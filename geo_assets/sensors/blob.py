@@ -1,14 +1,14 @@
 """blob_sensor: looks at every source and asks for a run where something is to be done.
 
-Here: sharing a tick's time between the sources and talking to Dagster. Not here: the look at a source
-(`observation`) and the decision (`geo_assets.core.change`). The sensor only looks: the run's own listing writes the
-ledger.
+Here: a tick, from what the ledger says of each source to runs, troubles and the cursor. Not here: the look at a source
+(`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.core.change`). The sensor only
+looks: the run's own listing writes the ledger.
 """
 
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from dagster import (
     DefaultSensorStatus,
@@ -20,24 +20,28 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Decision, Watch, decide, next_look
+from geo_assets.core.change import Decision, Observation, Progress, Watch, decide, next_look
 from geo_assets.core.display import one_line
-from geo_assets.errors import GeoAssetsError, MarkerRefused, TransientError
+from geo_assets.core.trouble import next_trouble
+from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
 from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.observation import observe, recall
-from geo_assets.sensors.runs import run_in_progress
+from geo_assets.sensors.runs import sources_with_runs
+from geo_assets.sensors.side_by_side import Look, Pace, side_by_side
 from geo_assets.sources import Source
 
-# A tick has 60 s before Dagster cancels it; listing leaves room for the rest.
-TICK_BUDGET_SECONDS = 40.0
+# A tick has 60 s before Dagster cancels it; a look that began before this ends within 15 s after it, answered or not.
+TICK_BUDGET_SECONDS = 35.0
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=20), timedelta(minutes=5)
+"""Of a source that could not be looked at."""
 _CURSOR = TypeAdapter(dict[str, Watch])
 
 
 class SourcesNotObserved(TransientError):
-    """Some sources could not be looked at; the tick shows which and why."""
+    """No source could be looked at; the tick shows why for each."""
 
     code = "sources_not_observed"
 
@@ -53,85 +57,135 @@ def blob_sensor(
 ) -> SensorResult:
     """Observe, decide, request. A source that cannot be observed never counts as empty.
 
-    One failing source must not keep the others from their runs, so requests go out first; the tick fails
-    as soon as there is nothing to ask for and no look to go on with, for a tick that fails keeps no cursor.
+    The ledger keeps its trouble, and it is looked at again after a pause. A failed tick keeps no cursor, so a tick
+    fails only where every source is in trouble, and there is nothing to keep.
     """
     end = time.monotonic() + TICK_BUDGET_SECONDS
-    sources, relist = sources_file.all(), sources_file.relist()
-    register_partitions(context.instance, list(sources))
-    watches = {name: watch for name, watch in _read_cursor(context.cursor).items() if name in sources}
-    run_requests: list[RunRequest] = []
-    reasons: list[str] = []
-    errors: list[str] = []
-    waiting = _longest_unseen_first(sources.values(), watches)
-    while waiting and (time.monotonic() < end or not reasons + errors):
-        share = (end - time.monotonic()) / len(waiting)
-        source = waiting.pop(0)
-        watch = watches.get(source.name, Watch())
-        try:
-            watch, decision, job_name = _look(
-                context,
-                source,
-                watch,
-                blob_stores,
-                ledger,
-                relist=relist[source.name],
-                deadline=time.monotonic() + share,
-            )
-        except GeoAssetsError as error:
-            errors.append(f"{source.name}: {error}")
-            context.log.error(one_line(errors[-1]))
-            watches[source.name] = replace(watch, looked_at=datetime.now(UTC))
-            continue
-        watches[source.name] = watch
-        reasons.append(decision.reason)
-        context.log.info(one_line(decision.reason))
-        if decision.request is not None:
-            job_name = load_vectors.name if source.tables else job_name
-            run_requests.append(RunRequest(run_key=decision.run_key, job_name=job_name, partition_key=source.name))
-    if errors and not run_requests and not any(watch.progress for watch in watches.values()):
-        raise SourcesNotObserved("; ".join(errors))
-    skip_reason = None if run_requests else "; ".join(errors + reasons) or "sources.yaml has no sources"
-    return SensorResult(run_requests=run_requests, skip_reason=skip_reason, cursor=_CURSOR.dump_json(watches).decode())
+    tick = _Tick(context, sources_file, blob_stores, ledger)
+    for source, seen in side_by_side.look(tick.sources_in_turn(), tick.begin, end=end):
+        tick.take(source, seen)
+    return tick.result()
 
 
-def _look(
-    context: SensorEvaluationContext,
-    source: Source,
-    watch: Watch,
-    blob_stores: BlobStores,
-    ledger: Ledger,
-    *,
-    relist: timedelta,
-    deadline: float,
-) -> tuple[Watch, Decision, str]:
-    """Look at one source until ``deadline``; what to remember of it, what to do, and by which job.
+# Of a look what was observed and where it goes on; of a store that only had to answer, what was decided before.
+_Seen = tuple[Observation, Progress | None] | Decision
 
-    Within ``relist`` of a look or a listing that saw all of it, only the ledger is asked, and a run lists nothing.
-    """
-    now = datetime.now(UTC)
-    watch = replace(watch, looked_at=now)
-    if run_in_progress(context, source.name, ledger=ledger):
-        return watch, Decision(f"{source.name}: a run is in progress"), ingest_rasters.name
-    due = next_look(watch, listed_at=ledger.listed_at(source), relist=relist, rule=source.listing_digest)
-    if due is not None and now < due:
-        decision = decide(
-            source.name, observed=recall(source, ledger=ledger), last=watch.request, run_in_progress=False, now=now
+
+class _Tick:
+    """One tick over all sources: what is remembered of each, what is asked for and what is said."""
+
+    def __init__(
+        self, context: SensorEvaluationContext, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
+    ) -> None:
+        self._context, self._blob_stores, self._ledger = context, blob_stores, ledger
+        self._sources, self._relist = sources_file.all(), sources_file.relist()
+        register_partitions(context.instance, list(self._sources))
+        cursor = _read_cursor(context.cursor)
+        self._watches = {name: cursor.get(name, Watch()) for name in self._sources}
+        self._busy = sources_with_runs(context, ledger=ledger)
+        self._troubles = {name: each for name, each in ledger.troubles().items() if name in self._sources}
+        self._reasons: list[str] = []
+        self._run_requests: list[RunRequest] = []
+
+    def sources_in_turn(self) -> list[Source]:
+        """In the order of their last look, so that no busy or large one takes the whole budget for ever."""
+        never = datetime.min.replace(tzinfo=UTC)
+        return sorted(self._sources.values(), key=lambda source: self._watches[source.name].looked_at or never)
+
+    def begin(self, source: Source) -> Look[_Seen] | None:
+        """The look at its store, where that is to be asked now; if not, all that follows from the ledger is decided.
+
+        Within ``relist`` of a look or a listing that saw all of it, only the ledger is asked, and a run lists nothing;
+        the store then only has to answer before a run is asked for, as it has for a source in trouble.
+        """
+        name, now = source.name, datetime.now(UTC)
+        watch, trouble = self._watches[name], self._troubles.get(name)
+        if name in self._busy:
+            self._settle(source, replace(watch, looked_at=now), Decision(f"{name}: a run is in progress"))
+            return None
+        if trouble is not None and now < trouble.until:
+            self._say(f"{name}: {trouble}", is_error=True)
+            return None
+        self._ledger.register_source(source)
+        left = self._ledger.outstanding(name)
+        due = next_look(
+            watch,
+            listed_at=self._ledger.listed_at(source),
+            relist=self._relist[name],
+            rule=source.listing_digest,
         )
-        decision = replace(decision, reason=f"{decision.reason}; looked at again at {due:%H:%M:%S} UTC")
-        return replace(watch, request=decision.request or watch.request), decision, ingest_observed.name
-    try:
-        observed, progress = observe(source, watch.progress, blob_stores=blob_stores, ledger=ledger, deadline=deadline)
-    except MarkerRefused as error:
-        return replace(watch, progress=None), Decision(f"{source.name}: {error}"), ingest_rasters.name
-    decision = decide(source.name, observed=observed, last=watch.request, run_in_progress=False, now=datetime.now(UTC))
-    if progress is not None:
-        seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
-        decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
-    elif not (observed.new or observed.changed or observed.deleted):
-        watch = replace(watch, seen_whole_at=now, rule=source.listing_digest)
-    watch = replace(watch, progress=progress, request=decision.request or watch.request)
-    return watch, decision, ingest_rasters.name
+        if due is None or due <= now:
+            return partial(observe, source, watch.progress, left, blob_stores=self._blob_stores, ledger=self._ledger)
+        known = decide(name, observed=recall(left), last=watch.request, run_in_progress=False, now=now)
+        known = replace(known, reason=f"{known.reason}; looked at again at {due:%H:%M:%S} UTC")
+        if known.request is None and trouble is None:
+            self._settle(source, replace(watch, looked_at=now), known)
+            return None
+        return partial(_probe, source, known, blob_stores=self._blob_stores)
+
+    def take(self, source: Source, seen: _Seen | Exception) -> None:
+        """Decide by what was seen; or remember the trouble. Raises DatabaseUnavailable, which is no source's own."""
+        watch = replace(self._watches[source.name], looked_at=datetime.now(UTC))
+        if isinstance(seen, DatabaseUnavailable):
+            raise seen
+        if isinstance(seen, MarkerRefused):
+            self._settle(source, replace(watch, progress=None), Decision(f"{source.name}: {seen}"))
+        elif isinstance(seen, Exception):
+            self._watches[source.name] = watch
+            self._note_trouble(source, seen)
+            return
+        elif isinstance(seen, Decision):
+            self._settle(source, watch, seen, job=ingest_observed.name)
+        else:
+            self._settle_observed(source, watch, *seen)
+        if self._troubles.pop(source.name, None) is not None:
+            self._ledger.clear_trouble(source.name)
+
+    def result(self) -> SensorResult:
+        """What the tick asks for, says and remembers. Raises SourcesNotObserved where no source can be looked at."""
+        if self._sources and self._troubles.keys() == self._sources.keys():
+            raise SourcesNotObserved("; ".join(self._reasons))
+        skip_reason = None if self._run_requests else "; ".join(self._reasons) or "sources.yaml has no sources"
+        cursor = _CURSOR.dump_json(self._watches).decode()
+        return SensorResult(run_requests=self._run_requests, skip_reason=skip_reason, cursor=cursor)
+
+    def _settle_observed(self, source: Source, watch: Watch, observed: Observation, progress: Progress | None) -> None:
+        now = datetime.now(UTC)
+        decision = decide(source.name, observed=observed, last=watch.request, run_in_progress=False, now=now)
+        if progress is not None:
+            seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
+            decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
+        elif not (observed.new or observed.changed or observed.deleted):
+            watch = replace(watch, seen_whole_at=watch.looked_at, rule=source.listing_digest)
+        self._settle(source, replace(watch, progress=progress), decision)
+
+    def _settle(self, source: Source, watch: Watch, decision: Decision, *, job: str = ingest_rasters.name) -> None:
+        self._watches[source.name] = replace(watch, request=decision.request or watch.request)
+        self._say(decision.reason)
+        if decision.request is not None:
+            job = load_vectors.name if source.tables else job
+            self._run_requests.append(RunRequest(run_key=decision.run_key, job_name=job, partition_key=source.name))
+
+    def _note_trouble(self, source: Source, error: Exception) -> None:
+        if not isinstance(error, GeoAssetsError):
+            self._context.log.error(one_line(f"{source.name}: {error!r}"), exc_info=error)
+            error = SourceNotReadable(f"looking at the source raised {type(error).__name__}: {error}")
+        last = self._troubles.get(source.name)
+        trouble = next_trouble(last, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+        self._troubles[source.name] = trouble
+        self._ledger.record_trouble(source.name, trouble)
+        self._say(f"{source.name}: {trouble}", is_error=True)
+
+    def _say(self, reason: str, *, is_error: bool = False) -> None:
+        """In the tick's log, and in its message where it asks for no run. What fails comes first there."""
+        (self._context.log.error if is_error else self._context.log.info)(one_line(reason))
+        self._reasons.insert(0 if is_error else len(self._reasons), reason)
+
+
+def _probe(source: Source, known: Decision, pace: Pace, *, blob_stores: BlobStores) -> Decision:  # noqa: ARG001
+    """``known``, once the store answered."""
+    blob_stores.probe(source)
+    return known
 
 
 def _read_cursor(cursor: str | None) -> dict[str, Watch]:
@@ -140,9 +194,3 @@ def _read_cursor(cursor: str | None) -> dict[str, Watch]:
         return _CURSOR.validate_json(cursor or "{}")
     except ValidationError:
         return {}
-
-
-def _longest_unseen_first(sources: Iterable[Source], watches: Mapping[str, Watch]) -> list[Source]:
-    """Sources in the order of their last look, so that no busy or large one takes the whole budget for ever."""
-    never = datetime.min.replace(tzinfo=UTC)
-    return sorted(sources, key=lambda source: watches.get(source.name, Watch()).looked_at or never)

@@ -13,7 +13,7 @@ from geo_assets.jobs import INGEST_JOBS, make_cogs
 from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.runs import run_in_progress
+from geo_assets.sensors.runs import sources_with_runs
 
 _CURSOR = TypeAdapter(dict[str, Request])
 
@@ -30,6 +30,8 @@ def cog_sensor(
     """Ask once for the same work, and again after a pause where a run left it."""
     requests = _read_cursor(context.cursor)
     run_requests, reasons = [], []
+    busy = sources_with_runs(context, ledger=ledger, jobs=[*INGEST_JOBS, make_cogs.name])
+    troubles = ledger.troubles()
     for name, source in sources_file.all().items():
         waiting = cog_ledger.to_make(source, most=source.cogs.most_a_run) if source.cogs else []
         removable = cog_ledger.to_remove(source)
@@ -50,7 +52,8 @@ def cog_sensor(
             name,
             observed=observed,
             last=requests.get(name),
-            run_in_progress=run_in_progress(context, name, ledger=ledger, jobs=[*INGEST_JOBS, make_cogs.name]),
+            run_in_progress=name in busy,
+            trouble=troubles.get(name),
             now=datetime.now(UTC),
         )
         reasons.append(decision.reason)

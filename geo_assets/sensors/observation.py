@@ -1,66 +1,62 @@
 """What a look at a source shows against the ledger: as much of it as fits into a tick, the rest in the next.
 
-Here: listing and comparing, which writes nothing but the source's rule. Not here: what follows from it
-(`geo_assets.core.change`) and Dagster (`geo_assets.sensors.blob`).
+Here: listing and comparing, which writes nothing. Not here: what follows from it (`geo_assets.core.change`), whose turn
+it is (`side_by_side`) and Dagster (`blob`).
 """
 
 import time
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 
 from geo_assets.core.change import Observation, Progress, change_digest
 from geo_assets.core.formats.zarr_store import page_marker
 from geo_assets.core.listing import SourceListing
 from geo_assets.models import BlobPage
-from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.blob_store import SHORT_PATIENCE, BlobStore
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.ledger import Ledger, Outstanding
 from geo_assets.resources.read_ahead import reading_ahead
+from geo_assets.sensors.side_by_side import Pace
 from geo_assets.sources import Source
 
 
 def observe(
-    source: Source, progress: Progress | None, *, blob_stores: BlobStores, ledger: Ledger, deadline: float
+    source: Source,
+    progress: Progress | None,
+    left: Outstanding,
+    pace: Pace,
+    *,
+    blob_stores: BlobStores,
+    ledger: Ledger,
 ) -> tuple[Observation, Progress | None]:
     """What is seen of ``source`` from ``progress`` on, and where to go on if that was not all.
 
     The look ends with the first page that shows something new or changed, for that is enough to ask for a run; at
-    ``deadline``, but not before one page; or with the source. Only then is the number of deleted blobs known.
+    the deadline of its ``pace``, but not before one page; or with the source. Only then is the number of deleted blobs
+    known. ``left`` is what the ledger knows. No connection to the database is held while the store is waited for.
     Raises what the store or the ledger raises.
     """
-    ledger.register_source(source)
-    left = ledger.outstanding(source.name)
     look = _Look(source, progress, generation=left.generation)
     new = changed = digest = 0
-    with (
-        blob_stores.open(source) as store,
-        ledger.open_comparison(source.name) as compare,
-        closing(look.pages(store)) as pages,
-    ):
+    with blob_stores.open(source, patience=SHORT_PATIENCE) as store, closing(look.pages(store)) as pages:
         for page in pages:
-            found = compare(page.blobs)
+            pace.show()
+            with ledger.open_comparison(source.name) as compare:
+                found = compare(page.blobs)
             new, changed, digest = new + found.new, changed + found.changed, digest + found.digest
             look.unchanged += found.unchanged
-            if look.goes_on_after(page) and (new or changed or time.monotonic() > deadline):
+            if look.goes_on_after(page) and (new or changed or time.monotonic() > pace.deadline):
                 break
     deleted = max(0, left.live - changed - look.unchanged) if look.complete else None
-    observation = Observation(
-        new=new,
-        changed=changed,
-        deleted=deleted,
-        pending=left.pending,
-        to_withdraw=left.to_withdraw,
-        digest=change_digest(digest, deleted or 0, left.digest),
-        generation=left.generation,
-        held=left.held,
+    observed = replace(
+        recall(left), new=new, changed=changed, deleted=deleted, digest=change_digest(digest, deleted or 0, left.digest)
     )
-    return observation, None if new or changed else look.progress
+    return observed, None if new or changed else look.progress
 
 
-def recall(source: Source, *, ledger: Ledger) -> Observation:
-    """What the ledger alone knows to be left to do for ``source``, between two looks at it."""
-    ledger.register_source(source)
-    left = ledger.outstanding(source.name)
+def recall(left: Outstanding) -> Observation:
+    """What the ledger alone knows to be left to do for a source, between two looks at it."""
     return Observation(
         new=0,
         changed=0,

@@ -24,7 +24,7 @@ from geo_assets.assets.partitions import register_partitions
 from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.core.change import Observation, Request, change_digest, decide
 from geo_assets.core.display import one_line
-from geo_assets.core.queue_watch import Trouble
+from geo_assets.core.trouble import Trouble
 from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger
@@ -157,6 +157,7 @@ class _RunDesk:
         self.outstanding: dict[str, int] = {}
         self.reasons: dict[str, str] = {}
         self._waiting: set[str] = set()
+        self._troubles = ledger.troubles()
 
     def look_at_all(self) -> None:
         """Look at every source, after its rule went into the ledger.
@@ -198,6 +199,7 @@ class _RunDesk:
             observed=observed,
             last=last,
             run_in_progress=in_progress,
+            trouble=self._troubles.get(name),
             now=datetime.now(UTC),
         )
         self.outstanding[name] = observed.work

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from geo_assets.core.queue_watch import Trouble, next_trouble
+from geo_assets.core.trouble import Trouble, next_trouble
 from geo_assets.errors import GeoAssetsError, StorageUnavailable
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.blob_stores import BlobStores
@@ -21,6 +21,8 @@ from geo_assets.resources.message_queue import MessageQueue
 from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.sources import Source
 
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)
+"""Of a queue that does not serve."""
 _COUNTED = ("messages", "new", "changed", "deleted", "unchanged", "redelivered", "abandoned", "poisoned")
 
 
@@ -107,7 +109,9 @@ class Receiver:
                 batch = self._receive(intake, most, wait=wait / len(ready))
             except GeoAssetsError as error:
                 self._close(intake)
-                intake.trouble = next_trouble(intake.trouble, str(error), now=datetime.now(UTC))
+                intake.trouble = next_trouble(
+                    intake.trouble, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE
+                )
                 continue
             intake.trouble = None
             if batch is not None:

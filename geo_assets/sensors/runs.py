@@ -1,4 +1,4 @@
-"""What the sensors that ask for runs of a source share: whether one is under way.
+"""What the sensors that ask for runs of a source share: for which of them one is under way.
 
 Here: looking runs up. Not here: whether a source needs one (`geo_assets.core.change`).
 """
@@ -10,7 +10,7 @@ from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
 from geo_assets.core.display import one_line
 from geo_assets.jobs import INGEST_JOBS
 from geo_assets.resources.ledger import Ledger
-from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_abandoned_runs
+from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_if_abandoned
 
 _IN_PROGRESS = [
     DagsterRunStatus.QUEUED,
@@ -21,15 +21,26 @@ _IN_PROGRESS = [
 ]
 
 
-def run_in_progress(
-    context: SensorEvaluationContext, source: str, *, ledger: Ledger, jobs: Sequence[str] = INGEST_JOBS
-) -> bool:
-    """Whether a run of any of ``jobs`` is queued or under way for ``source``; one without a worker is failed."""
-    instance = context.instance
-    under_way = False
-    for job_name in jobs:
-        for run_id in fail_abandoned_runs(instance, job_name=job_name, source=source, ledger=ledger):
-            context.log.warning(one_line(f"{source}: run {run_id} had lost its worker and was reported as failed"))
-        filters = RunsFilter(job_name=job_name, statuses=_IN_PROGRESS, tags={PARTITION_TAG: source})
-        under_way = under_way or bool(instance.get_runs(filters=filters, limit=1))
-    return under_way
+def run_in_progress(context: SensorEvaluationContext, source: str, *, ledger: Ledger) -> bool:
+    """Whether a run is queued or under way for ``source``; one without a worker is failed."""
+    return source in sources_with_runs(context, ledger=ledger, source=source)
+
+
+def sources_with_runs(
+    context: SensorEvaluationContext, *, ledger: Ledger, jobs: Sequence[str] = INGEST_JOBS, source: str | None = None
+) -> set[str]:
+    """The sources, or the one ``source``, for which a run of any of ``jobs`` is queued or under way.
+
+    A run without a worker is failed. One query, however many sources there are.
+    """
+    filters = RunsFilter(statuses=_IN_PROGRESS, tags={} if source is None else {PARTITION_TAG: source})
+    busy = set()
+    for run in context.instance.get_runs(filters=filters):
+        name = run.tags.get(PARTITION_TAG)
+        if name is None or run.job_name not in jobs:
+            continue
+        if fail_if_abandoned(context.instance, run, ledger=ledger):
+            context.log.warning(one_line(f"{name}: run {run.run_id} had lost its worker and was reported as failed"))
+        else:
+            busy.add(name)
+    return busy

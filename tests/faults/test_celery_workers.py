@@ -12,10 +12,11 @@ from redis import Redis
 
 from geo_assets.dagster_storage import create_dagster_tables
 from geo_assets.sensors import abandoned_runs
+from geo_assets.sensors.abandoned_runs import fail_if_abandoned
 from tests.celery_hosts import CeleryHosts
 from tests.dagster_cli import DagsterCli
 from tests.networks import separate_networks
-from tests.pipeline import SOURCE, Pipeline
+from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes
 from tests.services import Azurite, running_redis
 from tests.waiting import wait_until
@@ -114,9 +115,8 @@ def test_a_run_that_waits_for_workers_is_alive_until_its_own_process_dies(
     with DagsterInstance.from_config(str(hosts.cli.home)) as instance:
 
         def fail_abandoned() -> list[str]:
-            return abandoned_runs.fail_abandoned_runs(
-                instance, job_name="ingest_rasters", source=SOURCE, ledger=pipeline.ledger
-            )
+            ledger = pipeline.ledger
+            return [each.run_id for each in instance.get_runs() if fail_if_abandoned(instance, each, ledger=ledger)]
 
         assert fail_abandoned() == []
         run.kill()

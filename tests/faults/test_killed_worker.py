@@ -9,8 +9,9 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from geo_assets.sensors import abandoned_runs
+from geo_assets.sensors.abandoned_runs import fail_if_abandoned
 from tests.dagster_cli import DagsterCli
-from tests.pipeline import SOURCE, Pipeline
+from tests.pipeline import Pipeline
 from tests.rasters import write_raster
 from tests.waiting import wait_until
 
@@ -74,10 +75,9 @@ def test_a_run_whose_worker_was_killed_is_found_and_reported_as_failed(
 
 
 def fail_abandoned(instance: DagsterInstance, pipeline: Pipeline) -> list[str]:
-    """What the sensor calls at each tick."""
-    return abandoned_runs.fail_abandoned_runs(
-        instance, job_name="ingest_rasters", source=SOURCE, ledger=pipeline.ledger
-    )
+    """What the sensor does at each tick."""
+    ledger = pipeline.ledger
+    return [run.run_id for run in instance.get_runs() if fail_if_abandoned(instance, run, ledger=ledger)]
 
 
 def described_at(pipeline: Pipeline) -> dict[str, object]:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -100,9 +101,9 @@ class Overwriting(BlobStores):
     """The real stores; before the second range of a file is read, somebody overwrites it."""
 
     @contextmanager
-    def open(self, source: Source) -> Iterator[BlobStore]:
+    def open(self, source: Source, **options: Any) -> Iterator[BlobStore]:
         """The store of ``source``, whose second read follows an overwrite."""
-        with super().open(source) as store:
+        with super().open(source, **options) as store:
             read = store.read_range
 
             def overwritten(blob: BlobRef, offset: int, length: int) -> bytes:

@@ -41,12 +41,11 @@ from pydantic import SecretStr
 
 from geo_assets.assets.census import census_checks
 from geo_assets.cli.main import main
-from geo_assets.core import queue_watch
 from geo_assets.core.alerts import Message
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import AlertNotDelivered, GeoAssetsError
 from geo_assets.resources.alert_destinations import Webhook, open_destinations
-from geo_assets.sensors import queues
+from geo_assets.sensors import queues, receiving
 from geo_assets.settings import Settings
 from tests.daemon import Daemon
 from tests.pipeline import SOURCE, Pipeline
@@ -292,7 +291,7 @@ def test_a_queue_that_is_away_is_told_though_no_tick_fails(
     watching = Daemon(pipeline, "storage_queue_sensor")
     for longest_pause in (timedelta(minutes=1), timedelta(0)):
         assert hook.bodies == []
-        monkeypatch.setattr(queue_watch, "LONGEST_PAUSE", longest_pause)
+        monkeypatch.setattr(receiving, "LONGEST_PAUSE", longest_pause)
         record_tick(pipeline.instance, "storage_queue_sensor", watching.tick, cursor=lambda: watching.cursor)
         daemon.tick()
         time.sleep(1.1)  # the first pause

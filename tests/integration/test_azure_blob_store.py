@@ -3,7 +3,7 @@
 import hashlib
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,10 +22,11 @@ from azure.storage.blob import (
 
 from geo_assets.errors import BlobMissing, InvalidConfiguration, StorageUnavailable, Unauthorized
 from geo_assets.models import BlobRef
+from geo_assets.resources.blob_store import Patience
 from geo_assets.resources.blob_stores import BlobStores, azure_resource
 from geo_assets.settings import Settings
 from geo_assets.sources import CollectionRule, Source
-from tests.peers.flaky_proxy import FlakyProxy
+from tests.peers.flaky_proxy import FlakyProxy, Mode
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
 
 CONTENT = b"some raster"
@@ -165,6 +166,29 @@ def test_a_service_that_is_away_is_said_so_within_seconds(monkeypatch: pytest.Mo
         with pytest.raises(StorageUnavailable, match=r"gone\.tif"):
             store.read_range(GONE, 0, 1)
     assert time.monotonic() - started < 25
+
+
+@pytest.mark.parametrize("mode", ["silent", "drip", "drip_head"])
+def test_a_store_that_never_ends_its_answer_is_left_in_time_and_its_neighbour_is_read(
+    bronze: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    patience = Patience(connect_seconds=2, read_seconds=1.5, whole_seconds=2, retry_seconds=1)
+    with FlakyProxy(azurite.port) as proxy:
+        proxy.containers["bad"] = mode
+        there = azurite.connection_string.replace(f":{azurite.port}/", f":{proxy.port}/")
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", there)
+        with BlobStores().open(source_in("bad"), patience=patience) as store:
+            asked: list[Callable[[], object]] = [
+                lambda: list(store.list_pages("")),
+                lambda: list(store.list_level("")),
+                lambda: store.head("a"),
+            ]
+            for ask in asked if mode != "drip" else asked[:2]:  # a HEAD's answer has no body
+                started = time.monotonic()
+                with pytest.raises(StorageUnavailable, match="bad"):
+                    ask()
+                assert time.monotonic() - started < 8
+        assert listed_and_read(bronze) == {"a.tif": CONTENT}
 
 
 def test_the_stores_checksum_and_content_type_are_kept_where_it_has_them(

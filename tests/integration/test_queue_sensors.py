@@ -15,10 +15,9 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest
 
-from geo_assets.core import queue_watch
 from geo_assets.definitions import build_definitions
 from geo_assets.resources import azure_blob_store, container_look
-from geo_assets.sensors import queues
+from geo_assets.sensors import queues, receiving
 from tests.daemon import Daemon, a_run
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import SOURCE, Pipeline
@@ -293,7 +292,7 @@ def test_a_queue_that_is_away_says_so_pauses_and_keeps_no_other_from_its_turn(
     assert SOURCE in requests(daemon)
     trouble = json.loads(str(daemon.cursor))["troubles"]
     assert list(trouble) == ["nowhere"]
-    assert "Remedy" in trouble["nowhere"]["said"]
+    assert trouble["nowhere"]["remedy"].startswith("Make it")
     assert "Failed" in skipped(daemon)
 
 
@@ -301,7 +300,7 @@ def test_a_queue_that_is_away_says_so_pauses_and_keeps_no_other_from_its_turn(
 def test_while_the_store_is_away_messages_are_not_used_up(
     world: World, queue_service: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_watch, "FIRST_PAUSE", timedelta(0))
+    monkeypatch.setattr(receiving, "FIRST_PAUSE", timedelta(0))
     monkeypatch.setattr(azure_blob_store, "_ATTEMPTS", 1)
     world.send(*world.upload("a.tif", "b.tif"))
     away = f"BlobEndpoint=http://127.0.0.1:{free_port()}/{AZURITE_ACCOUNT}"

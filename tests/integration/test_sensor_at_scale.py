@@ -7,8 +7,7 @@ import pytest
 
 from geo_assets.resources import azure_blob_store
 from geo_assets.sensors import blob as sensor_module
-from geo_assets.sensors.observation import observe
-from tests.daemon import Daemon
+from tests.daemon import Daemon, observe_one_page
 from tests.peers.virtual_container import CONTAINER, VirtualContainer
 from tests.pipeline import SOURCE, Pipeline
 
@@ -37,7 +36,7 @@ def daemon(pipeline: Pipeline, container: VirtualContainer, monkeypatch: pytest.
         "UPDATE ledger.blob SET described_etag = etag, described_reading = s.reading_digest, catalogued_etag = etag, "
         "catalogued_rule = s.rule_digest FROM ledger.source AS s WHERE s.source = blob.source RETURNING 1"
     )
-    monkeypatch.setattr(sensor_module, "observe", lambda *args, **options: observe(*args, **{**options, "deadline": 0}))
+    monkeypatch.setattr(sensor_module, "observe", observe_one_page)
     container.served.clear()
     return Daemon(pipeline)
 
@@ -77,12 +76,15 @@ def test_a_deleted_blob_is_asked_for_in_the_tick_that_comes_to_the_end(
     assert ticks_until_asked(daemon) == 20
 
 
-def test_a_page_that_fails_costs_the_tick_and_not_the_look(daemon: Daemon, container: VirtualContainer) -> None:
+def test_a_page_that_fails_costs_the_tick_and_not_the_look(
+    pipeline: Pipeline, daemon: Daemon, container: VirtualContainer
+) -> None:
     for _ in range(3):
         daemon.tick()
     container.fail_at_page = 4
-    assert "storage_unavailable" in str(daemon.tick().skip_message)
+    assert "storage_unavailable" in daemon.error()
     container.fail_at_page = None
+    pipeline.execute("UPDATE ledger.source_trouble SET until = now()")
     assert daemon.requested() == {}
     assert daemon.looked_at() == 4 * PAGE
 

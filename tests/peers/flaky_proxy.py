@@ -1,16 +1,17 @@
-"""A TCP proxy that goes bad on command: down, slow, resetting, silent, or answering 503 in the service's place.
+"""A TCP proxy that goes bad on command: down, slow, resetting, silent, dripping, or answering 503 in a service's place.
 
 Here: what stands between geo_assets and a real service in fault tests. Not here: the services (`tests.services`).
 """
 
 import asyncio
+import re
 import socket
 import struct
 import threading
 from contextlib import suppress
 from typing import Literal, Self
 
-Mode = Literal["up", "down", "slow", "reset", "silent", "busy"]
+Mode = Literal["up", "down", "slow", "reset", "silent", "drip", "drip_head", "busy"]
 
 _BUSY_BODY = (
     b"<?xml version='1.0' encoding='utf-8'?>"
@@ -21,18 +22,25 @@ _BUSY = (
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_BUSY_BODY), _BUSY_BODY)
 )
 _SLOW_SECONDS = 0.5
+_DRIP_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 1000000\r\n\r\n"
+_DRIP_BODY = b"<?xml version='1.0' encoding='utf-8'?><EnumerationResults><Blobs>" + b" " * 1_000
+_DRIP_SECONDS = 1.0
+_CONTAINER = re.compile(rb"[A-Z]+ /[^/? ]+/([^/? ]+)[^ ]* HTTP/1.1\r\n")
 
 
 class FlakyProxy:
     """Carries connections to ``target`` on 127.0.0.1; `mode` may change at any time, for open connections too.
 
     ``down`` refuses connections and drops open ones, ``slow`` delays each piece by half a second, ``reset`` ends each
-    connection with RST on its first byte, ``silent`` takes bytes and answers none, ``busy`` answers HTTP 503.
+    connection with RST on its first byte, ``silent`` takes bytes and answers none, ``busy`` answers HTTP 503, ``drip``
+    answers a body of a byte a second, ``drip_head`` its headers too. ``containers`` have modes of their own, but for
+    ``down`` and ``slow``.
     """
 
     def __init__(self, target: int, *, host: str = "127.0.0.1") -> None:
         self.target = target
         self.host = host
+        self.containers: dict[str, Mode] = {}
         self._mode: Mode = "up"
         with socket.socket() as probe:
             probe.bind((host, 0))
@@ -115,18 +123,35 @@ class FlakyProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answer: asyncio.StreamWriter | None = None
     ) -> None:
         while chunk := await reader.read(65_536):
-            if self._mode == "slow":
+            if (asked := _CONTAINER.match(chunk)) is None or asked[1].decode() not in self.containers:
+                mode = self._mode
+            else:
+                mode = self.containers[asked[1].decode()]
+            if mode == "slow":
                 await asyncio.sleep(_SLOW_SECONDS)
-            if self._mode == "silent":
+            if mode == "silent":
                 continue
-            if answer is not None and self._mode == "reset":
+            if answer is not None and mode == "reset":
                 return _reset(answer)
-            if answer is not None and self._mode == "busy":
+            if answer is not None and mode == "busy":
                 answer.write(_BUSY)
                 return await answer.drain()
+            if answer is not None and mode in ("drip", "drip_head"):
+                return await _drip(answer, with_head=mode == "drip_head")
             writer.write(chunk)
             await writer.drain()
         return None
+
+
+async def _drip(writer: asyncio.StreamWriter, *, with_head: bool) -> None:
+    """Answer a byte a second for as long as the other side takes it."""
+    if not with_head:
+        writer.write(_DRIP_HEAD)
+    with suppress(ConnectionError):
+        for byte in (_DRIP_HEAD if with_head else b"") + _DRIP_BODY:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(_DRIP_SECONDS)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

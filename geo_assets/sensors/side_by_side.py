@@ -1,0 +1,115 @@
+"""Looking at many sources side by side, so that one that does not answer holds up no other, nor the end of a tick.
+
+Here: threads, and the time that each has. Not here: what a look is and what follows from it (`observation`, `blob`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from typing import Any, Generic, TypeVar
+
+from geo_assets.errors import StorageUnavailable
+from geo_assets.resources.daemon_threads import start
+from geo_assets.sources import Source
+
+AT_ONCE = 6
+"""So many looks work at a time: each takes a processor for the answer, and a connection to the database."""
+WAITS_AFTER_SECONDS = 1.5
+"""A look that shows nothing for so long waits for its store, and another takes its place beside it."""
+SILENT_AFTER_SECONDS = 15.0
+"""A look that shows nothing for so long is left: its thread ends with its request, and the process does not wait."""
+MOST_WAITING = 60
+_POLL_SECONDS = 0.2
+
+Seen = TypeVar("Seen")
+
+
+@dataclass
+class Pace:
+    """What a look has to know of time, and shows of itself."""
+
+    deadline: float
+    """By the monotonic clock: when the look should come to an end, as others wait for theirs."""
+    shown_at: float = field(default_factory=time.monotonic)
+
+    def show(self) -> None:
+        """Say that something came of it."""
+        self.shown_at = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since it last showed anything."""
+        return time.monotonic() - self.shown_at
+
+
+Look = Callable[[Pace], Seen]
+
+
+@dataclass(frozen=True, slots=True)
+class _Started(Generic[Seen]):
+    source: Source
+    pace: Pace
+    future: "Future[Seen]"
+
+
+class SideBySide:
+    """Looks at sources; it remembers those it left, so that no second thread waits for the same store."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, Future[Any]] = {}
+
+    def look(
+        self, sources: Sequence[Source], begin: Callable[[Source], Look[Seen] | None], *, end: float
+    ) -> Iterator[tuple[Source, Seen | Exception]]:
+        """``begin`` with each source in this order; of its look what it gave, or the error, as soon as it is there.
+
+        The look itself is done in a thread; None, where there is nothing to look at. No source is begun with after
+        ``end``, but for the first: what is not given then waits for another time.
+        """
+        waiting, started = list(sources), list[_Started[Seen]]()
+        while True:
+            while waiting and self._may_start(started) and (time.monotonic() < end or len(waiting) == len(sources)):
+                source = waiting.pop(0)
+                look = begin(source)
+                if look is None:
+                    continue
+                if source.name in self._left and not self._left[source.name].done():
+                    yield source, _silence()
+                    continue
+                share = (end - time.monotonic()) / ceil((len(waiting) + 1) / AT_ONCE)
+                pace = Pace(deadline=time.monotonic() + share)
+                started.append(_Started(source, pace, start(partial(look, pace), name="look")))
+            if not started:
+                return
+            wait([each.future for each in started], timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for each in list(started):
+                if each.future.done():
+                    started.remove(each)
+                    error = each.future.exception()
+                    yield each.source, each.future.result() if error is None else _own(error)
+                elif each.pace.silent_seconds > SILENT_AFTER_SECONDS:
+                    started.remove(each)
+                    self._left[each.source.name] = each.future
+                    yield each.source, _silence()
+
+    @staticmethod
+    def _may_start(started: "Sequence[_Started[Seen]]") -> bool:
+        at_work = sum(each.pace.silent_seconds < WAITS_AFTER_SECONDS for each in started)
+        return at_work < AT_ONCE and len(started) < MOST_WAITING
+
+
+def _own(error: BaseException) -> Exception:
+    if isinstance(error, Exception):
+        return error
+    raise error
+
+
+def _silence() -> StorageUnavailable:
+    return StorageUnavailable(f"the store did not answer for {SILENT_AFTER_SECONDS:.0f} s.")
+
+
+side_by_side = SideBySide()
+"""This process's own."""

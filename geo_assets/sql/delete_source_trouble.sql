@@ -1,0 +1,1 @@
+DELETE FROM ledger.source_trouble WHERE source = %(source)s

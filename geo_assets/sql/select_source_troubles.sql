@@ -1,0 +1,1 @@
+SELECT source, since, times, until, code, message, remedy FROM ledger.source_trouble

@@ -1,0 +1,96 @@
+"""Looks at many sources in threads: in order, each within its time, and none in the way of another."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from geo_assets.errors import StorageUnavailable
+from geo_assets.sensors import side_by_side as module
+from geo_assets.sensors.side_by_side import Look, Pace, SideBySide
+from geo_assets.sources import CollectionRule, Source
+
+
+def source(name: str) -> Source:
+    return Source(name=name, url="file:x", collection=CollectionRule(id="c", description="d"))
+
+
+def in_a_minute() -> float:
+    return time.monotonic() + 60
+
+
+def test_each_source_has_what_its_look_gave_or_its_error() -> None:
+    def begin(each: Source) -> Look[str] | None:
+        def look(_: Pace) -> str:
+            if each.name == "bad":
+                raise StorageUnavailable("away.")
+            return each.name
+
+        return None if each.name == "none" else look
+
+    found = {
+        each.name: str(seen)
+        for each, seen in SideBySide().look([source("good"), source("none"), source("bad")], begin, end=in_a_minute())
+    }
+    assert found.keys() == {"good", "bad"}
+    assert (found["good"], "away" in found["bad"]) == ("good", True)
+
+
+def test_what_is_silent_takes_no_place_and_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(module, "WAITS_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(module, "SILENT_AFTER_SECONDS", 1.0)
+    ended = threading.Event()
+
+    def begin(each: Source) -> Look[str]:
+        def look(_: Pace) -> str:
+            if each.name.startswith("dead"):
+                ended.wait(30)
+            return each.name
+
+        return look
+
+    sources = [source(f"dead{number}") for number in range(6)] + [source("good")]
+    looks, began = SideBySide(), time.monotonic()
+    found = {each.name: seen for each, seen in looks.look(sources, begin, end=in_a_minute())}
+    assert found.pop("good") == "good"
+    assert time.monotonic() - began < 5
+    assert len(found) == 6
+    assert all(isinstance(seen, StorageUnavailable) for seen in found.values())
+    threads = threading.active_count()
+    began = time.monotonic()
+    assert len(list(looks.look(sources, begin, end=in_a_minute()))) == 7
+    assert time.monotonic() - began < 0.9, "somebody waits twice for the same store"
+    assert threading.active_count() <= threads
+    ended.set()
+
+
+def test_a_look_that_shows_something_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENT_AFTER_SECONDS", 0.6)
+
+    def begin(_: Source) -> Look[str]:
+        def look(pace: Pace) -> str:
+            for _ in range(20):
+                time.sleep(0.1)
+                pace.show()
+            return "seen"
+
+        return look
+
+    assert [seen for _, seen in SideBySide().look([source("slow")], begin, end=in_a_minute())] == ["seen"]
+
+
+def test_out_of_time_one_source_is_looked_at_and_the_rest_waits() -> None:
+    sources = [source("a"), source("b")]
+    found = SideBySide().look(sources, lambda each: lambda _: each.name, end=time.monotonic() - 1)
+    assert [seen for _, seen in found] == ["a"]
+
+
+def test_a_look_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    program = (
+        "import time; from geo_assets.resources.daemon_threads import start; "
+        "start(lambda: time.sleep(60), name='hangs')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
