@@ -25,6 +25,7 @@ GeoAssetsError
 │   ├── DeliveriesNeverEnded   a message in a queue of events was delivered often, and its deliveries did not end
 │   ├── UnfitForProfile        no COG of this raster can be what the source's rule says
 │   ├── CogInvalid             a COG that was written is none, or shows something else than its raster
+│   ├── CogNameTaken           another raster's COG has the name already
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -244,6 +245,13 @@ class CogInvalid(PermanentError):
 
     code = "cog_invalid"
     remedy = "Check the raster with gdalinfo -checksum; if it is sound, report this."
+
+
+class CogNameTaken(PermanentError):
+    """Another raster's COG has the name that this one's would have."""
+
+    code = "cog_name_taken"
+    remedy = "Rename one of the two blobs, or exclude one of them in sources.yaml."
 
 
 class BlobChanged(PermanentError):

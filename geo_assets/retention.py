@@ -26,7 +26,10 @@ from dagster import (
 from pydantic import Field
 
 from geo_assets.assets.failing import clear_failures
+from geo_assets.core.display import one_line
+from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.history import EventLog, LedgerHistory, Removed
+from geo_assets.resources.silver_store import SilverStore
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 IN_PROGRESS = [status for status in DagsterRunStatus if status not in ENDED]
@@ -128,6 +131,16 @@ def delete_ledger_history(context: OpExecutionContext, config: LedgerRetention, 
         )
 
 
+@op(description="Remove files that no raster's COG has, also of sources that are no longer declared.")
+def remove_orphaned_files(context: OpExecutionContext, cog_ledger: CogLedger, silver_store: SilverStore) -> None:
+    """Remove them where the store lets us; what stays is tried again the next day."""
+    with clear_failures():
+        swept = cog_ledger.sweep(silver_store.remove)
+    for place, error in swept.left.items():
+        context.log.warning(one_line(f"files without a COG stay in {place}: {error}"))
+    context.add_output_metadata({"files": len(swept.removed), "places_not_swept": len(swept.left)})
+
+
 @job(description="Delete old runs, events, values between steps, files and ledger history, by documented ages.")
 def retention() -> None:
     """Runs before their files; the rest in any order."""
@@ -135,6 +148,7 @@ def retention() -> None:
     delete_step_events()
     delete_step_values()
     delete_ledger_history()
+    remove_orphaned_files()
 
 
 retention_schedule = ScheduleDefinition(

@@ -1,6 +1,7 @@
 """Jobs run as a user runs them: `dagster job execute` in a process of its own."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import IO
 
 import yaml
 
+from tests.faults.killing import Moment
 from tests.pipeline import SOURCE
 from tests.services import PROJECT, own_environment
 
@@ -52,10 +54,19 @@ class DagsterCli:
             start_new_session=True,
         )
 
-    def start_job(self, job: str, *, source: str = SOURCE) -> "subprocess.Popen[str]":
-        """Start a job for one source."""
+    def start_job(self, job: str, *, source: str = SOURCE, moment: Moment | None = None) -> "subprocess.Popen[str]":
+        """Start a job for one source, with ``moment`` in a process that is killed there."""
         tags = json.dumps({"dagster/partition": source})
-        return self.popen("job", "execute", "-m", self.module, "-j", job, "--tags", tags)
+        arguments = ("job", "execute", "-m", self.module, "-j", job, "--tags", tags)
+        if moment is None:
+            return self.popen(*arguments)
+        return self.popen("-m", "tests.faults.killing", str(moment), "dagster", *arguments, program="python")
+
+    def kill_job_at(self, job: str, moment: Moment, *, source: str = SOURCE) -> None:
+        """Run a job until it is killed at the moment; fails where it never comes to it."""
+        with self.start_job(job, source=source, moment=moment) as process:
+            output, _ = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, f"never killed {moment}: {process.returncode}\n{output[-4000:]}"
 
     def run_job(self, job: str, *, source: str = SOURCE) -> tuple[int, str]:
         """Run a job for one source to its end; (exit status, output)."""

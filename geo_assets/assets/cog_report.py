@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image
 
 from geo_assets.assets.reports import Metadata, picture, pictures, table
-from geo_assets.resources.cog_ledger import CogCounts, StandingCog
+from geo_assets.models import BlobRef
+from geo_assets.resources.cog_ledger import CogCounts, SilverFile, StandingCog
 from geo_assets.sources import Source
 
 PREVIEW_SIDE = 192
@@ -33,6 +34,7 @@ def cogs_report(
     previews: Sequence[tuple[str, str]],
     *,
     removed: int,
+    files_removed: int,
     rasters: int,
     size_bytes: int,
     seconds: float,
@@ -46,6 +48,7 @@ def cogs_report(
         "bytes_in_run": size_bytes,
         "seconds": round(seconds, 3),
         "removed": removed,
+        "files_removed": files_removed,
         "made_in_source": counts.made,
         "linked_in_source": counts.linked,
         "refused_in_source": counts.refused,
@@ -70,17 +73,31 @@ def _refusals(standing: Sequence[StandingCog]) -> Metadata:
 
 
 def published_metadata(
-    standing: Sequence[StandingCog], found: Mapping[tuple[str | None, str], int | None]
+    standing: Sequence[StandingCog], found: Mapping[tuple[str, str], BlobRef]
 ) -> tuple[Metadata, int]:
     """A row a file with what it was found to be, and how many are not as they were published."""
     rows, wrong = [], 0
     for cog in standing:
-        size = found[cog.place, str(cog.name_in_place)]
+        file = found.get((str(cog.place), str(cog.name_in_place)))
+        size = file.size_bytes if file else None
         state = "there" if size == cog.size_bytes else "missing" if size is None else f"has {size:,} bytes"
         wrong += state != "there"
         rows.append({"raster": cog.name, "state": state, "pixels": (cog.facts or {})["pixels"], "cog": cog.href})
     columns = dict.fromkeys(("raster", "state", "pixels", "cog"), "string")
     return ({"files": table(columns, rows[:1000])} if rows else {}), wrong
+
+
+def orphans_metadata(orphans: Sequence[SilverFile], unrecorded: Sequence[SilverFile]) -> Metadata:
+    """How many files no COG has, and a row each."""
+    states = {"no COG has it: the next run removes it": orphans, "the ledger does not know it": unrecorded}
+    rows = [
+        {"file": file.name_in_place, "place": file.place, "state": state}
+        for state, files in states.items()
+        for file in files
+    ]
+    columns = dict.fromkeys(("file", "place", "state"), "string")
+    listed = {"files_without_a_cog": table(columns, rows[:1000])} if rows else {}
+    return {"orphans": len(orphans), "unrecorded": len(unrecorded), **listed}
 
 
 def _row(cog: StandingCog) -> dict[str, Any]:

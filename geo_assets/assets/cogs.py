@@ -11,6 +11,7 @@ from typing import Any
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
+    AssetCheckSeverity,
     AssetIn,
     DynamicOut,
     DynamicOutput,
@@ -24,19 +25,28 @@ from dagster import (
     op,
 )
 
-from geo_assets.assets.cog_report import cogs_report, published_metadata, small_picture
+from geo_assets.assets.cog_files import look_at_files
+from geo_assets.assets.cog_report import cogs_report, orphans_metadata, published_metadata, small_picture
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import OWNERS, SILVER
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.core.cog.batches import cut_batches, mapping_key
-from geo_assets.core.cog.plan import check_fit, cog_name, is_as_ruled, scratch_bytes
+from geo_assets.core.cog.plan import check_fit, cog_name, is_as_ruled, scratch_bytes, thumbnail_name
 from geo_assets.core.display import one_line
 from geo_assets.core.projection import build_projection_fields
-from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, StorageUnavailable, Unauthorized
+from geo_assets.errors import (
+    BlobChanged,
+    BlobMissing,
+    CogNameTaken,
+    CogsIncomplete,
+    GeoAssetsError,
+    StorageUnavailable,
+    Unauthorized,
+)
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores, store_access
-from geo_assets.resources.cog_ledger import CogLedger, CogToRemove, PublishedCog, RasterToDo
+from geo_assets.resources.cog_ledger import CogLedger, PublishedCog, RasterToDo
 from geo_assets.resources.cog_writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
 from geo_assets.resources.scratch import open_scratch, used_bytes
 from geo_assets.resources.silver_store import SilverStore
@@ -133,7 +143,7 @@ def make_batch(
     return publisher.report
 
 
-@op(description="Remove the COGs of rasters that are gone, ask the ledger what is left to make, and report.")
+@op(description="Remove the files that no raster's COG has, ask the ledger what is left to make, and report.")
 def finish_cogs(
     context: OpExecutionContext,
     scope: CogScope,
@@ -145,7 +155,10 @@ def finish_cogs(
     """Fail where rasters of this run have neither COG nor reason for good; more may wait for the next run."""
     with clear_failures():
         source = sources_file.get(scope.source)
-        removed = _remove_unspoken_for(source, cog_ledger, silver_store)
+        removed = _forget_unspoken_for(source, cog_ledger)
+        swept = cog_ledger.sweep(silver_store.remove, source=source.name)
+        for place, error in swept.left.items():
+            context.log.warning(one_line(f"{source.name}: files without a COG stay in {place}: {error}"))
         previews = [preview for report in reports for preview in report.previews][:MOST_PREVIEWS]
         counts = cog_ledger.counts(source)
         context.add_output_metadata(
@@ -155,6 +168,7 @@ def finish_cogs(
                 cog_ledger.standing(source.name, most=200),
                 previews,
                 removed=removed,
+                files_removed=len(swept.removed),
                 rasters=scope.rasters,
                 size_bytes=scope.size_bytes,
                 seconds=max(time.time() - scope.started_at, 1e-3),
@@ -185,22 +199,29 @@ def cogs(raster_metadata: Any) -> Any:
 @asset_check(
     asset="cogs",
     partitions_def=sources_partitions,
-    description="Every COG that the ledger has lies in its place, as long as it was, and was found right before.",
+    description="Every recorded COG exists, has its recorded size and passed validation; no other file is there.",
 )
 def cogs_are_there(
     context: AssetCheckExecutionContext, sources_file: SourcesFile, cog_ledger: CogLedger, silver_store: SilverStore
 ) -> AssetCheckResult:
-    """Look at each file; a row a file."""
+    """List the source's files; a row a COG, and the files that no COG has."""
     with clear_failures():
         source = sources_file.get(context.partition_key)
         standing = [cog for cog in cog_ledger.standing(source.name) if cog.name_in_place]
-        found: dict[tuple[str | None, str], int | None] = {}
-        for place in {cog.place for cog in standing}:
-            names = [str(cog.name_in_place) for cog in standing if cog.place == place]
-            found |= {(place, name): size for name, size in silver_store.at(place).sizes(names)}
-    rows, wrong = published_metadata(standing, found)
+        places = [silver_store.at(source.cogs.url).place] if source.cogs else []
+        files = look_at_files(source.name, places=places, cog_ledger=cog_ledger, silver_store=silver_store)
+    rows, wrong = published_metadata(standing, files.found)
+    without_cog = [*files.orphans, *files.unrecorded]
     return AssetCheckResult(
-        passed=not wrong, metadata={"source": source.name, "cogs": len(standing), "wrong": wrong, **rows}
+        passed=not wrong and not without_cog,
+        severity=AssetCheckSeverity.ERROR if wrong else AssetCheckSeverity.WARN,
+        metadata={
+            "source": source.name,
+            "cogs": len(standing),
+            "wrong": wrong,
+            **rows,
+            **orphans_metadata(files.orphans, files.unrecorded),
+        },
     )
 
 
@@ -260,20 +281,12 @@ def _make(
         raise
 
 
-def _remove_unspoken_for(source: Source, cog_ledger: CogLedger, silver_store: SilverStore) -> int:
-    """Remove the files first: what a killed run leaves is then removed by the next."""
-    removed = 0
-    for cog in cog_ledger.to_remove(source):
-        files = [name for name in (cog.name_in_place, cog.thumbnail_name) if name]
-        if files and not _keeps(source, cog):
-            silver_store.at(cog.place).remove(files)
-        cog_ledger.forget(source.name, cog.name)
-        removed += cog.is_made
-    return removed
-
-
-def _keeps(source: Source, cog: CogToRemove) -> bool:
-    return bool(source.cogs and source.cogs.keep) and not cog.is_linked
+def _forget_unspoken_for(source: Source, cog_ledger: CogLedger) -> int:
+    keep = bool(source.cogs and source.cogs.keep)
+    gone = cog_ledger.to_remove(source)
+    for cog in gone:
+        cog_ledger.forget(source.name, cog.name, keep_files=keep)
+    return sum(cog.is_made for cog in gone)
 
 
 @contextmanager
@@ -303,6 +316,7 @@ class _Publisher:
         self, context: OpExecutionContext, source: Source, cog_ledger: CogLedger, silver_store: SilverStore
     ) -> None:
         self._context, self._source, self._ledger, self._silver = context, source, cog_ledger, silver_store
+        self._run_id = context.run_id
         self._settled: set[str] = set()
         self._down = 0
         self.report = CogReport()
@@ -327,14 +341,14 @@ class _Publisher:
         """Record that the raster is its own COG."""
         facts = {"pixels": "its own", "bands": None, "all_bands": True, "grid": None, "kind": None}
         self._ledger.record(
-            self._source, blob, PublishedCog(href=href, is_linked=True, facts=facts), run_id=self._context.run_id
+            self._source, blob, PublishedCog(href=href, is_linked=True, facts=facts), run_id=self._run_id
         )
         self._settled.add(blob.name)
         self.report.linked += 1
 
     def refuse(self, blob: BlobRef, error: GeoAssetsError) -> None:
         """Record why there is none."""
-        self._ledger.record_failure(self._source, blob, error, run_id=self._context.run_id)
+        self._ledger.record_failure(self._source, blob, error, run_id=self._run_id)
         self._settled.add(blob.name)
         self.report.failed += 1
         self._context.log.warning(one_line(f"{blob.name}: {error}"))
@@ -346,26 +360,31 @@ class _Publisher:
 
     def _publish(self, blob: BlobRef, metadata: RasterMetadata, made: MadeCog) -> None:
         name = cog_name(source=self._source.name, prefix=self._source.prefix, blob_name=blob.name)
-        thumbnail_name, thumbnail_href = None, None
-        if made.thumbnail is not None:
-            thumbnail_name = f"{name.removesuffix('.tif')}.thumbnail.png"
-            thumbnail_href = self._silver.publish(made.thumbnail, thumbnail_name, content_type=PNG)
-            if len(self.report.previews) < MOST_PREVIEWS:
-                self.report.previews.append((blob.name, small_picture(made.thumbnail.read_bytes())))
-        href = self._silver.publish(made.path, name, content_type=GEOTIFF)
-        cog = PublishedCog(
-            href=href,
-            is_linked=False,
-            facts=_facts(metadata, made),
-            place=self._silver.place,
-            name_in_place=name,
-            thumbnail_name=thumbnail_name,
-            thumbnail_href=thumbnail_href,
-            size_bytes=made.size_bytes,
-            seconds=made.seconds,
-        )
-        self._ledger.record(self._source, blob, cog, run_id=self._context.run_id)
+        thumbnail, place, run_id = thumbnail_name(name) if made.thumbnail else None, self._silver.place, self._run_id
+        names = [each for each in (thumbnail, name) if each]
+        try:
+            with self._ledger.publishing(self._source, blob, place=place, names_in_place=names, run_id=run_id):
+                thumbnail_href = None
+                if made.thumbnail is not None and thumbnail is not None:
+                    thumbnail_href = self._silver.publish(made.thumbnail, thumbnail, content_type=PNG)
+                cog = PublishedCog(
+                    href=self._silver.publish(made.path, name, content_type=GEOTIFF),
+                    is_linked=False,
+                    facts=_facts(metadata, made),
+                    place=place,
+                    name_in_place=name,
+                    thumbnail_name=thumbnail,
+                    thumbnail_href=thumbnail_href,
+                    size_bytes=made.size_bytes,
+                    seconds=made.seconds,
+                )
+                self._ledger.record(self._source, blob, cog, run_id=run_id)
+        except CogNameTaken as error:
+            self.refuse(blob, error)
+            return
         self._settled.add(blob.name)
+        if made.thumbnail is not None and len(self.report.previews) < MOST_PREVIEWS:
+            self.report.previews.append((blob.name, small_picture(made.thumbnail.read_bytes())))
         self.report.made += 1
         for path in made.path.parent.iterdir():
             path.unlink()

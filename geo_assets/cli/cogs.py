@@ -1,12 +1,15 @@
-"""geo-assets cogs: how a source's rasters stand with their COGs, and why some have none."""
+"""geo-assets cogs: how a source's rasters stand with their COGs, why some have none, and files that no COG has."""
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
-from geo_assets.resources.cog_ledger import CogCounts, CogLedger, StandingCog
+from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
+from geo_assets.resources.cog_ledger import CogCounts, CogLedger, SilverFile, StandingCog
+from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 
 
@@ -14,20 +17,77 @@ from geo_assets.resources.sources_file import SourcesFile
 @click.argument("source")
 @click.option("--most", default=20, show_default=True, help="Show at most this many rasters.")
 @click.option("--failed", is_flag=True, help="Show only rasters that have no COG, with the reason.")
+@click.option("--orphans", is_flag=True, help="List the files in the silver place that no COG has.")
+@click.option("--remove", is_flag=True, help="With --orphans: remove them.")
 @json_option
-def cogs_command(source: str, *, most: int, failed: bool, as_json: bool) -> None:
+def cogs_command(source: str, *, most: int, failed: bool, orphans: bool, remove: bool, as_json: bool) -> None:
     """Show the COGs of SOURCE: how many are made, linked, refused and to make, and the latest of them.
 
-    They are made by the job make_cogs, which cog_sensor asks for.
+    They are made by the job make_cogs, which cog_sensor launches. It also removes files that no COG has, if it recorded
+    them before they were written. --orphans lists those, and files that were never recorded: `--orphans --remove`
+    removes the latter as well if they are older than a day. It works for a source that is no longer declared.
     """
+    if remove and not orphans:
+        raise click.UsageError("--remove goes with --orphans.")
     ledger = CogLedger()
+    if orphans:
+        _show_orphans(source, ledger, remove=remove, as_json=as_json)
+        return
     with clear_errors():
         counts = ledger.counts(SourcesFile().get(source))
         standing = [cog for cog in ledger.standing(source) if cog.error_code or not failed][:most]
+        number = ledger.orphan_counts().get(source, 0)
     if as_json:
-        print_json({"source": source, **asdict(counts), "rasters": [asdict(cog) for cog in standing]})
+        rasters = [asdict(cog) for cog in standing]
+        print_json({"source": source, **asdict(counts), "orphans": number, "rasters": rasters})
         return
     _print(source, counts, standing)
+    if number:
+        console.print(f"{number:,} files have no COG: see `geo-assets cogs {shown(source)} --orphans`.")
+
+
+def _show_orphans(source: str, ledger: CogLedger, *, remove: bool, as_json: bool) -> None:
+    silver, removed, left = SilverStore(), list[SilverFile](), dict[str, str]()
+    with clear_errors():
+        declared = SourcesFile().all().get(source)
+        url = declared.cogs.url if declared and declared.cogs else None
+        files = look_at_files(source, places=[silver.at(url).place], cog_ledger=ledger, silver_store=silver)
+        if remove:
+            swept = ledger.sweep(silver.remove, source=source)
+            removed = [*swept.removed, *remove_unrecorded(files, silver_store=silver)]
+            left = {place: str(error) for place, error in swept.left.items()}
+    gone = {(file.place, file.name_in_place) for file in removed}
+    rows = [
+        {
+            "place": file.place,
+            "name": file.name_in_place,
+            "recorded": recorded,
+            "raster": file.name if recorded else None,
+            "since": file.announced_at,
+            "removed": (file.place, file.name_in_place) in gone,
+        }
+        for recorded, listed in ((True, files.orphans), (False, files.unrecorded))
+        for file in listed
+    ]
+    if as_json:
+        print_json({"source": source, "orphans": rows, "removed": len(removed), "not_removed": left})
+    else:
+        _print_orphans(source, rows, left)
+    if left:
+        raise SystemExit(1)
+
+
+def _print_orphans(source: str, rows: list[dict[str, Any]], left: dict[str, str]) -> None:
+    if not rows:
+        console.print(f"{shown(source)}: each file has its COG.")
+        return
+    table = Table(Column("file", overflow="fold"), Column("place", overflow="fold"), "since", "state")
+    for row in rows:
+        state = "removed" if row["removed"] else "left by a run" if row["recorded"] else "not recorded"
+        table.add_row(shown(row["name"]), shown(row["place"]), f"{row['since']:%Y-%m-%d %H:%M}", state)
+    console.print(table)
+    for place, error in left.items():
+        error_console.print(f"[red]{shown(place)}[/]: {shown(error)}", highlight=False)
 
 
 def _print(source: str, counts: CogCounts, standing: list[StandingCog]) -> None:

@@ -1,5 +1,6 @@
 """geo-assets sources and status: what is declared, and what has become of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from geo_assets.core.listing import build_matcher
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.blob_store import SHORT_PATIENCE
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.scene_ledger import WaitingScene
 from geo_assets.resources.sources_file import SourcesFile
@@ -47,19 +49,22 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
     with clear_errors():
         if source is None:
             statuses = [ledger.status(name) for name in SourcesFile().all()]
+            orphans = CogLedger().orphan_counts()
             if as_json:
-                print_json([asdict(status) for status in statuses])
+                print_json([_with_orphans(status, orphans) for status in statuses])
             else:
                 print_statuses(statuses)
+                print_orphans(orphans)
                 print_unchecked_schemas()
             return
         SourcesFile().get(source)
         status, failures = ledger.status(source), ledger.failures(source, most=most)
         waiting = ledger.waiting_scenes(source, most=most)
+        orphans = CogLedger().orphan_counts()
     if as_json:
         print_json(
             {
-                **asdict(status),
+                **_with_orphans(status, orphans),
                 "failures": [asdict(failure) for failure in failures],
                 "waiting_scenes": [asdict(scene) for scene in waiting],
             }
@@ -68,6 +73,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
         print_statuses([status])
         print_failures(failures)
         print_waiting(waiting)
+        print_orphans({name: files for name, files in orphans.items() if name == source})
         print_unchecked_schemas()
 
 
@@ -109,6 +115,16 @@ def print_waiting(scenes: list[WaitingScene]) -> None:
     for waiting in scenes:
         table.add_row(shown(waiting.scene), f"{waiting.blobs:,}", shown(", ".join(waiting.waiting_for)))
     console.print(table)
+
+
+def print_orphans(orphans: Mapping[str, int]) -> None:
+    """A line for each source with files in silver that no COG has; of sources that are no longer declared too."""
+    for name, files in orphans.items():
+        console.print(f"{shown(name)}: {files:,} files have no COG: see `geo-assets cogs {shown(name)} --orphans`.")
+
+
+def _with_orphans(status: SourceStatus, orphans: Mapping[str, int]) -> dict[str, Any]:
+    return {**asdict(status), "orphaned_files": orphans.get(status.source, 0)}
 
 
 def _check(source: Source) -> dict[str, Any]:

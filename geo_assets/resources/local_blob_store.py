@@ -1,12 +1,14 @@
 """A folder as a blob store: what the first run and the tests of the pipeline need no cloud for."""
 
+import fcntl
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from geo_assets.errors import BlobChanged, BlobMissing, InvalidConfiguration, StorageUnavailable
 from geo_assets.models import BlobPage, BlobRef
@@ -66,30 +68,31 @@ class LocalBlobStore:
             ) from error
 
     def write_file(self, name: str, path: Path, *, content_type: str) -> None:  # noqa: ARG002  a file has no type
-        """Copy the file at ``path`` beside ``name`` and rename it, on disk before it is seen."""
+        """Copy the file at ``path`` beside ``name`` and rename it, on disk before it is seen.
+
+        What a process that was killed left of a copy has one name, and is overwritten by the next, or removed with it.
+        """
         target = self._path(name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as copy:
-                try:
-                    with path.open("rb") as file:
-                        shutil.copyfileobj(file, copy)
-                    copy.flush()
-                    os.fchmod(copy.fileno(), 0o644)
-                    os.fsync(copy.fileno())
-                    Path(copy.name).replace(target)
-                except BaseException:
-                    Path(copy.name).unlink(missing_ok=True)
-                    raise
+            with _own_copy(_copy_of(target)) as copy:
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, copy)
+                copy.flush()
+                os.fchmod(copy.fileno(), 0o644)
+                os.fsync(copy.fileno())
+                _copy_of(target).replace(target)
         except OSError as error:
             raise StorageUnavailable(
                 f"{target} cannot be written: {error.strerror}.", remedy="Check the folder's permissions and the disk."
             ) from error
 
     def remove_file(self, name: str) -> None:
-        """Delete the file, where it is there."""
+        """Delete the file, where it is there, and what is there of a copy that was to replace it."""
+        target = self._path(name)
         try:
-            self._path(name).unlink(missing_ok=True)
+            for path in (target, _copy_of(target)):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageUnavailable(
                 f"{name} cannot be deleted: {error.strerror}.", remedy="Check the folder's permissions."
@@ -157,6 +160,34 @@ class LocalBlobStore:
         except (OSError, RuntimeError):  # it leads nowhere, or to itself
             return False
         return target.is_file() and target.is_relative_to(self._folder.resolve())
+
+
+def _copy_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+@contextmanager
+def _own_copy(path: Path) -> Iterator[IO[bytes]]:
+    """The empty file at ``path``, which no other process writes meanwhile; gone where the block fails."""
+    while True:
+        with path.open("ab") as copy:
+            fcntl.flock(copy, fcntl.LOCK_EX)
+            if not _is_at(copy, path):  # who had it before has renamed it
+                continue
+            copy.truncate(0)
+            try:
+                yield copy
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+            return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _name(entry: "os.DirEntry[str]", path: str) -> str:

@@ -3,8 +3,9 @@
 Here: which place that is, publishing a file there whole, looking at it and removing it. Not here: making files.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -13,9 +14,10 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobPage, BlobRef
 from geo_assets.resources.azure_blob_store import AzureBlobStore
 from geo_assets.resources.blob_stores import azure_resource
+from geo_assets.resources.cog_ledger import SilverFile
 from geo_assets.resources.local_blob_store import LocalBlobStore
 from geo_assets.settings import Settings
 
@@ -23,8 +25,8 @@ from geo_assets.settings import Settings
 class FileTaker(Protocol):
     """A store that takes files as well."""
 
-    def head(self, name: str) -> BlobRef | None:
-        """The blob ``name`` as it is now; None where there is none. Raises what `write_file` raises."""
+    def list_pages(self, prefix: str) -> Iterator[BlobPage]:
+        """Every blob whose name starts with ``prefix``. Raises what `write_file` raises."""
         ...
 
     def remove_file(self, name: str) -> None:
@@ -78,18 +80,22 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
         """The store at ``place``; this one for None."""
         return SilverStore(url=place) if place else self
 
-    def sizes(self, names: Iterable[str]) -> Iterator[tuple[str, int | None]]:
-        """Each name with the bytes of its file there, None where there is none. Raises what `publish` raises."""
-        with _open(self.place, Settings()) as (store, prefix):
-            for name in names:
-                found = store.head(prefix + name)
-                yield name, found.size_bytes if found else None
+    def files(self, start: str) -> Iterator[BlobRef]:
+        """The files there whose names start with ``start``, by those names; none where there is no such place.
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove these files, where they are there. Raises what `publish` raises."""
+        Raises StorageUnavailable, Unauthorized, and InvalidConfiguration where it is no address of a place.
+        """
         with _open(self.place, Settings()) as (store, prefix):
-            for name in names:
-                store.remove_file(prefix + name)
+            try:
+                for page in store.list_pages(prefix + start):
+                    yield from (replace(blob, name=blob.name.removeprefix(prefix)) for blob in page)
+            except InvalidConfiguration:
+                return
+
+    def remove(self, file: SilverFile) -> None:
+        """Remove the file from its place, where it is there. Raises what `publish` raises."""
+        with _open(file.place, Settings()) as (store, prefix):
+            store.remove_file(prefix + file.name_in_place)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ _CURSOR = TypeAdapter(dict[str, Request])
     job=make_cogs,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Asks for one run of each source whose rasters await their COG, or whose COGs lost their raster.",
+    description="Launches one run of each source whose rasters await their COG, or of whose files some have no raster.",
 )
 def cog_sensor(
     context: SensorEvaluationContext, sources_file: SourcesFile, ledger: Ledger, cog_ledger: CogLedger
@@ -34,11 +34,12 @@ def cog_sensor(
     troubles = ledger.troubles()
     for name, source in sources_file.all().items():
         waiting = cog_ledger.to_make(source, most=source.cogs.most_a_run) if source.cogs else []
-        removable = cog_ledger.to_remove(source)
+        removable = [cog.name for cog in cog_ledger.to_remove(source)]
+        removable += [f"{file.place} {file.name_in_place}" for file in cog_ledger.orphans(name)]
         if not waiting and not removable:
             requests.pop(name, None)
             continue
-        names = [f"{raster.name} {raster.etag}" for raster in waiting] + [cog.name for cog in removable]
+        names = [f"{raster.name} {raster.etag}" for raster in waiting] + removable
         observed = Observation(
             new=0,
             changed=0,

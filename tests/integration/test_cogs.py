@@ -1,6 +1,7 @@
 """COGs of real rasters: valid, equal to their raster, told of in the item, made anew with it, and gone with it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from dagster import AssetCheckKey, AssetKey
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.cli.main import main
+from geo_assets.definitions import build_definitions
 from geo_assets.resources.cog_ledger import CogLedger, StandingCog
+from geo_assets.resources.local_blob_store import LocalBlobStore
+from geo_assets.resources.silver_store import SilverStore
+from geo_assets.resources.sources_file import SourcesFile
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
@@ -202,3 +207,142 @@ def test_what_a_rule_cannot_make_has_a_reason(
     said = json.loads(CliRunner().invoke(main, ["cogs", SOURCE, "--failed", "--json"]).output)
     assert (said["refused"], said["made"], [raster["name"] for raster in said["rasters"]]) == (1, 0, ["deep.tif"])
     assert "too_large" in CliRunner().invoke(main, ["cogs", SOURCE]).output
+
+
+def test_files_of_an_earlier_rule_go_and_each_raster_keeps_its_own(
+    pipeline: Pipeline, silver: Path, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.declare(folder.as_uri(), cogs={})
+    make(pipeline)
+    pipeline.declare(folder.as_uri(), cogs={"thumbnail": 0})
+    make(pipeline)
+    assert files(silver) == ["scene_0.tif", "scene_1.tif", "scene_2.tif"]
+    elsewhere = tmp_path / "elsewhere"
+    pipeline.declare(folder.as_uri(), cogs={"thumbnail": 0, "url": elsewhere.as_uri()})
+    make(pipeline)
+    assert (files(silver), files(elsewhere)) == ([], ["scene_0.tif", "scene_1.tif", "scene_2.tif"])
+
+
+def test_the_cog_of_an_earlier_version_goes_where_the_present_one_can_have_none(
+    pipeline: Pipeline, silver: Path, folder: Path
+) -> None:
+    write_raster(folder / "one.tif", size=64)
+    pipeline.declare(folder.as_uri(), include=["one.tif"], cogs={"most_pixels": 10_000})
+    make(pipeline)
+    assert files(silver) == ["one.thumbnail.png", "one.tif"]
+    write_raster(folder / "one.tif", size=128)
+    make(pipeline)
+    assert standing(pipeline)["one.tif"].error_code == "too_large"
+    assert files(silver) == []
+
+
+def test_kept_files_of_a_deleted_raster_are_no_orphans(pipeline: Pipeline, silver: Path, folder: Path) -> None:
+    pipeline.declare(folder.as_uri(), cogs={"keep": True}, deletions={"most": 1})
+    make(pipeline)
+    (folder / "scene_1.tif").unlink()
+    result = make(pipeline)
+    make(pipeline)
+    assert len(files(silver)) == 6
+    assert CogLedger(database_url=pipeline.database_url).orphans() == []
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "cogs_are_there"]
+    assert check.passed
+
+
+def test_two_rasters_whose_cogs_would_have_one_name_do_not_share_it(
+    pipeline: Pipeline, silver: Path, folder: Path
+) -> None:
+    write_raster(folder / "a.png.cog.tif", value=3)
+    with rasterio.open(folder / "a.png", "w", driver="PNG", width=32, height=32, count=1, dtype="uint8") as picture:
+        picture.write(np.full((32, 32), 7, "uint8"), 1)
+    (folder / "a.pgw").write_text("30\n0\n0\n-30\n500000\n5000000\n")
+    pipeline.declare(folder.as_uri(), include=["a.png", "a.png.cog.tif"], assume_crs="EPSG:32633", cogs={})
+    make(pipeline)
+    cogs = standing(pipeline)
+    assert sorted(cog.error_code or "" for cog in cogs.values()) == ["", "cog_name_taken"]
+    (made,) = [cog for cog in cogs.values() if cog.href]
+    with rasterio.open(silver / str(made.name_in_place)) as ours, rasterio.open(folder / made.name) as theirs:
+        np.testing.assert_array_equal(ours.read(), theirs.read())
+
+
+def test_no_sweep_removes_what_is_being_published(pipeline: Pipeline, silver: Path, folder: Path) -> None:
+    pipeline.declare(folder.as_uri(), cogs={})
+    assert pipeline.run().success
+    ledger, store = CogLedger(database_url=pipeline.database_url), SilverStore()
+    source, names = SourcesFile(path=str(pipeline.sources_path)).get(SOURCE), ["cogs/rasters/a.tif"]
+    blob = LocalBlobStore(folder).head("scene_0.tif")
+    assert blob is not None
+    with ledger.publishing(source, blob, place=store.place, names_in_place=names, run_id=None):
+        store.publish(folder / "scene_0.tif", names[0], content_type="image/tiff")
+        assert [file.name_in_place for file in ledger.orphans(SOURCE)] == names
+        assert ledger.sweep(store.remove).removed == []
+        assert files(silver) == ["a.tif"]
+    assert [file.name_in_place for file in ledger.sweep(store.remove).removed] == names
+    assert (files(silver), ledger.orphans()) == ([], [])
+
+
+def test_a_place_that_takes_no_removal_keeps_no_other_from_being_swept(
+    pipeline: Pipeline, silver: Path, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.declare(folder.as_uri(), cogs={"url": (tmp_path / "closed").as_uri()})
+    make(pipeline)
+    pipeline.declare(folder.as_uri(), cogs={})
+    make(pipeline)
+    pipeline.execute("UPDATE ledger.silver_file SET place = 'az://gone/' WHERE name_in_place LIKE '%/scene_0.%'")
+    pipeline.execute("DELETE FROM ledger.cog WHERE name <> 'scene_2.tif'")
+    sweep = CogLedger(database_url=pipeline.database_url).sweep(SilverStore().remove)
+    assert sorted(file.name_in_place for file in sweep.removed) == [
+        "cogs/rasters/scene_1.thumbnail.png",
+        "cogs/rasters/scene_1.tif",
+    ]
+    assert [error.code for error in sweep.left.values()] == ["invalid_configuration"]
+    assert len(CogLedger(database_url=pipeline.database_url).orphans()) == 2
+
+
+def test_files_that_no_cog_has_are_listed_and_removed_on_request_and_no_other(
+    pipeline: Pipeline, silver: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.declare(folder.as_uri(), cogs={})
+    make(pipeline)
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    place = silver / "cogs" / SOURCE
+    strangers = [place / "readme.txt", silver / "cogs" / "other" / "theirs.tif", silver / "theirs.tif"]
+    unrecorded = [place / "old.tif", place / "fresh.tif"]
+    for path in (*strangers, *unrecorded):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"file")
+    os.utime(unrecorded[0], (0, 0))
+    pipeline.execute("DELETE FROM ledger.cog WHERE name = 'scene_0.tif'")
+
+    def run(*arguments: str) -> Any:
+        result = CliRunner().invoke(main, [*arguments, "--json"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.output)
+
+    assert run("status")[0]["orphaned_files"] == run("status", SOURCE)["orphaned_files"] == 2
+    assert run("cogs", SOURCE)["orphans"] == 2
+    listed = run("cogs", SOURCE, "--orphans")
+    expected = {"scene_0.tif": True, "scene_0.thumbnail.png": True, "old.tif": False, "fresh.tif": False}
+    assert {Path(each["name"]).name: each["recorded"] for each in listed["orphans"]} == expected
+    removed = run("cogs", SOURCE, "--orphans", "--remove")
+    gone = {Path(each["name"]).name for each in removed["orphans"] if each["removed"]}
+    assert gone == {"scene_0.tif", "scene_0.thumbnail.png", "old.tif"}
+    assert "fresh.tif" in CliRunner().invoke(main, ["cogs", SOURCE, "--orphans"], catch_exceptions=False).output
+    assert all(path.exists() for path in (*strangers, unrecorded[1]))
+    assert not unrecorded[0].exists()
+    assert run("status", SOURCE)["orphaned_files"] == 0
+
+
+def test_orphans_of_a_source_that_is_no_longer_declared_are_swept_by_night(
+    pipeline: Pipeline, silver: Path, folder: Path
+) -> None:
+    pipeline.declare(folder.as_uri(), cogs={})
+    make(pipeline)
+    pipeline.execute("DELETE FROM ledger.cog WHERE name = 'scene_0.tif'")
+    pipeline.sources_path.write_text("sources: {}")
+    definitions = build_definitions(pipeline.resources())
+    job = definitions.resolve_job_def("retention")
+    assert job.execute_in_process(
+        instance=pipeline.instance, run_config={}, op_selection=["remove_orphaned_files"]
+    ).success
+    assert len(files(silver)) == 4

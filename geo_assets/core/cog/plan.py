@@ -21,6 +21,7 @@ _LINKED_PROFILES = {"deflate": {"DEFLATE"}, "zstd": {"ZSTD"}, "lzw": {"LZW"}}
 _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int32": 4, "uint32": 4, "float32": 4}
 _OVERVIEW_SHARE = 1 / 3
 _TIFFS = frozenset({".tif", ".tiff"})
+_THUMBNAIL = ".thumbnail.png"
 
 
 def check_fit(metadata: RasterMetadata, rule: CogRule) -> None:
@@ -80,7 +81,22 @@ def cog_name(*, source: str, prefix: str, blob_name: str) -> str:
     """The name of the COG in its place: below the source's name as the blob is below the prefix."""
     path = PurePosixPath(blob_name.removeprefix(prefix))
     suffix = "" if path.suffix.lower() in _TIFFS else ".cog.tif"
-    return f"cogs/{source}/{path}{suffix}"
+    return f"{files_start(source)}{path}{suffix}"
+
+
+def thumbnail_name(cog: str) -> str:
+    """The name of the thumbnail beside a COG."""
+    return f"{cog.removesuffix('.tif')}{_THUMBNAIL}"
+
+
+def files_start(source: str) -> str:
+    """How the names of all files that `cog_name` and `thumbnail_name` give for ``source`` start."""
+    return f"cogs/{source}/"
+
+
+def may_be_of_cog(name_in_place: str) -> bool:
+    """Whether `cog_name` or `thumbnail_name` may have given this name: others are of other people's files."""
+    return PurePosixPath(name_in_place).suffix.lower() in _TIFFS or name_in_place.endswith(_THUMBNAIL)
 
 
 def creation_options(metadata: RasterMetadata, rule: CogRule, *, kind: Kind, threads: int) -> dict[str, str]:

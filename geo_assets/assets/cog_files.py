@@ -1,0 +1,58 @@
+"""The files in silver places against what the ledger knows of them: those of COGs, and those that nobody has.
+
+Here: what the check of the asset cogs and `geo-assets cogs` share. Not here: the ledger's side (`cog_ledger`), the
+sweep of what the ledger knows (`CogLedger.sweep`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from geo_assets.core.cog.plan import files_start, may_be_of_cog
+from geo_assets.models import BlobRef
+from geo_assets.resources.cog_ledger import CogLedger, SilverFile
+from geo_assets.resources.silver_store import SilverStore
+
+UNRECORDED_STAYS = timedelta(days=1)
+"""How old a file must be that the ledger does not know before it is removed, on request: a release from before the
+ledger knew files may still be publishing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOfSource:
+    """The files of a source in its silver places.
+
+    ``found`` are those that are there, by place and name. ``orphans`` are in the ledger and no COG has them;
+    ``unrecorded`` may be of COGs by their names, and the ledger does not know them.
+    """
+
+    found: Mapping[tuple[str, str], BlobRef]
+    orphans: list[SilverFile]
+    unrecorded: list[SilverFile]
+
+
+def look_at_files(
+    source: str, *, places: Iterable[str], cog_ledger: CogLedger, silver_store: SilverStore
+) -> FilesOfSource:
+    """List the files of ``source`` in these places and in all that the ledger knows of. Raises what listing raises."""
+    recorded = {(file.place, file.name_in_place) for file in cog_ledger.files(source)}
+    found = {
+        (place, blob.name): blob
+        for place in {*places, *(place for place, _ in recorded)}
+        for blob in silver_store.at(place).files(files_start(source))
+    }
+    unrecorded = [
+        SilverFile(place, name, source, name, kept=False, announced_at=blob.last_modified)
+        for (place, name), blob in found.items()
+        if (place, name) not in recorded and may_be_of_cog(name)
+    ]
+    return FilesOfSource(found, cog_ledger.orphans(source), unrecorded)
+
+
+def remove_unrecorded(files: FilesOfSource, *, silver_store: SilverStore) -> list[SilverFile]:
+    """Remove files that the ledger does not know and that are older than `UNRECORDED_STAYS`; those removed."""
+    before = datetime.now(UTC) - UNRECORDED_STAYS
+    old = [file for file in files.unrecorded if file.announced_at < before]
+    for file in old:
+        silver_store.remove(file)
+    return old

@@ -1,0 +1,1 @@
+DELETE FROM ledger.silver_file WHERE place = %(place)s AND name_in_place = %(name_in_place)s
