@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 # One row a file, written before the file is: so no moment leaves one that the ledger does not know. kept: its raster is
 # gone and the source's rule lets the file stay.
