@@ -6,7 +6,7 @@ from typing import Any
 from dagster import Definitions, ExecutorDefinition, in_process_executor
 
 from geo_assets.assets.catalog_snapshot import catalog_snapshot
-from geo_assets.assets.census import census_checks, header_agreement
+from geo_assets.assets.census import census_checks, header_agreement, table_agreement, table_census_checks
 from geo_assets.assets.cogs import cogs, cogs_are_there
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.event_paths import event_paths
@@ -75,7 +75,7 @@ def build_definitions(
             pgstac_schema,
             vector_tables,
         ],
-        asset_checks=[census_checks, header_agreement, cogs_are_there],
+        asset_checks=[census_checks, header_agreement, table_census_checks, table_agreement, cogs_are_there],
         jobs=[*all_jobs, retention],
         schedules=[retention_schedule, snapshot_schedule],
         sensors=[blob_sensor, storage_queue_sensor, service_bus_sensor, cog_sensor, failure_alert_sensor],

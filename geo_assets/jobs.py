@@ -20,6 +20,7 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
+from geo_assets.assets.census import AGREEMENT
 from geo_assets.assets.repair import REPAIR_TAG
 from geo_assets.assets.reports import MAPS_TAG
 
@@ -30,8 +31,11 @@ RETRY_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
 # What works from the ledger alone, whoever wrote a blob's row there.
 OBSERVED = AssetSelection.assets("raster_metadata", "stac_collections", "stac_items")
 INGESTED = AssetSelection.assets("container_listing") | OBSERVED
+TABLES = AssetSelection.assets("container_listing", "stac_collections", "vector_tables")
 # Reading blobs again takes as long as reading them did; the other checks ask the database only.
-HEADER_AGREEMENT = AssetSelection.checks(AssetCheckKey(AssetKey("stac_items"), "header_agreement"))
+HEADER_AGREEMENT = AssetSelection.checks(
+    *(AssetCheckKey(AssetKey(asset), AGREEMENT) for asset in ("stac_items", "vector_tables"))
+)
 
 ingest_rasters = define_asset_job(
     "ingest_rasters",
@@ -49,7 +53,7 @@ ingest_observed = define_asset_job(
 
 load_vectors = define_asset_job(
     "load_vectors",
-    selection=AssetSelection.assets("container_listing", "stac_collections", "vector_tables"),
+    selection=TABLES - HEADER_AGREEMENT,
     description="List a source of vectors, load its files into tables, and load their STAC items.",
     tags=RETRY_ALL_STEPS,
 )
@@ -59,8 +63,8 @@ INGEST_JOBS = (ingest_rasters.name, ingest_observed.name, load_vectors.name)
 
 reconcile = define_asset_job(
     "reconcile",
-    selection=INGESTED,
-    description="List a source, compare its blobs and items both ways, do anew what disagrees, and check again.",
+    selection=INGESTED | TABLES,
+    description="List a source, check blobs against items and tables, reprocess what differs, and check again.",
     tags={**RETRY_ALL_STEPS, REPAIR_TAG: "true"},
 )
 

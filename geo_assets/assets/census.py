@@ -1,4 +1,4 @@
-"""The census as asset checks of stac_items: whether blobs and items of a source agree, both ways.
+"""The census as asset checks of stac_items and vector_tables: whether blobs and items of a source agree, both ways.
 
 Here: what Dagster shows. Not here: comparing (`geo_assets.resources.census`, `geo_assets.assets.repair`).
 """
@@ -10,6 +10,7 @@ from typing import Any
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
+    AssetChecksDefinition,
     AssetCheckSeverity,
     AssetCheckSpec,
     Config,
@@ -26,13 +27,18 @@ from geo_assets.assets.repair import SAMPLE, compare_headers
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census, CensusReport, Kind
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.vector_tables import VectorTables
 
 # Checks by partition are a preview in the pinned version of Dagster; its word about that is not for users.
 warnings.filterwarnings("ignore", category=PreviewWarning, message="Specifying a partitions_def")
 
 # check: (what fails it, what is shown beside it, description)
 CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
-    "blobs_have_items": ("missing", ("pending",), "Every blob has its item, a recorded reason, or its turn."),
+    "blobs_have_items": (
+        "missing",
+        ("pending",),
+        "Every blob has its item (a vector file its tables too), a recorded reason, or its turn.",
+    ),
     "items_have_blobs": (
         "orphan",
         ("going", "held", "in_grace"),
@@ -42,6 +48,7 @@ CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
     "items_are_current": ("stale", (), "Every item is of the version of its blob that was catalogued."),
     "items_are_unique": ("duplicate", (), "No blob has two items, and no item id is there twice."),
 }
+AGREEMENT = "header_agreement"
 
 
 class HeaderSample(Config):
@@ -50,30 +57,35 @@ class HeaderSample(Config):
     blobs: int = Field(default=SAMPLE, ge=1, le=100_000, description="Number of blobs, drawn at random.")
 
 
-@multi_asset_check(
-    name="census",
-    specs=[
-        AssetCheckSpec(name, asset="stac_items", description=description, partitions_def=sources_partitions)
-        for name, (_, _, description) in CHECKS.items()
-    ],
-)
-def census_checks(
-    context: AssetCheckExecutionContext, sources_file: SourcesFile, census: Census
-) -> Iterator[AssetCheckResult]:
-    """Compare the source's blobs and items in the database; the blobs themselves are not asked."""
-    with clear_failures():
-        source = sources_file.get(context.partition_key)
-        report = census.take(source.name, collection_id=source.collection.id)
-    for name, (wrong, shown, _) in CHECKS.items():
-        yield _result(report, name, wrong, shown)
+def _census_of(asset: str, *, name: str) -> AssetChecksDefinition:
+    """The checks of one asset that ask the database alone."""
+
+    @multi_asset_check(
+        name=name,
+        specs=[
+            AssetCheckSpec(check, asset=asset, description=description, partitions_def=sources_partitions)
+            for check, (_, _, description) in CHECKS.items()
+        ],
+    )
+    def checks(
+        context: AssetCheckExecutionContext, sources_file: SourcesFile, census: Census
+    ) -> Iterator[AssetCheckResult]:
+        """Compare the source's blobs and items in the database; the blobs themselves are not asked."""
+        with clear_failures():
+            source = sources_file.get(context.partition_key)
+            report = census.take(source.name, collection_id=source.collection.id)
+        for check, (wrong, shown, _) in CHECKS.items():
+            yield _result(report, asset, check, wrong, shown)
+
+    return checks
 
 
-def _result(report: CensusReport, check: str, wrong: Kind, shown: tuple[Kind, ...]) -> AssetCheckResult:
+def _result(report: CensusReport, asset: str, check: str, wrong: Kind, shown: tuple[Kind, ...]) -> AssetCheckResult:
     counts = {str(kind): report.counts[kind] for kind in (wrong, *shown)}
     waiting = counts.get("pending", 0) + counts.get("going", 0)
     blobs: Any = report.unclaimed() if wrong == "unclaimed" else report.names(wrong, *shown)
     return AssetCheckResult(
-        asset_key="stac_items",
+        asset_key=asset,
         check_name=check,
         passed=not counts[wrong] and not waiting,
         severity=AssetCheckSeverity.ERROR if counts[wrong] else AssetCheckSeverity.WARN,
@@ -81,29 +93,46 @@ def _result(report: CensusReport, check: str, wrong: Kind, shown: tuple[Kind, ..
     )
 
 
-@asset_check(
-    asset="stac_items",
-    partitions_def=sources_partitions,
+def _agreement_of(asset: str, *, pool: str, description: str) -> AssetChecksDefinition:
+    """The check of one asset that opens blobs again."""
+
+    @asset_check(asset=asset, name=AGREEMENT, partitions_def=sources_partitions, pool=pool, description=description)
+    def agreement(
+        context: AssetCheckExecutionContext,
+        config: HeaderSample,
+        sources_file: SourcesFile,
+        blob_stores: BlobStores,
+        census: Census,
+        vector_tables: VectorTables,
+    ) -> AssetCheckResult:
+        """Open a sample of the source's blobs again and compare them with what PgSTAC and PostGIS hold."""
+        with clear_failures():
+            source = sources_file.get(context.partition_key)
+            headers = compare_headers(
+                source, sample=config.blobs, blob_stores=blob_stores, census=census, vector_tables=vector_tables
+            )
+        return AssetCheckResult(
+            passed=not headers.disagreements,
+            metadata={
+                "source": source.name,
+                "compared": headers.compared,
+                "not_compared": headers.not_compared,
+                "disagreements": MetadataValue.json({name: list(said) for name, said in headers.disagreements.items()}),
+            },
+        )
+
+    return agreement
+
+
+census_checks = _census_of("stac_items", name="census")
+table_census_checks = _census_of("vector_tables", name="table_census")
+header_agreement = _agreement_of(
+    "stac_items",
     pool="storage",
-    description="Blobs drawn at random say of CRS, shape, transform and footprint what their items say.",
+    description="Random blobs say of CRS, shape, transform and footprint what their items say.",
 )
-def header_agreement(
-    context: AssetCheckExecutionContext,
-    config: HeaderSample,
-    sources_file: SourcesFile,
-    blob_stores: BlobStores,
-    census: Census,
-) -> AssetCheckResult:
-    """Open a sample of the source's blobs again and compare their headers with what PgSTAC holds."""
-    with clear_failures():
-        source = sources_file.get(context.partition_key)
-        headers = compare_headers(source, sample=config.blobs, blob_stores=blob_stores, census=census)
-    return AssetCheckResult(
-        passed=not headers.disagreements,
-        metadata={
-            "source": source.name,
-            "compared": headers.compared,
-            "not_compared": headers.not_compared,
-            "disagreements": MetadataValue.json({name: list(said) for name, said in headers.disagreements.items()}),
-        },
-    )
+table_agreement = _agreement_of(
+    "vector_tables",
+    pool="vectors",
+    description="Random files have the rows, the extent and the columns that their tables and items have.",
+)

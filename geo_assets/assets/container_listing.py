@@ -13,7 +13,7 @@ from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
-from geo_assets.assets.repair import REPAIR_TAG, repair_source
+from geo_assets.assets.repair import SAMPLE, repair_source, repairs
 from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.core.display import one_line
 from geo_assets.core.formats.zarr_store import page_marker
@@ -26,6 +26,7 @@ from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.ledger_listing import ListingDiff
 from geo_assets.resources.read_ahead import reading_ahead
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.sources import Source
 
 
@@ -34,6 +35,9 @@ class ListingOptions(Config):
 
     dry_run: bool = Field(
         default=False, description="Only say what a run would find and do; nothing after the listing runs."
+    )
+    sample: int = Field(
+        default=SAMPLE, ge=0, le=100_000, description="Number of random blobs that the job reconcile opens again."
     )
 
 
@@ -53,6 +57,7 @@ def container_listing(
     blob_stores: BlobStores,
     ledger: Ledger,
     census: Census,
+    vector_tables: VectorTables,
 ) -> Iterator[MaterializeResult[None]]:
     """List the source; a failed listing fails the step, never counts as an empty one, and is gone on with next time.
 
@@ -78,8 +83,11 @@ def container_listing(
         ledger.clear_trouble(source.name)
         ledger.group_blobs(source, run_id=context.run.run_id)
         repaired: Mapping[str, int] = {}
-        if context.run.tags.get(REPAIR_TAG) == "true":
-            repaired = repair_source(source, blob_stores=blob_stores, census=census).mended
+        if repairs(context.run):
+            repair = repair_source(
+                source, blob_stores=blob_stores, census=census, vector_tables=vector_tables, sample=config.sample
+            )
+            repaired = repair.mended
             context.log.info(one_line("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items())))
         status = ledger.status(source.name)
         extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)

@@ -9,6 +9,7 @@ from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_co
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.assets.repair import repairs
 from geo_assets.assets.reports import raster_report
 from geo_assets.assets.scenes import describe_documents, split_documents
 from geo_assets.core.display import one_line
@@ -31,7 +32,7 @@ MOST_CORRELATION_IDS = 10
 
 @op(
     ins={"container_listing": In(Nothing)},
-    out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
+    out={"batches": DynamicOut(Batch), "scope": Out(Scope, is_required=False)},
     description="Cut the blobs that have no metadata yet into batches.",
 )
 def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile, ledger: Ledger) -> PlannedStage:
@@ -39,6 +40,8 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
     with clear_failures():
         source = sources_file.get(context.partition_key)
         if source.tables is not None:
+            if repairs(context.run):
+                return
             raise InvalidConfiguration(f"{source.name} is a source of vectors.", remedy="Run load_vectors for it.")
         register_partitions(context.instance, [source.name])
         ledger.register_source(source)

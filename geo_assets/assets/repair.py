@@ -1,36 +1,47 @@
-"""Finding what disagrees between a source's blobs and its items, headers too, and putting it back to work.
+"""Finding what disagrees between a source's blobs, items and tables, their contents too, and putting it back to work.
 
-Here: what the job `reconcile` and `geo-assets repair` share. Not here: SQL (`geo_assets.resources.census`), comparing a
-header with an item (`geo_assets.core.agreement`).
+Here: what the job `reconcile` and `geo-assets repair` share: which blobs are opened again, and how each kind is. Not
+here: SQL (`geo_assets.resources.census`), what a disagreement is (`geo_assets.core.agreement`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from geo_assets.core.agreement import header_disagreements
+from dagster import DagsterRun
+
+from geo_assets.core.agreement import header_disagreements, member_disagreements, table_disagreements
 from geo_assets.core.formats.zarr_store import asset_name
-from geo_assets.errors import BlobChanged, BlobMissing, GeoAssetsError, TransientError
+from geo_assets.core.vector.table_item import build_table_items
+from geo_assets.errors import BlobChanged, BlobMissing, GeoAssetsError, PermanentError, ScratchFull, TransientError
+from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census, CensusReport
+from geo_assets.resources.census import Census, CensusReport, Sample
 from geo_assets.resources.raster_reader import read_headers
+from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 
 REPAIR_TAG = "geo_assets/repair"
 """A tag of a run that repairs after its listing; `dagster job execute` would not give a partitioned job its config."""
 SAMPLE = 20
-"""Blobs whose headers are read again, where nobody says how many."""
+"""Blobs that are opened again, where nobody says how many."""
+MOST_VECTOR_BYTES = 1024**3
+"""Of the vector files that are compared at once, which are read whole; the first that is drawn is so in any case."""
 # All of a source's findings are mended; so many of each kind fit into memory whatever happened.
 MOST_MENDED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderCensus:
-    """What reading headers again showed: blobs compared, those that changed meanwhile, and what disagrees by blob."""
+    """What opening blobs again showed: how many were compared, how many were not, and what disagrees by blob.
+
+    ``not_mended`` are blobs that disagree, and that doing them anew would not put right.
+    """
 
     compared: int
     not_compared: int
     disagreements: Mapping[str, Sequence[str]]
+    not_mended: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +53,101 @@ class Repair:
     mended: Mapping[str, int]
 
 
-def compare_headers(source: Source, *, sample: int, blob_stores: BlobStores, census: Census) -> HeaderCensus:
-    """Read the headers of up to ``sample`` catalogued blobs again and compare them with their items.
+def repairs(run: DagsterRun) -> bool:
+    """Whether it is a run of the job `reconcile`, in which a stage that is not for a source like it does nothing."""
+    return run.tags.get(REPAIR_TAG) == "true"
 
-    A blob that changed, went, or could not be fetched meanwhile says nothing about its item.
+
+def compare_headers(
+    source: Source, *, sample: int, blob_stores: BlobStores, census: Census, vector_tables: VectorTables
+) -> HeaderCensus:
+    """Open up to ``sample`` catalogued blobs again and compare them with their items and tables.
+
+    A blob that changed, went, or could not be fetched meanwhile says nothing about its item; nor does a vector file
+    that is more than may be read at once.
     """
-    drawn = {each.blob.name: each for each in census.sample(source.name, most=sample)}
-    compared, found = 0, {}
-    header_only = source.model_copy(update={"statistics": False})
+    drawn = census.sample(source, most=sample)
     with blob_stores.open(source) as store:
-        for reading in read_headers(header_only, [each.blob for each in drawn.values()], settings=Settings()):
-            name, result = reading.blob.name, reading.result
-            if isinstance(result, BlobChanged | BlobMissing | TransientError):
-                continue
-            compared += 1
-            if isinstance(result, GeoAssetsError):
-                found[name] = [f"the header cannot be read: {result}"]
-            elif said := header_disagreements(
-                drawn[name].item, result, href=store.href(asset_name(name)), member=drawn[name].member
-            ):
-                found[name] = said
-    return HeaderCensus(compared=compared, not_compared=len(drawn) - compared, disagreements=found)
+        if source.tables is not None:
+            agreements = list(_compare_tables(source, drawn, store=store, vector_tables=vector_tables))
+        else:
+            agreements = list(_compare_rasters(source, drawn, store=store))
+    return HeaderCensus(
+        compared=len(agreements),
+        not_compared=len(drawn) - len(agreements),
+        disagreements={each.name: each.said for each in agreements if each.said},
+        not_mended=frozenset(each.name for each in agreements if not each.can_be_mended),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """What came of comparing one blob: what disagrees, and whether doing it anew puts that right."""
+
+    name: str
+    said: Sequence[str]
+    can_be_mended: bool = True
+
+
+def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStore) -> Iterator[_Agreement]:
+    """The blobs that could be compared with their items, and what disagrees; of members of scenes that are none too."""
+    rasters = {each.blob.name: each for each in drawn if each.kind == "raster"}
+    header_only = source.model_copy(update={"statistics": False})
+    for each in drawn:
+        if each.kind != "raster":
+            said = member_disagreements(each.items[0], each.blob, href=store.href(each.blob.name))
+            yield _Agreement(each.blob.name, said)
+    for reading in read_headers(header_only, [each.blob for each in rasters.values()], settings=Settings()):
+        name, result = reading.blob.name, reading.result
+        if isinstance(result, BlobChanged | BlobMissing | TransientError):
+            continue
+        if isinstance(result, GeoAssetsError):
+            yield _Agreement(name, [f"the header cannot be read: {result}"])
+            continue
+        (item,), member = rasters[name].items, rasters[name].member
+        yield _Agreement(name, header_disagreements(item, result, href=store.href(asset_name(name)), member=member))
+
+
+def _compare_tables(
+    source: Source, drawn: Sequence[Sample], *, store: BlobStore, vector_tables: VectorTables
+) -> Iterator[_Agreement]:
+    """The vector files that could be compared with their tables and items, and what disagrees."""
+    settings, size_bytes = Settings(), 0
+    for number, each in enumerate(drawn):
+        size_bytes += each.blob.size_bytes
+        if number and size_bytes > MOST_VECTOR_BYTES:
+            return
+        try:
+            tables = vector_tables.compare(source, each.blob, store=store, settings=settings)
+            described = [table.described for table in tables]
+            href = store.href(each.blob.name)
+            expected = build_table_items(source=source, blob=each.blob, tables=described, href=href)
+        except (BlobChanged, BlobMissing, ScratchFull):
+            continue
+        except PermanentError as error:
+            yield _Agreement(each.blob.name, [f"the file cannot be loaded: {error.code}: {error.message}"])
+        else:
+            said = table_disagreements(each.items, list(zip(tables, expected, strict=True)))
+            yield _Agreement(each.blob.name, said, not any(table.is_misshapen for table in tables))
 
 
 def repair_source(
-    source: Source, *, blob_stores: BlobStores, census: Census, sample: int = SAMPLE, consent: bool = False
+    source: Source,
+    *,
+    blob_stores: BlobStores,
+    census: Census,
+    vector_tables: VectorTables,
+    sample: int = SAMPLE,
+    consent: bool = False,
 ) -> Repair:
     """Find what disagrees and put it right in ledger and catalogue; the next ingest_rasters does what is then left.
 
     Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and what the store raises.
     """
     found = census.take(source.name, collection_id=source.collection.id, most=MOST_MENDED)
-    headers = compare_headers(source, sample=sample, blob_stores=blob_stores, census=census)
-    mended = census.mend(source, found, misread=headers.disagreements, consent=consent)
+    headers = compare_headers(
+        source, sample=sample, blob_stores=blob_stores, census=census, vector_tables=vector_tables
+    )
+    misread = headers.disagreements.keys() - headers.not_mended
+    mended = census.mend(source, found, misread=misread, consent=consent)
     return Repair(found, headers, mended)

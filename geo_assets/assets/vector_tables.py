@@ -9,6 +9,7 @@ from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_co
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import OWNERS, SILVER
 from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.assets.repair import repairs
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.assets.stac_items import LOAD_SIZE, WithdrawalOptions, claim_items
@@ -36,7 +37,7 @@ WAITING = (TableInUse, ScratchFull)
 
 @op(
     ins={"container_listing": In(Nothing), "stac_collections": In(Nothing)},
-    out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
+    out={"batches": DynamicOut(Batch), "scope": Out(Scope, is_required=False)},
     description="Withdraw the items and tables of files that are gone, and plan a step for each file to load.",
 )
 def plan_vector_tables(
@@ -51,6 +52,8 @@ def plan_vector_tables(
     with clear_failures():
         source = sources_file.get(context.partition_key)
         if source.tables is None:
+            if repairs(context.run):
+                return
             raise InvalidConfiguration(
                 f"{source.name} has no `tables` in sources.yaml.", remedy="Run ingest_rasters for it, or add the key."
             )

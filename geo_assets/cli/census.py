@@ -11,10 +11,11 @@ from geo_assets.cli.console import clear_errors, console, json_option, print_jso
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import KINDS, Census, CensusReport
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.sources import Source
 
 sample_option = click.option(
-    "--sample", default=SAMPLE, show_default=True, help="Open so many blobs of each source again, drawn at random."
+    "--sample", default=SAMPLE, show_default=True, help="Open this many random blobs of each source again."
 )
 
 
@@ -23,15 +24,18 @@ sample_option = click.option(
 @sample_option
 @json_option
 def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
-    """Compare the blobs and items of SOURCE (or of each source) both ways, and say what disagrees (status 1).
+    """Compare the blobs, items and tables of SOURCE (or of each source) both ways, and say what disagrees (status 1).
 
-    What only waits is named as well: for the next run, for the end of a grace period, or for consent.
+    Random blobs are opened again: headers of rasters are compared with their items, vector files with their tables and
+    items. What only waits is named as well: for the next run, for the end of a grace period, or for consent.
     """
     census, answers, green = Census(), [], True
     with clear_errors():
         for declared in _sources(source):
             found = census.take(declared.name, collection_id=declared.collection.id)
-            headers = compare_headers(declared, sample=sample, blob_stores=BlobStores(), census=census)
+            headers = compare_headers(
+                declared, sample=sample, blob_stores=BlobStores(), census=census, vector_tables=VectorTables()
+            )
             green = green and found.green and not headers.disagreements
             answers.append(_answer(found, headers))
     print_json(answers) if as_json else _print_answers(answers)
@@ -47,14 +51,21 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
 def repair_command(source: str | None, *, sample: int, consent: bool, as_json: bool) -> None:
     """Take the census of SOURCE (or of each source) and mend what it finds.
 
-    Blobs whose item is missing, stale, double or other than their header go back to the work that is left, which the
-    next ingest_rasters does; items that nobody owns or no source made are withdrawn. The job `reconcile` does all of it
-    at once.
+    Blobs whose item or table is missing, stale, double or other than the blob go back to the work that is left, which
+    the next ingest_rasters or load_vectors does; items that nobody owns or no source made are withdrawn. The job
+    `reconcile` does all of it at once.
     """
     answers = []
     with clear_errors():
         for declared in _sources(source):
-            repair = repair_source(declared, blob_stores=BlobStores(), census=Census(), sample=sample, consent=consent)
+            repair = repair_source(
+                declared,
+                blob_stores=BlobStores(),
+                census=Census(),
+                vector_tables=VectorTables(),
+                sample=sample,
+                consent=consent,
+            )
             answers.append({**_answer(repair.found, repair.headers), "mended": dict(repair.mended)})
     print_json(answers) if as_json else _print_answers(answers)
 
@@ -66,11 +77,11 @@ def _sources(name: str | None) -> list[Source]:
 
 def _answer(found: CensusReport, headers: HeaderCensus) -> dict[str, Any]:
     findings = [asdict(finding) for finding in found.findings[:100]]
-    return {"source": found.source, "counts": dict(found.counts), "findings": findings, "headers": asdict(headers)}
+    return {"source": found.source, "counts": dict(found.counts), "findings": findings, "headers": _headers(headers)}
 
 
 def _print_answers(answers: list[dict[str, Any]]) -> None:
-    table = Table("source", *(Column(kind, justify="right") for kind in KINDS), "headers", "mended")
+    table = Table("source", *(Column(kind, justify="right") for kind in KINDS), "contents", "mended")
     for answer in answers:
         headers, mended = answer["headers"], answer.get("mended", {})
         table.add_row(
@@ -86,5 +97,12 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
             if finding["kind"] == "unclaimed":
                 said += f" (written by {finding['written_by'] or 'unknown'})"
             console.print(f"{answer['source']}: {shown(said)}", highlight=False)
+        if left := answer["headers"]["not_compared"]:
+            said = f"not compared: {left:,}, which changed meanwhile or are more than is read at once"
+            console.print(f"{answer['source']}: {said}", highlight=False)
         for name, said in answer["headers"]["disagreements"].items():
             console.print(f"{answer['source']}: {shown(name)}: {shown('; '.join(said))}", highlight=False)
+
+
+def _headers(headers: HeaderCensus) -> dict[str, Any]:
+    return {**asdict(headers), "not_mended": sorted(headers.not_mended)}

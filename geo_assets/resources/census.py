@@ -7,6 +7,8 @@ out of the catalogue. Not here: reading headers, and what Dagster shows of it (`
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal, get_args
 
 from geo_assets.errors import DeletionsHeld
@@ -41,11 +43,11 @@ class Finding:
 class CensusReport:
     """What a census found: ``counts`` of each kind, and the first findings of each.
 
-    missing: catalogued, but without an item. pending: awaits its turn. orphan: an item of
-    the source that nobody owns. unclaimed: an item in its collection that no source made. going: an item
-    that the next run withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits for consent or
-    for its time. duplicate: one of several items of a blob or of an id. stale: an item of another version, or of
-    another blob, than its own.
+    missing: catalogued, but without an item or, of a vector file, without one of its items or tables. pending: awaits
+    its turn. orphan: an item of the source that nobody owns. unclaimed: an item in its collection that no source made.
+    going: an item that the next run withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits
+    for consent or for its time. duplicate: one of several items of a blob or of an id. stale: an item of another
+    version, or of another blob, than its own.
     """
 
     source: str
@@ -68,13 +70,20 @@ class CensusReport:
         }
 
 
+MemberKind = Literal["raster", "document", "other"]
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A catalogued raster and its item, or its scene's, of which it is the ``member`` by that name (None: no scene)."""
+    """A catalogued blob and its items, of which it has several where it is a vector file with several layers.
+
+    Of a scene it is the ``member`` by that name (None: no scene) and of that ``kind``, and the item is the scene's.
+    """
 
     blob: BlobRef
-    item: Item
+    items: Sequence[Item]
     member: str | None
+    kind: MemberKind
 
 
 class Census(DatabaseResource):
@@ -95,17 +104,25 @@ class Census(DatabaseResource):
             ),
         )
 
-    def sample(self, source: str, *, most: int) -> list[Sample]:
-        """Up to ``most`` catalogued rasters of ``source`` at random, with their items."""
-        rows = self.rows("sample_items", source=source, most=most)
-        return [Sample(item=row.pop("item"), member=row.pop("member"), blob=BlobRef(**row)) for row in rows]
+    def sample(self, source: Source, *, most: int) -> list[Sample]:
+        """Up to ``most`` catalogued blobs of ``source`` at random and in random order, with their items."""
+        rows = self.rows("sample_items", source=source.name, most=most, reading=source.reading_digest)
+        samples = []
+        for _, group in groupby(rows, key=itemgetter("name")):
+            own = list(group)
+            items = [row.pop("item") for row in own]
+            first = own[0]
+            samples.append(
+                Sample(items=items, member=first.pop("member"), kind=first.pop("kind"), blob=BlobRef(**first))
+            )
+        return samples
 
     def mend(
         self, source: Source, report: CensusReport, *, misread: Iterable[str] = (), consent: bool = False
     ) -> dict[str, int]:
         """Put right what ``report`` names; how many blobs await their turn again, and how many items went.
 
-        ``misread`` are blobs whose header says other than their item. Items of blobs that the ledger knows to be gone
+        ``misread`` are blobs that say other than their items or tables. Items of blobs that the ledger knows to be gone
         are the next run's. Raises DeletionsHeld where more items nobody owns would go than the source's rule lets go
         without ``consent``.
         """
@@ -116,7 +133,9 @@ class Census(DatabaseResource):
         misread = sorted(set(misread))
         with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
             connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": again})
-            connection.execute(read_sql("unmark_described"), {"source": source.name, "names": misread})
+            connection.execute(read_sql("unmark_untabled"), {"source": source.name, "names": again})
+            for statement in ("unmark_described", "unmark_catalogued"):  # the second for what is never read itself
+                connection.execute(read_sql(statement), {"source": source.name, "names": misread})
             connection.execute(read_sql("release_lost_claims"), {"source": source.name})
             withdrawn = connection.execute(read_sql("delete_unclaimed_items"), _ids(unowned)).rowcount
         return {"to_catalogue": len(again), "to_describe": len(misread), "withdrawn": withdrawn}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import psycopg
 import pyproj
@@ -29,6 +30,8 @@ from geo_assets.resources.vector_publish import append_rows, finish_table, forge
 from geo_assets.resources.worker_pool import limit_cpu
 from geo_assets.sources import Source
 from geo_assets.vector_errors import TableInUse, TableTaken, UnloadableValue
+
+T = TypeVar("T")
 
 LOCK_SECONDS = 30
 """How long a table that readers hold is waited for."""
@@ -66,18 +69,24 @@ class LoadedLayer:
 Loaded = tuple[LoadedLayer, ...]
 
 
-Outcome = Loaded | GeoAssetsError | None
-"""None where the file was not read to its end: the reason is with the process that read it."""
-
-
-def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Outcome]:
+def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Loaded | GeoAssetsError | None]:
     """The work of a worker process: each task's layers, or the error that keeps it from being loaded."""
-    results: list[Outcome] = []
+    return work_on_files(load_file, tasks, start)
+
+
+def work_on_files(
+    work: Callable[[LoadTask], T], tasks: Sequence[LoadTask], start: Callable[[int], None]
+) -> list[T | GeoAssetsError | None]:
+    """What ``work`` gives for each task, or the error that keeps it from that.
+
+    None where the file was not read to its end: the reason is with the process that read it.
+    """
+    results: list[T | GeoAssetsError | None] = []
     for index, task in enumerate(tasks):
         start(index)
         try:
             with unforeseen(ReadingFailed, psycopg.Error), _memory_errors():
-                results.append(load_file(task))
+                results.append(work(task))
         except ReadingFailed:
             results.append(None)
         except GeoAssetsError as error:
@@ -105,6 +114,13 @@ def load_file(task: LoadTask) -> Loaded:
     was before.
     """
     layers = task.handover.layers(assume_crs=task.source.assume_crs)
+    with open_transaction(task) as connection:
+        return _Load(task, connection).run(layers)
+
+
+@contextmanager
+def open_transaction(task: LoadTask) -> Iterator[Connection]:
+    """A connection in the transaction of one file, with what it raises translated."""
     with (
         _translated(),
         database_errors(),
@@ -113,7 +129,7 @@ def load_file(task: LoadTask) -> Loaded:
         ) as connection,
     ):
         connection.execute("SET LOCAL search_path = public, pgstac")
-        return _Load(task, connection).run(layers)
+        yield connection
 
 
 class _Load:
@@ -129,9 +145,9 @@ class _Load:
         schema, connection = self._rule.schema_name, self._connection
         self._lock(f"{self._task.source.name}/{self._task.blob.name}")
         _ensure_schema(connection, schema)
-        keys = _keys(layers)
+        keys = layer_keys(layers)
         tables = table_names(self._task.source, self._task.blob.name, keys)
-        reserved = _reserved_words(connection)
+        reserved = reserved_words(connection)
         before = connection.execute(read_sql("select_tables_of_blob"), self._bound).fetchall()
         own = {(row[1], row[2]) for row in before if row[3] == "replace"}
         for table in tables.values():
@@ -191,7 +207,7 @@ class _Load:
                 "geometry_column": GEOMETRY,
                 "geometry_types": sorted(tally.types),
                 "srid": copied.geometry.srid,
-                "bbox": _in_degrees(tally.bounds, copied.geometry.srid),
+                "bbox": in_degrees(tally.bounds, copied.geometry.srid),
                 "columns": Jsonb(
                     [{"name": each.name, "original": each.original, "type": each.type} for each in copied.columns]
                 ),
@@ -229,7 +245,7 @@ class _Load:
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 4))", (f"vectors {what}",))
 
 
-def _keys(layers: Sequence[Layer]) -> dict[str, Layer]:
+def layer_keys(layers: Sequence[Layer]) -> dict[str, Layer]:
     """The layers by a name of their own: two files of an archive may have layers of one name."""
     keys: dict[str, Layer] = {}
     for layer in layers:
@@ -244,12 +260,14 @@ def _ensure_schema(connection: Connection, schema: str) -> None:
         grant_readers(connection, "GRANT USAGE ON SCHEMA {} TO {}", sql.Identifier(schema))
 
 
-def _reserved_words(connection: Connection) -> frozenset[str]:
+def reserved_words(connection: Connection) -> frozenset[str]:
+    """The words that no column may be called."""
     rows = connection.execute("SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')").fetchall()
     return frozenset(row[0] for row in rows)
 
 
-def _in_degrees(bounds: tuple[float, float, float, float] | None, srid: int) -> list[float] | None:
+def in_degrees(bounds: tuple[float, float, float, float] | None, srid: int) -> list[float] | None:
+    """West, south, east, north in degrees of bounds in the CRS of ``srid``."""
     if bounds is None or srid == 4326:
         return None if bounds is None else list(bounds)
     transformer = pyproj.Transformer.from_crs(srid, 4326, always_xy=True)

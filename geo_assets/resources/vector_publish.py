@@ -29,7 +29,7 @@ def finish_table(connection: Connection, copied: CopiedLayer, rule: TableRule, *
         _check_keys(connection, copied, [names[each] for each in rule.key])
     if rule.mode != "replace":
         return 0
-    duplicates = _drop_duplicates(connection, copied) if rule.duplicates == "drop" else 0
+    duplicates = drop_duplicates(connection, copied) if rule.duplicates == "drop" else 0
     if rule.cluster_hilbert:
         _order_along_hilbert(connection, copied, schema=schema, staging=staging)
     _run(connection, "ALTER TABLE {} ADD PRIMARY KEY ({})", copied.table, sql.Identifier(FID))
@@ -170,7 +170,7 @@ def _check_keys(connection: Connection, copied: CopiedLayer, key: list[str]) -> 
         )
 
 
-def _drop_duplicates(connection: Connection, copied: CopiedLayer) -> int:
+def drop_duplicates(connection: Connection, copied: CopiedLayer) -> int:
     """Delete rows that another row of the file equals in everything but its number."""
     statement = sql.SQL(
         "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER"

@@ -1,6 +1,7 @@
-"""The tables that vector files became: loading them in worker processes, listing and dropping them.
+"""The tables that vector files became: loading and comparing them in worker processes, listing and dropping them.
 
-Here: what assets and the command line ask for. Not here: the transaction of a file (`vector_load`).
+Here: what assets and the command line ask for. Not here: the transaction of a file (`vector_load`), comparing its rows
+(`vector_comparison`).
 """
 
 import hashlib
@@ -12,25 +13,30 @@ from functools import cache
 from math import ceil
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
-from geo_assets.errors import CatalogueRefusal, GeoAssetsError, WorkersUnavailable
+from geo_assets.core.agreement import ComparedTable
+from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.database import Connection, DatabaseResource
 from geo_assets.resources.enclosed_run import prepare_enclosed_runs
 from geo_assets.resources.pgstac import collection_lock
+from geo_assets.resources.scratch import open_scratch
 from geo_assets.resources.statements import read_sql
+from geo_assets.resources.vector_comparison import compare_files
 from geo_assets.resources.vector_download import downloaded
 from geo_assets.resources.vector_enclosed import of_vectors, reading
 from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
 from geo_assets.resources.vector_publish import forget_rows
-from geo_assets.resources.worker_pool import Limits, WorkerPool
+from geo_assets.resources.worker_pool import Limits, Work, WorkerPool
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 from geo_assets.vector_errors import TableInUse
+
+T = TypeVar("T")
 
 LOAD_SECONDS = 6 * 3600
 """A file of 50 million features takes an hour; what takes six does not end."""
@@ -84,14 +90,38 @@ class VectorTables(DatabaseResource):
 
         Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
         """
-        prepare_enclosed_runs()
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
+        return self._work(load_files, source, blob, store=store, settings=settings, scratch=scratch, run_id=run_id)
+
+    def compare(
+        self, source: Source, blob: BlobRef, *, store: BlobStore, settings: Settings
+    ) -> tuple[ComparedTable, ...]:
+        """Read a file as `load` does, and compare what that gives with the tables it has; nothing changes.
+
+        Raises BlobChanged where it is loaded meanwhile, and what `load` raises.
+        """
+        with open_scratch(settings, needed_bytes=blob.size_bytes) as scratch:
+            return self._work(compare_files, source, blob, store=store, settings=settings, scratch=scratch)
+
+    def _work(
+        self,
+        work: Work[LoadTask, T | GeoAssetsError | None],
+        source: Source,
+        blob: BlobRef,
+        *,
+        store: BlobStore,
+        settings: Settings,
+        scratch: Path,
+        run_id: str | None = None,
+    ) -> T:
+        """Have one process read the file, and another one do ``work`` on what that hands over."""
+        prepare_enclosed_runs()
         with downloaded(store, blob, scratch=scratch) as path, reading(path, source, settings) as under_way:
             seconds = ceil(settings.vector_seconds)
             task = LoadTask(source, blob, under_way.handover, self.resolved_url(), run_id, seconds)
             pool = _pool(settings.worker_memory_mb, seconds)
-            (outcome,) = pool.map(load_files, [task], chunk_size=1, lost=lambda _, error: of_vectors(error))
+            (outcome,) = pool.map(work, [task], chunk_size=1, lost=_lost)
             if outcome is None:
                 under_way.check()
                 raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")
@@ -179,6 +209,10 @@ def _drop(connection: Connection, source: str, name: str) -> list[str]:
     except psycopg.errors.LockNotAvailable as error:
         raise TableInUse(f"Readers hold a table of {name}.") from error
     return [f"{schema}.{table}" for schema, table, _ in gone]
+
+
+def _lost(_: LoadTask, error: PermanentError) -> GeoAssetsError:
+    return of_vectors(error)
 
 
 @cache

@@ -28,7 +28,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster_shared.error import SerializableErrorInfo
 
 from geo_assets.alert_rules import AlertRules, Kind
-from geo_assets.assets.census import CHECKS
+from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.core.alerts import Finding
 from geo_assets.core.durations import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
@@ -46,7 +46,6 @@ QUEUE_FAILURES_TOLD = 4  # in a row; one or two are no trouble yet
 QUEUE_SENSORS = {storage_queue_sensor.name, service_bus_sensor.name}
 ALERT_SENSOR = "failure_alert_sensor"
 _LONGEST_TEXT = 600
-_ITEM_CHECKS = [AssetCheckKey(AssetKey("stac_items"), name) for name in (*CHECKS, "header_agreement")]
 _DECIDED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 # Materializing assets by hand runs in a job that Dagster makes.
 _JOBS = {*(job.name for job in all_jobs), retention.name, "__ASSET_JOB"}
@@ -204,9 +203,9 @@ def _queues_away(state: InstigatorState) -> Iterator[Finding]:
 
 def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> Iterator[Finding]:
     """A finding for each source with an error in the latest of a check of its items that came to an end."""
-    for source in sources:
-        failed = {}
-        for key, record in _latest_checks(instance, source).items():
+    for source, declared in sources.items():
+        failed, asset = {}, "vector_tables" if declared.tables else "stac_items"
+        for key, record in _latest_checks(instance, source, asset).items():
             evaluation = record.evaluation
             if evaluation and not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR:
                 counted = evaluation.metadata.get(CHECKS[key.name][0] if key.name in CHECKS else "disagreements")
@@ -217,20 +216,23 @@ def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> 
                 kind="census",
                 key=f"census:{source}",
                 title=f"{source}: blobs and items disagree",
-                what="Checks of stac_items that failed: "
+                what=f"Checks of {asset} that failed: "
                 + ", ".join(f"{name} ({number:,})" for name, number in sorted(failed.items())),
                 count=sum(failed.values()),
                 remedy=f"See `geo-assets census {source}`, then run the job reconcile or `geo-assets repair {source}`.",
                 source=source,
-                link=f"assets/stac_items?view=checks&partition={source}",
+                link=f"assets/{asset}?view=checks&partition={source}",
                 version=" ".join(sorted(failed)),
             )
 
 
-def _latest_checks(instance: DagsterInstance, source: str) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
-    """The latest decided execution of each check of the source's items; one that is only planned decides nothing."""
+def _latest_checks(
+    instance: DagsterInstance, source: str, asset: str
+) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
+    """The latest decision of each check of a source's ``asset``; one that is only planned decides nothing."""
     storage, one = instance.event_log_storage, PartitionKeyFilter(key=source)
-    latest = dict(storage.get_latest_asset_check_execution_by_key(_ITEM_CHECKS, partition_filter=one))
+    checks = [AssetCheckKey(AssetKey(asset), name) for name in (*CHECKS, AGREEMENT)]
+    latest = dict(storage.get_latest_asset_check_execution_by_key(checks, partition_filter=one))
     for key, record in list(latest.items()):
         if record.status not in _DECIDED:
             decided = storage.get_asset_check_execution_history(key, limit=1, status=_DECIDED, partition_filter=one)

@@ -84,6 +84,21 @@ findings AS (
     WHERE b.state IN ('catalogued', 'to_describe', 'to_catalogue')
         AND NOT EXISTS (SELECT FROM items AS i WHERE i.owner = b.name)
     UNION ALL
+    -- Of the several that a vector file has: an item that is claimed and not there, or a table.
+    SELECT 'missing', m.name, NULL, NULL
+    FROM (
+        SELECT c.name
+        FROM ledger.item AS c
+        WHERE c.source = %(source)s
+            AND NOT EXISTS (SELECT FROM items AS i WHERE i.collection_id = c.collection_id AND i.item_id = c.item_id)
+        UNION
+        SELECT t.name
+        FROM ledger.vector_table AS t
+        WHERE t.source = %(source)s AND to_regclass(format('%%I.%%I', t.table_schema, t.table_name)) IS NULL
+    ) AS m
+    JOIN blobs AS b ON b.name = m.name AND b.state = 'catalogued'
+    WHERE EXISTS (SELECT FROM items AS i WHERE i.owner = b.name)
+    UNION ALL
     SELECT
         CASE
             WHEN i.unclaimed THEN 'unclaimed'

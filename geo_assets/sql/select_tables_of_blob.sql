@@ -1,1 +1,1 @@
-SELECT layer, table_schema, table_name, mode FROM ledger.vector_table WHERE source = %(source)s AND name = %(name)s
+SELECT layer, table_schema, table_name, mode, etag FROM ledger.vector_table WHERE source = %(source)s AND name = %(name)s

@@ -1,4 +1,7 @@
-"""The census: what it says of a sound catalogue and of damaged ones, and what mends them."""
+"""The census: what it says of a sound catalogue and of damaged ones, and what mends them.
+
+Not here: blobs that are opened again, of each kind of source (`test_agreement`).
+"""
 
 import json
 from pathlib import Path
@@ -40,12 +43,6 @@ DAMAGE: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "the ledger lost a blob": ("DELETE FROM ledger.blob WHERE name = 'scene_1.tif'", {"orphan": 1}),
     "the ledger lost an owner": ("DELETE FROM ledger.item WHERE name = 'scene_1.tif'", {"missing": 1, "orphan": 1}),
-}
-HEADER_DAMAGE = {
-    "CRS": "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,proj:code}', '\"EPSG:4326\"')",
-    "shape": "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,proj:shape}', '[1, 2]')",
-    "transform": "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,proj:transform,2}', '7')",
-    "footprint": "UPDATE pgstac.items SET geometry = ST_Translate(geometry, 0.0001, 0)",
 }
 
 
@@ -109,46 +106,6 @@ def test_a_run_alone_does_not_mend_but_its_checks_say_what_is_wrong(catalogued: 
     check = checks(catalogued.run())["blobs_have_items"]
     assert (check.passed, check.metadata["missing"].value) == (False, 1)
     assert check.metadata["for_example"].value == ["scene_1.tif"]
-
-
-@pytest.mark.parametrize("fact", HEADER_DAMAGE)
-def test_an_item_that_says_other_than_the_header_is_found_and_made_anew(catalogued: Pipeline, fact: str) -> None:
-    before = catalogued.items()
-    catalogued.execute(f"{HEADER_DAMAGE[fact]} WHERE id = 'scene_1'")
-    assert wrong(catalogued) == {}
-    found = run("census", SOURCE, "--json")
-    assert found.exit_code == 1
-    ((name, (said,)),) = json.loads(found.stdout)[0]["headers"]["disagreements"].items()
-    assert name == "scene_1.tif"
-    assert {"CRS": "proj:code", "footprint": "geometry"}.get(fact, fact) in said
-    assert catalogued.run("reconcile").success
-    assert catalogued.items() == before
-
-
-def test_the_members_of_a_scene_are_compared_each_by_its_own_grid(catalogued: Pipeline, folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    write_raster(folder / "s1_red.tif")
-    write_raster(folder / "s1_pan.tif", size=20)
-    (folder / "s1_notes.txt").write_text("no raster")
-    group = {"name": r"(?P<item>s\d+)_(?P<asset>\w+)", "required": ["red"]}
-    catalogued.declare(folder.as_uri(), include=["**/*"], group=group, deletions={"most": 1})
-    assert catalogued.run().success
-    before = catalogued.items()
-
-    def disagreements() -> dict[str, list[str]]:
-        headers = json.loads(run("census", SOURCE, "--json").stdout)[0]["headers"]
-        assert headers["compared"] == 2
-        found: dict[str, list[str]] = headers["disagreements"]
-        return found
-
-    assert disagreements() == {}
-    content = "content = jsonb_set(content, '{assets,pan,proj:shape}', '[3, 3]')"
-    catalogued.execute(f"UPDATE pgstac.items SET {content}, geometry = ST_Translate(geometry, 0.0001, 0)")
-    assert set(disagreements()) == {"s1_pan.tif", "s1_red.tif"}
-    assert {name: len(said) for name, said in disagreements().items()} == {"s1_pan.tif": 1, "s1_red.tif": 1}
-    assert catalogued.run("reconcile").success
-    assert catalogued.items() == before
 
 
 def test_repair_by_the_command_leaves_the_rest_to_the_next_run(catalogued: Pipeline) -> None:
