@@ -10,7 +10,9 @@ from typing import Literal
 from geo_assets.intervals import Interval
 from geo_assets.rule import Rule
 
-Kind = Literal["failed_run", "failed_tick", "poison", "backlog", "census", "deletions_held", "not_observed"]
+Kind = Literal[
+    "failed_run", "failed_tick", "unreachable", "poison", "backlog", "census", "deletions_held", "not_observed"
+]
 
 
 class AlertRules(Rule):

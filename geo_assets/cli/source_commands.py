@@ -44,7 +44,10 @@ def sources_command(*, as_json: bool) -> None:
 @click.option("--most", default=1000, show_default=True, help="Show at most this many failures.")
 @json_option
 def status_command(source: str | None, *, most: int, as_json: bool) -> None:
-    """Show how many blobs of SOURCE (or of each source) are in which state, and why some have no item."""
+    """Show how many blobs of SOURCE (or of each source) are in which state, and why some have no item.
+
+    Sources whose store cannot be listed are shown with the reason and the time of the next try.
+    """
     ledger = Ledger()
     with clear_errors():
         if source is None:
@@ -54,6 +57,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
                 print_json([_with_orphans(status, orphans) for status in statuses])
             else:
                 print_statuses(statuses)
+                print_troubles(statuses)
                 print_orphans(orphans)
                 print_unchecked_schemas()
             return
@@ -71,6 +75,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
         )
     else:
         print_statuses([status])
+        print_troubles([status])
         print_failures(failures)
         print_waiting(waiting)
         print_orphans({name: files for name, files in orphans.items() if name == source})
@@ -86,6 +91,28 @@ def print_statuses(statuses: list[SourceStatus]) -> None:
     for status, wait in zip(statuses, waits, strict=True):
         counts = (f"{getattr(status, name):,}" for name in STATES)
         table.add_row(status.source, *counts, *([wait] if any(waits) else []))
+    console.print(table)
+
+
+def print_troubles(statuses: list[SourceStatus]) -> None:
+    """A table of the sources that cannot be looked at, a row a source."""
+    troubles = [(status.source, status.trouble) for status in statuses if status.trouble]
+    if not troubles:
+        return
+    table = Table(
+        "source",
+        Column("code", no_wrap=True),
+        "reason",
+        "since",
+        Column("tries", justify="right"),
+        "next try",
+        title="Sources that cannot be listed",
+        title_justify="left",
+    )
+    for source, trouble in troubles:
+        reason = shown(f"{trouble.message} {trouble.remedy}".strip())
+        since, until = f"{trouble.since:%Y-%m-%d %H:%M:%S} UTC", f"{trouble.until:%H:%M:%S} UTC"
+        table.add_row(source, trouble.code, reason, since, str(trouble.times), until)
     console.print(table)
 
 

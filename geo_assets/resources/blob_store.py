@@ -36,8 +36,8 @@ class Patience:
 
 LONG_PATIENCE = Patience(connect_seconds=10, read_seconds=30, whole_seconds=120, retry_seconds=60)
 """Of a run, which has one store."""
-SHORT_PATIENCE = Patience(connect_seconds=5, read_seconds=8, whole_seconds=10, retry_seconds=5)
-"""Of a look, for which others wait: a store that is down has said so, or nothing, within 15 seconds."""
+SHORT_PATIENCE = Patience(connect_seconds=5, read_seconds=15, whole_seconds=20, retry_seconds=5)
+"""Of a look, which is made again soon: before the next one a store has answered, or it counts as down."""
 
 
 class BlobStore(Protocol):

@@ -62,7 +62,8 @@ class Outstanding:
 class SourceStatus:
     """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined.
 
-    ``pending_since`` is of the pending blob that waits longest for its turn, None where none does.
+    ``pending_since`` is of the pending blob that waits longest for its turn, None where none does; ``trouble`` is why
+    the source could not be looked at, None where it could.
     """
 
     source: str
@@ -75,6 +76,7 @@ class SourceStatus:
     deleted: int
     size_bytes: int
     pending_since: datetime | None = None
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +264,9 @@ class Ledger(EventLedger, DeletionLedger):
             write_failures(connection, source, failures, stage=stage, run_id=run_id)
 
     def status(self, source: str) -> SourceStatus:
-        """How many blobs of ``source`` are in which state."""
-        return SourceStatus(source=source, **self.row("count_states", source=source))
+        """How many blobs of ``source`` are in which state, and its trouble."""
+        counts = self.row("count_states", source=source)
+        return SourceStatus(source=source, **counts, trouble=self.troubles().get(source))
 
     def catalogued_since(self, source: str, moment: datetime) -> int:
         """How many blobs of ``source`` got their item, anew or for the first time, since ``moment``."""

@@ -30,10 +30,10 @@ from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import sources_with_runs
-from geo_assets.sensors.side_by_side import Look, Pace, side_by_side
+from geo_assets.sensors.side_by_side import Look, Pace, StillWaiting, side_by_side
 from geo_assets.sources import Source
 
-# A tick has 60 s before Dagster cancels it; a look that began before this ends within 15 s after it, answered or not.
+# A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.
 TICK_BUDGET_SECONDS = 35.0
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=20), timedelta(minutes=5)
 """Of a source that could not be looked at."""
@@ -123,11 +123,15 @@ class _Tick:
             return None
         return partial(_probe, source, known, blob_stores=self._blob_stores)
 
-    def take(self, source: Source, seen: _Seen | Exception) -> None:
+    def take(self, source: Source, seen: _Seen | Exception | StillWaiting) -> None:
         """Decide by what was seen; or remember the trouble. Raises DatabaseUnavailable, which is no source's own."""
         watch = replace(self._watches[source.name], looked_at=datetime.now(UTC))
         if isinstance(seen, DatabaseUnavailable):
             raise seen
+        if isinstance(seen, StillWaiting):
+            self._watches[source.name] = watch
+            self._say(f"{source.name}: no answer for {seen.seconds:.0f} s yet; the next tick goes on", is_error=True)
+            return
         if isinstance(seen, MarkerRefused):
             self._settle(source, replace(watch, progress=None), Decision(f"{source.name}: {seen}"))
         elif isinstance(seen, Exception):

@@ -31,6 +31,7 @@ from geo_assets.alert_rules import AlertRules, Kind
 from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.core.alerts import Finding
 from geo_assets.core.durations import say_duration
+from geo_assets.core.trouble import Trouble
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
 from geo_assets.jobs import all_jobs
 from geo_assets.resources.ledger import Ledger
@@ -42,7 +43,8 @@ from geo_assets.sources import Source
 
 FAILED_RUNS_STAND = timedelta(days=1)
 FAILED_TICKS_STAND = timedelta(hours=1)
-QUEUE_FAILURES_TOLD = 4  # in a row; one or two are no trouble yet
+FAILURES_TOLD = {"source": 3, "queue": 4}
+"""So many in a row of a source or a queue are told; one or two are no trouble yet."""
 QUEUE_SENSORS = {storage_queue_sensor.name, service_bus_sensor.name}
 ALERT_SENSOR = "failure_alert_sensor"
 _LONGEST_TEXT = 600
@@ -68,13 +70,17 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
     try:
         rules, sources = sources_file.alert_rules(), sources_file.all()
     except InvalidConfiguration as error:
-        unseen |= {"census", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "census", "backlog", "deletions_held"}
         found.append(_not_observed("sources.yaml", error))
     found += _failed_checks(instance, sources)
     try:
-        found += [*_poison(ledger), *_backlog_and_deletions(sources.values(), rules, ledger)]
+        found += [
+            *_sources_away(ledger, sources),
+            *_poison(ledger),
+            *_backlog_and_deletions(sources.values(), rules, ledger),
+        ]
     except DatabaseUnavailable as error:
-        unseen |= {"poison", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "poison", "backlog", "deletions_held"}
         found.append(_not_observed("the ledger", error))
     return Troubles(found, unseen, rules)
 
@@ -188,17 +194,47 @@ def _queues_away(state: InstigatorState) -> Iterator[Finding]:
     """A finding for each queue that did not serve time and again; its sensor's ticks do not fail for it."""
     cursor = state.instigator_data.cursor if isinstance(state.instigator_data, SensorInstigatorData) else None
     for queue, trouble in read_memory(cursor).troubles.items():
-        if trouble.times < QUEUE_FAILURES_TOLD:
-            continue
-        yield Finding(
-            kind="failed_tick",
-            key=f"failed_tick:{state.name}:{queue}",
+        yield from _away(
+            "queue",
+            queue,
+            trouble,
             title=f"nothing can be taken in from queue {queue}",
-            what=_cut(str(trouble)),
-            count=trouble.times,
-            remedy="No message is used up meanwhile, and the sensor tries again by itself; see its ticks in Dagster.",
+            meanwhile="No message is used up meanwhile",
             link=f"locations/{state.origin.location_name}/sensors/{state.name}",
         )
+
+
+def _sources_away(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    """A finding for each source that could not be looked at time and again; no tick fails for one of several."""
+    for source, trouble in ledger.troubles().items():
+        if source in sources:
+            yield from _away(
+                "source",
+                source,
+                trouble,
+                title=f"{source} cannot be listed",
+                meanwhile="Its items stay, and it has no runs meanwhile",
+                link=f"assets/container_listing?partition={source}",
+                source=source,
+            )
+
+
+def _away(
+    what: str, name: str, trouble: Trouble, *, title: str, meanwhile: str, link: str, source: str | None = None
+) -> Iterator[Finding]:
+    if trouble.times < FAILURES_TOLD[what]:
+        return
+    yield Finding(
+        kind="unreachable",
+        key=f"unreachable:{what}:{name}",
+        title=title,
+        what=_cut(str(trouble)),
+        count=trouble.times,
+        remedy=f"{trouble.remedy} {meanwhile}, and it is tried again automatically.".strip(),
+        source=source,
+        link=link,
+        version=trouble.code,
+    )
 
 
 def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> Iterator[Finding]:

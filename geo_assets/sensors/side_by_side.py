@@ -18,10 +18,10 @@ from geo_assets.sources import Source
 AT_ONCE = 6
 """So many looks work at a time: each takes a processor for the answer, and a connection to the database."""
 WAITS_AFTER_SECONDS = 1.5
-"""A look that shows nothing for so long waits for its store, and another takes its place beside it."""
-SILENT_AFTER_SECONDS = 15.0
-"""A look that shows nothing for so long is left: its thread ends with its request, and the process does not wait."""
-MOST_WAITING = 60
+"""A look that shows nothing for so long waits for its store, and another begins beside it."""
+LEFT_AFTER_SECONDS = 5.0
+"""A look that shows nothing for so long is left; what comes of it in its thread is taken the next time."""
+MOST_AT_ONCE = 60
 _POLL_SECONDS = 0.2
 
 Seen = TypeVar("Seen")
@@ -54,30 +54,51 @@ class _Started(Generic[Seen]):
     pace: Pace
     future: "Future[Seen]"
 
+    def outcome(self) -> Seen | Exception:
+        """What the look gave, or why it gave nothing by now."""
+        if not self.future.done():
+            return StorageUnavailable(f"the store did not answer for {self.pace.silent_seconds:.0f} s.")
+        error = self.future.exception()
+        if error is None:
+            return self.future.result()
+        if not isinstance(error, Exception):
+            raise error
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """The store of a source has not answered yet, for so many seconds."""
+
+    seconds: float
+
 
 class SideBySide:
     """Looks at sources; it remembers those it left, so that no second thread waits for the same store."""
 
     def __init__(self) -> None:
-        self._left: dict[str, Future[Any]] = {}
+        self._left: dict[str, _Started[Any]] = {}
 
     def look(
         self, sources: Sequence[Source], begin: Callable[[Source], Look[Seen] | None], *, end: float
-    ) -> Iterator[tuple[Source, Seen | Exception]]:
+    ) -> Iterator[tuple[Source, Seen | Exception | StillWaiting]]:
         """``begin`` with each source in this order; of its look what it gave, or the error, as soon as it is there.
 
-        The look itself is done in a thread; None, where there is nothing to look at. No source is begun with after
-        ``end``, but for the first: what is not given then waits for another time.
+        The look itself is done in a thread; None, where there is nothing to look at. A look that is left goes on, and
+        is StillWaiting; the next time its source has what came of it, StorageUnavailable if that is nothing. No source
+        is begun with after ``end``, but for the first: what is not given then waits for another time.
         """
         waiting, started = list(sources), list[_Started[Seen]]()
         while True:
-            while waiting and self._may_start(started) and (time.monotonic() < end or len(waiting) == len(sources)):
+            while waiting and _may_start(started) and (time.monotonic() < end or len(waiting) == len(sources)):
                 source = waiting.pop(0)
                 look = begin(source)
+                if (earlier := self._left.get(source.name)) is not None and earlier.future.done():
+                    del self._left[source.name]
                 if look is None:
                     continue
-                if source.name in self._left and not self._left[source.name].done():
-                    yield source, _silence()
+                if earlier is not None:
+                    yield source, earlier.outcome()
                     continue
                 share = (end - time.monotonic()) / ceil((len(waiting) + 1) / AT_ONCE)
                 pace = Pace(deadline=time.monotonic() + share)
@@ -88,27 +109,16 @@ class SideBySide:
             for each in list(started):
                 if each.future.done():
                     started.remove(each)
-                    error = each.future.exception()
-                    yield each.source, each.future.result() if error is None else _own(error)
-                elif each.pace.silent_seconds > SILENT_AFTER_SECONDS:
+                    yield each.source, each.outcome()
+                elif each.pace.silent_seconds > LEFT_AFTER_SECONDS:
                     started.remove(each)
-                    self._left[each.source.name] = each.future
-                    yield each.source, _silence()
-
-    @staticmethod
-    def _may_start(started: "Sequence[_Started[Seen]]") -> bool:
-        at_work = sum(each.pace.silent_seconds < WAITS_AFTER_SECONDS for each in started)
-        return at_work < AT_ONCE and len(started) < MOST_WAITING
+                    self._left[each.source.name] = each
+                    yield each.source, StillWaiting(each.pace.silent_seconds)
 
 
-def _own(error: BaseException) -> Exception:
-    if isinstance(error, Exception):
-        return error
-    raise error
-
-
-def _silence() -> StorageUnavailable:
-    return StorageUnavailable(f"the store did not answer for {SILENT_AFTER_SECONDS:.0f} s.")
+def _may_start(started: "Sequence[_Started[Seen]]") -> bool:
+    at_work = sum(each.pace.silent_seconds < WAITS_AFTER_SECONDS for each in started)
+    return at_work < AT_ONCE and len(started) < MOST_AT_ONCE
 
 
 side_by_side = SideBySide()

@@ -45,7 +45,7 @@ from geo_assets.core.alerts import Message
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import AlertNotDelivered, GeoAssetsError
 from geo_assets.resources.alert_destinations import Webhook, open_destinations
-from geo_assets.sensors import queues, receiving
+from geo_assets.sensors import blob, queues, receiving
 from geo_assets.settings import Settings
 from tests.daemon import Daemon
 from tests.pipeline import SOURCE, Pipeline
@@ -262,8 +262,9 @@ def test_a_run_that_lost_its_worker_is_told(pipeline: Pipeline, folder: Path, da
 
 
 def test_a_sensor_that_fails_is_told(
-    pipeline: Pipeline, folder: Path, daemon: Daemon, hook: Hook, tmp_path: Path
+    pipeline: Pipeline, folder: Path, daemon: Daemon, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(blob, "FIRST_PAUSE", timedelta(0))
     away(folder)
     pipeline.instance = DagsterInstance.local_temp(str(tmp_path))  # the other keeps no ticks
     record_tick(pipeline.instance, "blob_sensor", Daemon(pipeline).tick)
@@ -275,6 +276,26 @@ def test_a_sensor_that_fails_is_told(
     record_tick(pipeline.instance, "blob_sensor", Daemon(pipeline).tick)
     daemon.tick()
     assert hook.states() == ["resolved failed_tick:blob_sensor"]
+
+
+def test_a_source_that_cannot_be_listed_is_told_the_third_time_and_when_it_can(
+    pipeline: Pipeline, folder: Path, daemon: Daemon, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob, "FIRST_PAUSE", timedelta(0))
+    pipeline.declare((folder.parent / "nosuch").as_uri(), name="second")
+    watching = Daemon(pipeline)
+    for _ in range(3):
+        daemon.tick()
+        assert hook.bodies == []
+        watching.tick()
+    daemon.tick()
+    assert "second cannot be listed" in hook.bodies[0]["text"]
+    assert "is not a folder" in hook.bodies[0]["text"]
+    assert hook.states() == ["new unreachable:source:second"]
+    (folder.parent / "nosuch").mkdir()
+    watching.tick()
+    daemon.tick()
+    assert hook.states() == ["resolved unreachable:source:second"]
 
 
 def test_a_queue_that_is_away_is_told_though_no_tick_fails(
@@ -298,7 +319,7 @@ def test_a_queue_that_is_away_is_told_though_no_tick_fails(
     (body,) = hook.bodies
     assert "nothing can be taken in from queue arrivals" in body["text"]
     assert str(free) in body["text"]
-    assert hook.states() == ["new failed_tick:storage_queue_sensor:arrivals"]
+    assert hook.states() == ["new unreachable:queue:arrivals"]
 
 
 def record_tick(

@@ -173,6 +173,7 @@ def test_status_as_json_has_the_true_counts_and_reasons(catalogued: Pipeline) ->
         "quarantined": 2,
         "deleted": 1,
         "orphaned_files": 0,
+        "trouble": None,
     }
     reasons = {failure["name"]: (failure["code"], failure["attempts"]) for failure in status["failures"]}
     assert reasons == {"[bold]bad.tif": ("not_a_raster", 1), "nowhere.tif": ("missing_crs", 1)}

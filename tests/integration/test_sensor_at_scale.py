@@ -1,17 +1,26 @@
-"""blob_sensor over a container of 20,000 blobs, with a tenth of the time it needs: it carries on from tick to tick."""
+"""blob_sensor over a container of 20,000 blobs, with a tenth of the time it needs, and over 200 sources at once."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from azure.storage.blob import BlobServiceClient
 
 from geo_assets.resources import azure_blob_store
+from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors import blob as sensor_module
 from tests.daemon import Daemon, observe_one_page
 from tests.peers.virtual_container import CONTAINER, VirtualContainer
 from tests.pipeline import SOURCE, Pipeline
+from tests.services import Azurite
 
 BLOBS, PAGE = 20_000, 1_000
+MANY_SOURCES, BLOBS_EACH = 200, 50
+TICK_WITHIN_SECONDS = 15.0
 SHARDS = ["scenes/00000", "scenes/00001"]
 
 
@@ -97,3 +106,51 @@ def test_a_marker_that_is_refused_has_the_look_start_over(daemon: Daemon, contai
     assert daemon.looked_at() is None
     assert daemon.requested() == {}
     assert daemon.looked_at() == PAGE
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("place", ["folders", "containers"])
+def test_two_hundred_sources_of_fifty_blobs_are_looked_at_in_a_tick(
+    pipeline: Pipeline, azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    fill_many(pipeline, azurite, tmp_path, place)
+    daemon = Daemon(pipeline)
+    for _ in range(2):
+        began = time.monotonic()
+        assert daemon.requested() == {}
+        seconds = time.monotonic() - began
+        print(f"{place}: {seconds:.1f} s")  # noqa: T201
+        assert seconds < TICK_WITHIN_SECONDS
+    assert str(daemon.tick().skip_message).count("nothing to do") == MANY_SOURCES
+
+
+def fill_many(pipeline: Pipeline, azurite: Azurite, folder: Path, place: str) -> None:
+    """Declare many sources, whose blobs the ledger has, with nothing left to do."""
+    document: dict[str, dict[str, Any]] = {"sources": {}}
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
+        for number in range(MANY_SOURCES):
+            name = f"source-{number:03d}"
+            if place == "containers":
+                container = service.create_container(f"{folder.name.replace('_', '-')[:30]}-{number:03d}")
+                for blob in range(BLOBS_EACH):
+                    container.upload_blob(f"{blob}.tif", b"x")
+                url = f"az://{container.container_name}"
+            else:
+                (folder / name).mkdir()
+                for blob in range(BLOBS_EACH):
+                    (folder / name / f"{blob}.tif").write_bytes(b"x")
+                url = (folder / name).as_uri()
+            collection = {"id": name, "description": name}
+            document["sources"][name] = {"url": url, "collection": collection}
+    pipeline.sources_path.write_text(yaml.safe_dump(document))
+    ledger = pipeline.ledger
+    for source in SourcesFile(path=str(pipeline.sources_path)).all().values():
+        with BlobStores().open(source) as store, ledger.open_listing(source, run_id=None) as writer:
+            for page in store.list_pages(""):
+                writer.add_page(page)
+            writer.finish(complete=True)
+    pipeline.execute(
+        "UPDATE ledger.blob SET described_etag = etag, described_reading = s.reading_digest, catalogued_etag = etag, "
+        "catalogued_rule = s.rule_digest FROM ledger.source AS s WHERE s.source = blob.source"
+    )

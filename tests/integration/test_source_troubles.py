@@ -1,16 +1,20 @@
 """Sources that cannot be looked at: what is remembered of each, when it is asked again, and that no other notices."""
 
+import json
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from azure.storage.blob import ContainerClient
+from click.testing import CliRunner
 
+from geo_assets.cli.main import main
 from geo_assets.core.trouble import Trouble
 from geo_assets.sensors import blob as sensor_module
 from geo_assets.sensors.observation import observe
+from tests.api_server import served, settings_of
 from tests.daemon import Daemon
 from tests.peers.flaky_proxy import FlakyProxy, Mode
 from tests.pipeline import SOURCE, Pipeline
@@ -135,7 +139,7 @@ def test_no_run_is_asked_for_of_a_store_that_does_not_answer(
 
 @pytest.mark.parametrize("mode", ["silent", "drip"])
 def test_a_store_that_never_ends_its_answer_holds_up_no_other_and_is_named(
-    pipeline: Pipeline, folder: Path, proxy: FlakyProxy, daemon: Daemon, mode: Mode
+    pipeline: Pipeline, folder: Path, proxy: FlakyProxy, daemon: Daemon, mode: Mode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     proxy.containers["bad"] = mode
     for number in range(3):
@@ -143,11 +147,29 @@ def test_a_store_that_never_ends_its_answer_holds_up_no_other_and_is_named(
     pipeline.declare(folder.as_uri(), name="z")
     began = time.monotonic()
     assert daemon.requested().keys() == {SOURCE, "z"}
-    assert time.monotonic() - began < 20  # the three, one after the other, take longer than that each
-    troubles = pipeline.ledger.troubles()
-    assert {(name, each.code) for name, each in troubles.items()} == {
-        (f"a{number}", "storage_unavailable") for number in range(3)
-    }
+    assert time.monotonic() - began < 15
+    assert "a0: " in capfd.readouterr().err
     began = time.monotonic()
+    assert "a0: storage_unavailable: the store " in str(daemon.tick().skip_message)
+    assert time.monotonic() - began < 10
+    assert pipeline.ledger.troubles().keys() == {"a0", "a1", "a2"}
+
+
+def test_a_source_in_trouble_is_shown_by_status_and_by_the_api(
+    pipeline: Pipeline, elsewhere: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     daemon.tick()
-    assert time.monotonic() - began < 5
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
+    text = CliRunner().invoke(main, ["status"]).stdout
+    assert "Sources that cannot be listed" in text
+    assert "invalid_configuration" in text
+    with served(settings_of(pipeline.database_url, pipeline.sources_path)) as client:
+        told = {each["source"]: each["trouble"] for each in client.get("/api/sources").json()["sources"]}
+    as_json = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)
+    for troubles in (told, {each["source"]: each["trouble"] for each in as_json}):
+        assert troubles[SOURCE] is None
+        assert (troubles[AWAY]["times"], troubles[AWAY]["code"]) == (1, "invalid_configuration")
+        assert "is not a folder" in troubles[AWAY]["message"]
+        assert "sources.yaml" in troubles[AWAY]["remedy"]
+        assert datetime.fromisoformat(troubles[AWAY]["until"]) > datetime.fromisoformat(troubles[AWAY]["since"])

@@ -9,8 +9,9 @@ import pytest
 
 from geo_assets.errors import StorageUnavailable
 from geo_assets.sensors import side_by_side as module
-from geo_assets.sensors.side_by_side import Look, Pace, SideBySide
+from geo_assets.sensors.side_by_side import Look, Pace, SideBySide, StillWaiting
 from geo_assets.sources import CollectionRule, Source
+from tests.waiting import wait_until
 
 
 def source(name: str) -> Source:
@@ -38,37 +39,38 @@ def test_each_source_has_what_its_look_gave_or_its_error() -> None:
     assert (found["good"], "away" in found["bad"]) == ("good", True)
 
 
-def test_what_is_silent_takes_no_place_and_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_silent_takes_no_place_and_its_answer_is_taken_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 2)
     monkeypatch.setattr(module, "WAITS_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(module, "SILENT_AFTER_SECONDS", 1.0)
-    ended = threading.Event()
+    monkeypatch.setattr(module, "LEFT_AFTER_SECONDS", 1.0)
+    answers, begun = threading.Event(), list[str]()
 
     def begin(each: Source) -> Look[str]:
         def look(_: Pace) -> str:
+            begun.append(each.name)
             if each.name.startswith("dead"):
-                ended.wait(30)
+                assert answers.wait(60)
             return each.name
 
         return look
 
-    sources = [source(f"dead{number}") for number in range(6)] + [source("good")]
+    dead = [source(f"dead{number}") for number in range(6)]
     looks, began = SideBySide(), time.monotonic()
-    found = {each.name: seen for each, seen in looks.look(sources, begin, end=in_a_minute())}
+    found = {each.name: seen for each, seen in looks.look([*dead, source("good")], begin, end=in_a_minute())}
+    assert time.monotonic() - began < 10
     assert found.pop("good") == "good"
-    assert time.monotonic() - began < 5
-    assert len(found) == 6
-    assert all(isinstance(seen, StorageUnavailable) for seen in found.values())
-    threads = threading.active_count()
+    assert [type(seen) for seen in found.values()] == [StillWaiting] * 6
     began = time.monotonic()
-    assert len(list(looks.look(sources, begin, end=in_a_minute()))) == 7
-    assert time.monotonic() - began < 0.9, "somebody waits twice for the same store"
-    assert threading.active_count() <= threads
-    ended.set()
+    assert {type(seen) for _, seen in looks.look(dead, begin, end=in_a_minute())} == {StorageUnavailable}
+    assert time.monotonic() - began < 0.9
+    answers.set()
+    wait_until(lambda: all(each.future.done() for each in looks._left.values()), "all have answered")
+    assert [seen for _, seen in looks.look(dead, begin, end=in_a_minute())] == [each.name for each in dead]
+    assert len(begun) == 7, "no look began while an earlier one was under way"
 
 
 def test_a_look_that_shows_something_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SILENT_AFTER_SECONDS", 0.6)
+    monkeypatch.setattr(module, "LEFT_AFTER_SECONDS", 0.6)
 
     def begin(_: Source) -> Look[str]:
         def look(pace: Pace) -> str:

@@ -203,6 +203,7 @@ async function showSources() {
     const line = element("li", "");
     line.append(element("strong", source.source), ` ${source.blobs.toLocaleString()} blobs, ${source.catalogued.toLocaleString()} catalogued, ${source.pending.toLocaleString()} pending `);
     if (source.quarantined) line.append(element("span", `${source.quarantined.toLocaleString()} with a reason why not `, { class: "failures" }));
+    if (source.trouble) line.append(element("span", `cannot be listed: ${source.trouble.message} (${source.trouble.code}) `, { class: "failures" }));
     line.append(element("a", "runs", { href: source.dagster, rel: "noreferrer", "aria-label": `Runs of ${source.source} in Dagster` }));
     if (source.failures.length) {
       const details = document.createElement("details");
