@@ -17,8 +17,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from psycopg import sql
 
+from geo_assets.database_errors import database_errors
 from geo_assets.databases import dagster_url
-from geo_assets.errors import DatabaseUnavailable
 from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.settings import Settings
 
@@ -56,11 +56,7 @@ def create_dagster_tables(url: str) -> None:
     One process at a time: webserver and daemon start together, and both make them at first
     (Dagster's own retry only knows some of the ways in which that fails).
     """
-    try:
-        connection = psycopg.connect(url, autocommit=True)
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"Dagster's database does not answer: {error}") from error
-    with connection:
+    with database_errors(), psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [_LOCK_NAME])
         DagsterPostgresStorage(postgres_url=url, should_autocreate_tables=True)
 
@@ -69,7 +65,7 @@ def give_dagster_tables(owner_url: str) -> None:
     """Let the pipeline's login make Dagster's tables in this database, and own those that its owner made before."""
     names = ["alembic_version", *(name for metadata in _METADATA for name in metadata.tables)]
     to = sql.Identifier(PIPELINE_LOGIN)
-    with psycopg.connect(owner_url, autocommit=True) as connection, connection.transaction():
+    with database_errors(), psycopg.connect(owner_url, autocommit=True) as connection, connection.transaction():
         connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(to))
         for (table,) in connection.execute(_OWNED, (names,)).fetchall():
             statement = sql.SQL("ALTER TABLE public.{} OWNER TO {}")

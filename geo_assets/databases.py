@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from geo_assets.database_errors import database_errors
 from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.logins import API_LOGINS, PIPELINE_LOGIN, ensure_logins, password_of, user_of, with_login
@@ -128,8 +129,8 @@ def ensure_embedded_databases(
     cluster.ensure_databases(catalogue, dagster)
     pipeline = cluster.pipeline_url(catalogue)
     urls = {PIPELINE_LOGIN: pipeline, **{login: with_login(pipeline, login) for login in API_LOGINS}}
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+    with database_errors(), psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         ensure_logins(connection, {login: str(password_of(url)) for login, url in urls.items()})
-    with psycopg.connect(cluster.url(dagster), autocommit=True) as connection:
+    with database_errors(), psycopg.connect(cluster.url(dagster), autocommit=True) as connection:
         relax = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
         connection.execute(relax.format(sql.Identifier(dagster)))

@@ -7,6 +7,7 @@ and running the programs (`geo_assets.postgres_programs`), watching the process
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -24,7 +25,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from geo_assets.errors import DatabaseUnavailable
+from geo_assets.database_errors import database_errors
+from geo_assets.errors import DatabaseDiskFull, DatabaseUnavailable, DiskFull
+from geo_assets.file_errors import DISK_IS_FULL
 from geo_assets.logins import PIPELINE_LOGIN
 from geo_assets.postgres_process import (
     Postmaster,
@@ -169,7 +172,7 @@ class EmbeddedPostgres:
 
     def ensure_databases(self, *names: str) -> None:
         """Create those of the databases that do not exist yet."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with database_errors(), psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
             for name in set(names) - existing:
                 # Another process may make the same one between our look and this statement.
@@ -185,6 +188,10 @@ class EmbeddedPostgres:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:
+            if error.errno in DISK_IS_FULL:
+                raise DiskFull(
+                    f"the embedded PostgreSQL cannot work in {self.state_folder}: {error.strerror}."
+                ) from error
             raise DatabaseUnavailable(
                 f"the embedded PostgreSQL cannot work in {self.state_folder}: {error}.",
                 remedy="Make the folder yours, or set GEO_ASSETS_STATE to another one.",
@@ -288,9 +295,10 @@ class EmbeddedPostgres:
 
     def _failure(self, what: str) -> DatabaseUnavailable:
         tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])
-        return DatabaseUnavailable(
-            f"{what}; the end of {self.log_file}:\n{tail}\n", remedy="See that log; `make clean` begins anew."
-        )
+        said = f"{what}; the end of {self.log_file}:\n{tail}\n"
+        if os.strerror(errno.ENOSPC) in tail:
+            return DatabaseDiskFull(said)
+        return DatabaseUnavailable(said, remedy="See that log; `make clean` begins anew.")
 
 
 def _write_password(file: Path) -> None:

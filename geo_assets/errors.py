@@ -26,6 +26,8 @@ GeoAssetsError
 │   ├── UnfitForProfile        no COG of this raster can be what the source's rule says
 │   ├── CogInvalid             a COG that was written is none, or shows something else than its raster
 │   ├── CogNameTaken           another raster's COG has the name already
+│   ├── FolderNotWritable      a file cannot be written where it should go
+│   ├── InvalidBackup          a file is no backup that can be restored
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -35,11 +37,19 @@ GeoAssetsError
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── QueueUnavailable       a queue of events does not answer
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
+    │   ├── DatabaseIncomplete     tables, triggers, keys, indexes or functions are missing
+    │   ├── DatabaseDiskFull       its server has no room on disk
+    │   ├── DatabaseMemoryFull     its server has no memory, or no room for locks
+    │   ├── DatabaseBusy           its server takes no more connections
+    │   ├── DatabaseStarting       its server starts, stops or recovers
+    │   ├── DatabaseReadOnly       its server takes no writes
+    │   └── DatabaseForbids        the login may not do that
     ├── DagsterUnavailable     Dagster's web server does not answer
     ├── LaunchRefused          Dagster does not take a run
     ├── AlertNotDelivered      a destination of alerts does not take one
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── ScratchFull            there is no room on disk for work under way
+    ├── DiskFull               there is no room on disk for a file that somebody named
     ├── CogsIncomplete         COGs are still to be made, or were not published
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
@@ -254,6 +264,22 @@ class CogNameTaken(PermanentError):
     remedy = "Rename one of the two blobs, or exclude one of them in sources.yaml."
 
 
+class FolderNotWritable(PermanentError):
+    """A file cannot be written where it should go."""
+
+    code = "folder_not_writable"
+    remedy = "Let this user write there, or name another folder."
+
+
+class InvalidBackup(PermanentError):
+    """The file is no backup that can be restored."""
+
+    code = "invalid_backup"
+    remedy = (
+        "Name a file that `geo-assets db backup` wrote, and read it with a PostgreSQL client that is no older than it."
+    )
+
+
 class BlobChanged(PermanentError):
     """The blob was overwritten after it was listed; the next listing brings its new version."""
 
@@ -310,6 +336,61 @@ class DatabaseUnavailable(TransientError):
     remedy = "Start it with `geo-assets db start`, or check GEO_ASSETS_DATABASE_URL."
 
 
+class DatabaseIncomplete(DatabaseUnavailable):
+    """The database lacks tables, triggers, keys, indexes or functions that this release makes."""
+
+    code = "database_incomplete"
+    remedy = (
+        "No command adds what is missing: make an empty database and restore a backup into it with `geo-assets db "
+        "restore`, or make the catalogue again from its containers (docs/operate/backup.md)."
+    )
+
+
+class DatabaseDiskFull(DatabaseUnavailable):
+    """The server of the database has no room on its disk."""
+
+    code = "database_disk_full"
+    remedy = "Free space on the disk of PostgreSQL's server, or enlarge it; then run it again."
+
+
+class DatabaseMemoryFull(DatabaseUnavailable):
+    """The server of the database has no memory left, or no room for more locks."""
+
+    code = "database_memory_full"
+    remedy = "Give PostgreSQL's server more memory, or raise what its message names, such as max_locks_per_transaction."
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """The server of the database takes no more connections."""
+
+    code = "database_busy"
+    remedy = "End sessions that nobody needs (pg_stat_activity), or raise max_connections of PostgreSQL's server."
+
+
+class DatabaseStarting(DatabaseUnavailable):
+    """The server of the database starts, stops or recovers, and takes no connections yet."""
+
+    code = "database_starting"
+    remedy = "Wait until it is ready, and try again; if that takes long, see the server's log."
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The server of the database takes no writes."""
+
+    code = "database_read_only"
+    remedy = (
+        "Let the URL name the primary, not a standby. Where a provider made the server read-only because its disk is "
+        "nearly full, enlarge the disk."
+    )
+
+
+class DatabaseForbids(DatabaseUnavailable):
+    """The login of the database may not do that."""
+
+    code = "database_forbids"
+    remedy = "Run `geo-assets db migrate`, which grants each login what it needs, with the owner's URL."
+
+
 class DagsterUnavailable(TransientError):
     """Dagster's web server does not answer."""
 
@@ -343,6 +424,13 @@ class ScratchFull(TransientError):
 
     code = "scratch_full"
     remedy = "Free space there, or point GEO_ASSETS_SCRATCH at a larger disk; the next run makes what is left."
+
+
+class DiskFull(TransientError):
+    """The disk has no room for a file that is being written."""
+
+    code = "disk_full"
+    remedy = "Free space there, or name a file on another disk; then run it again."
 
 
 class CogsIncomplete(TransientError):

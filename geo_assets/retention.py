@@ -74,6 +74,8 @@ def delete_old_runs(context: OpExecutionContext, config: RunRetention, event_log
             events += event_log.measure(run_id)
             files += _measure(_run_folder(context.instance, run_id))
             context.instance.compute_log_manager.delete_logs(prefix=[run_id])
+            # Dagster would delete the run first: killed after that, it would leave events that no run leads to.
+            context.instance.event_log_storage.delete_events(run_id)
             context.instance.delete_run(run_id)
             runs += 1
     context.add_output_metadata(

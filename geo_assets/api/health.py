@@ -12,13 +12,12 @@ from typing import Any, Literal
 
 from geo_assets.api.parts import Parts
 from geo_assets.api.problems import in_our_words
-from geo_assets.errors import DatabaseUnavailable, GeoAssetsError
+from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.schema import is_older_than_this_release
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.sources import Source
 
 LOOK_SECONDS = 10.0
-_MIGRATED = "SELECT pgstac.get_version() AS pgstac, (SELECT version_num FROM ledger.alembic_version) AS ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,8 @@ async def look_at_all(parts: Parts) -> list[Look]:
 
 
 def database_versions(parts: Parts) -> dict[str, Any]:
-    """The versions of PgSTAC and of the ledger. Raises DatabaseUnavailable, also where a migration is missing."""
-    with parts.ledger.connect() as connection:
-        row = connection.execute(_MIGRATED).fetchone()
-    if row is None or is_older_than_this_release(row["ledger"]):
-        raise DatabaseUnavailable("the database is not migrated.", remedy="Run `geo-assets db migrate`.")
-    return dict(row)
+    """The versions of PgSTAC and of the ledger. Raises DatabaseUnavailable, also where anything of them is missing."""
+    return dict(check_schema(parts.ledger))
 
 
 def as_document(looks: list[Look]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from geo_assets.database_errors import kind_of
 from geo_assets.errors import (
     DatabaseUnavailable,
     GeoAssetsError,
@@ -256,16 +257,21 @@ def in_our_words(error: GeoAssetsError) -> GeoAssetsError:
         return error
     log.warning("database_unavailable", error=type(cause).__name__, said=str(cause)[:_SAID_CHARACTERS])
     missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
-    said = "the database is not migrated." if isinstance(cause, missing) else "PostgreSQL does not answer."
+    said = "the database is not migrated." if isinstance(cause, missing) else _in_short(type(error))
     return type(error)(said, remedy=error.remedy)
+
+
+def _in_short(kind: type[GeoAssetsError]) -> str:
+    return "PostgreSQL does not answer." if kind is DatabaseUnavailable else str(kind.__doc__).splitlines()[0]
 
 
 async def _database_gone(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, _QUERY_ENDED):
         return await _query_ended(request, error)
     log.warning("database_unavailable", error=type(error).__name__, said=str(error)[:_SAID_CHARACTERS])
-    gone = DatabaseUnavailable("PostgreSQL does not answer.", remedy="Try again: the API recovers by itself.")
-    return _respond(request, gone)
+    kind = kind_of(getattr(error, "sqlstate", None), str(error))
+    remedy = "Try again: the API recovers by itself." if kind is DatabaseUnavailable else None
+    return _respond(request, kind(_in_short(kind), remedy=remedy))
 
 
 async def _query_ended(request: Request, _: Exception) -> JSONResponse:

@@ -1,7 +1,5 @@
 """catalog_snapshot: a source's collection as one stac-geoparquet file in the silver place."""
 
-import tempfile
-from pathlib import Path
 from time import monotonic
 
 from dagster import AssetExecutionContext, MaterializeResult, asset
@@ -13,8 +11,10 @@ from geo_assets.assets.reports import Stopwatch, snapshot_metadata
 from geo_assets.core.display import one_line
 from geo_assets.resources.catalogue_reading import read_catalogue
 from geo_assets.resources.pgstac import PgStac
+from geo_assets.resources.scratch import open_scratch
 from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.settings import Settings
 
 GEOPARQUET = "application/vnd.apache.parquet"
 ROWS_SHOWN = 10
@@ -37,10 +37,10 @@ def catalog_snapshot(
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
     from geo_assets.resources.geoparquet_file import first_rows, write_geoparquet
 
-    with clear_failures(), Stopwatch() as watch, tempfile.TemporaryDirectory(prefix="geo_assets_snapshot_") as folder:
+    with clear_failures(), Stopwatch() as watch, open_scratch(Settings()) as folder:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
-        path = Path(folder) / "items.parquet"
+        path = folder / "items.parquet"
         with read_catalogue(pgstac, source.collection.id) as reading:
             items = write_geoparquet(reading, path, progress=_Words(context, reading.items))
         rows, size = first_rows(path, most=ROWS_SHOWN), path.stat().st_size

@@ -48,6 +48,7 @@ from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores, store_access
 from geo_assets.resources.cog_ledger import CogLedger, PublishedCog, RasterToDo
 from geo_assets.resources.cog_writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.scratch import open_scratch, used_bytes
 from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
@@ -106,6 +107,7 @@ def plan_cogs(
     with clear_failures():
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
+        check_schema(cog_ledger)
         rasters = cog_ledger.to_make(source, most=source.cogs.most_a_run) if source.cogs else []
         if source.cogs:
             silver_store.at(source.cogs.url).check_is_outside(source.url)

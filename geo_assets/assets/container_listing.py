@@ -25,6 +25,7 @@ from geo_assets.resources.census import Census
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.ledger_listing import ListingDiff
 from geo_assets.resources.read_ahead import reading_ahead
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.sources import Source
@@ -67,6 +68,7 @@ def container_listing(
     with clear_failures(), Stopwatch() as watch:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
+        check_schema(ledger)
         if config.dry_run:
             plan = plan_source(source, blob_stores=blob_stores, ledger=ledger)
             context.log.info(

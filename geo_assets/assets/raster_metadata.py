@@ -19,6 +19,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.circuit_breaker import circuit_breaker
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.raster_reader import Reading, read_headers
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.worker_pool import prepare_workers
 from geo_assets.settings import Settings
@@ -44,6 +45,7 @@ def plan_raster_metadata(context: OpExecutionContext, sources_file: SourcesFile,
                 return
             raise InvalidConfiguration(f"{source.name} is a source of vectors.", remedy="Run load_vectors for it.")
         register_partitions(context.instance, [source.name])
+        check_schema(ledger)
         ledger.register_source(source)
         if ledger.outstanding(source.name).pending:
             prepare_workers()

@@ -24,6 +24,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.ledger import Batch, Ledger
 from geo_assets.resources.pgstac import Item, PgStac
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.vector_tables import VectorTable, VectorTables
 from geo_assets.settings import Settings
@@ -58,6 +59,7 @@ def plan_vector_tables(
                 f"{source.name} has no `tables` in sources.yaml.", remedy="Run ingest_rasters for it, or add the key."
             )
         register_partitions(context.instance, [source.name])
+        check_schema(ledger)
         ledger.register_source(source)
         ledger.group_blobs(source, run_id=context.run_id)
         ledger.judge_deletions(source)

@@ -10,6 +10,7 @@ from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repa
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import KINDS, Census, CensusReport
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.sources import Source
@@ -31,6 +32,7 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
     """
     census, answers, green = Census(), [], True
     with clear_errors():
+        check_schema(census)
         for declared in _sources(source):
             found = census.take(declared.name, collection_id=declared.collection.id)
             headers = compare_headers(
@@ -55,13 +57,14 @@ def repair_command(source: str | None, *, sample: int, consent: bool, as_json: b
     the next ingest_rasters or load_vectors does; items that nobody owns or no source made are withdrawn. The job
     `reconcile` does all of it at once.
     """
-    answers = []
+    census, answers = Census(), []
     with clear_errors():
+        check_schema(census)
         for declared in _sources(source):
             repair = repair_source(
                 declared,
                 blob_stores=BlobStores(),
-                census=Census(),
+                census=census,
                 vector_tables=VectorTables(),
                 sample=sample,
                 consent=consent,

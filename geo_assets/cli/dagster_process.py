@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from geo_assets.file_errors import writing
 from geo_assets.settings import Settings, project_folder
 
 STOP_SECONDS = 30
@@ -24,15 +25,17 @@ def prepare_dagster_home(settings: Settings) -> Path:
     if "DAGSTER_HOME" in os.environ:
         return Path(os.environ["DAGSTER_HOME"])
     home = settings.state_folder / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(project_folder() / "dagster.yaml", home / "dagster.yaml")
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(project_folder() / "dagster.yaml", home / "dagster.yaml")
     return home
 
 
 def log_file(settings: Settings, name: str) -> Path:
     """Where the process ``name`` writes what it says."""
     folder = settings.state_folder / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"
 
 
@@ -53,7 +56,10 @@ def dagster_process(
         "PYTHONWARNINGS": "ignore",
         **variables,
     }
-    with log_file(settings, log_name).open("ab") as log:
+    file = log_file(settings, log_name)
+    with writing(file):
+        log = file.open("ab")
+    with log:
         process = subprocess.Popen(
             [str(program), *arguments[1:]],
             cwd=project_folder(),

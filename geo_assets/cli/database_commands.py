@@ -86,8 +86,10 @@ def restore(file: Path) -> None:
 
     settings = Settings()
     with clear_errors(), databases_running(settings):
-        contents = CatalogueBackup(database_url=owner_url(settings)).restore(file)
+        catalogue = CatalogueBackup(database_url=owner_url(settings))
+        catalogue.restore(file)
         migrate_databases(settings)
+        contents = catalogue.contents()
     console.print(f"{_counts(contents)}. Next: geo-assets census.")
 
 
@@ -101,15 +103,20 @@ def destroy() -> None:
 
 
 def migrate_databases(settings: Settings) -> dict[str, str]:
-    """Migrate the catalogue and Dagster's storage of ``settings``; the versions of the catalogue's schemas."""
+    """Migrate the catalogue and Dagster's storage of ``settings``; the versions of the catalogue's schemas.
+
+    Raises DatabaseIncomplete where the catalogue lacks what migrations made, and none makes again.
+    """
     # Imported here: Dagster, alembic and pypgstac take two seconds, and `db url` needs none of them.
     from geo_assets.dagster_storage import create_dagster_tables, give_dagster_tables
     from geo_assets.resources.schema import CatalogueSchema
+    from geo_assets.resources.schema_check import check_schema
 
     if uses_embedded(settings):
         ensure_embedded_databases(embedded_postgres(settings))
     schema = CatalogueSchema(database_url=owner_url(settings))
     versions = schema.install()
+    check_schema(schema)
     schema.grant_roles(login_passwords(settings))
     if is_pipelines(settings):
         schema.give_tables()
@@ -117,6 +124,7 @@ def migrate_databases(settings: Settings) -> dict[str, str]:
         give_dagster_tables(dagster_owner)
     create_dagster_tables(dagster_url(settings))
     prepare_dagster_home(settings)
+    schema.finish_restore()
     return versions
 
 

@@ -18,6 +18,7 @@ from geo_assets.cli.source_commands import print_failures, print_statuses
 from geo_assets.core.pictures import draw_footprints
 from geo_assets.databases import databases_running
 from geo_assets.errors import InvalidConfiguration, PermanentError
+from geo_assets.file_errors import writing
 from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.pgstac import PgStac
 from geo_assets.settings import Settings, project_folder
@@ -53,7 +54,7 @@ def demo_command() -> None:
 
 
 def _write_container(folder: Path) -> None:
-    with console.status("Writing rasters"):
+    with console.status("Writing rasters"), writing(folder):
         written = write_demo_container(folder)
     console.print(f"Container: {folder} ({written} files written)")
 
@@ -89,8 +90,8 @@ def _show(settings: Settings, source: str, *, since: datetime) -> None:
     print_statuses([status])
     console.print(f"This run catalogued {ledger.catalogued_since(source, since)} items.")
     picture = settings.state_folder / "demo" / "footprints.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    with console.status("Drawing footprints"):
+    with console.status("Drawing footprints"), writing(picture):
+        picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_bytes(draw_footprints([item["geometry"] for item in items], title=f"{len(items)} items"))
     console.print(f"Footprints: {picture}")
     console.print("Next step:  [bold]make up[/] shows the same in Dagster, and keeps it up to date.")

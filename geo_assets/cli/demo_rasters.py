@@ -131,17 +131,19 @@ def _write_raster(path: Path, raster: DemoRaster) -> None:
         "nodata": raster.nodata,
         "compress": "deflate",
     }
-    with warnings.catch_warnings():
-        # The plan sheet is meant to have no place on the globe.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(path, "w", **profile)
-    with dataset:
-        for number, name in enumerate(raster.bands, start=1):
-            dataset.write(_pixels(raster, seed=number), number)
-            dataset.set_band_description(number, name)
-        if raster.units:
-            dataset.units = [raster.units] * len(raster.bands)
-        dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION="Synthetic, made by geo-assets demo", **raster.tags)
+    with rasterio.MemoryFile() as memory:  # of a file, GDAL would not say that its disk is full
+        with warnings.catch_warnings():
+            # The plan sheet is meant to have no place on the globe.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = memory.open(**profile)
+        with dataset:
+            for number, name in enumerate(raster.bands, start=1):
+                dataset.write(_pixels(raster, seed=number), number)
+                dataset.set_band_description(number, name)
+            if raster.units:
+                dataset.units = [raster.units] * len(raster.bands)
+            dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION="Synthetic, made by geo-assets demo", **raster.tags)
+        path.write_bytes(memory.read())
 
 
 def _pixels(raster: DemoRaster, *, seed: int) -> Pixels:

@@ -1,6 +1,5 @@
 """geo-assets export: the catalogue as files that need no database."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.resources.catalogue_reading import CatalogueReading, read_catalogue
 from geo_assets.resources.pgstac import PgStac
+from geo_assets.resources.scratch import appearing_whole
 
 collection_option = click.option(
     "--collection", "collections", multiple=True, metavar="ID", help="Only this collection (may be given again)."
@@ -41,18 +41,15 @@ def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
     """Write the items as stac-geoparquet to FILE, replacing an older one when the new one is whole."""
     from geo_assets.resources.geoparquet_file import write_geoparquet
 
-    file.absolute().parent.mkdir(parents=True, exist_ok=True)
     with (
         clear_errors(),
-        tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.absolute().parent) as folder,
+        appearing_whole(file) as path,
         read_catalogue(PgStac(), *collections) as reading,
         _progress(reading) as (bar, task),
     ):
-        path = Path(folder) / file.name
         items = write_geoparquet(
             reading, path, progress=lambda done, count: bar.update(task, description=done, completed=count)
         )
-        path.replace(file)
     console.print(f"{items:,} items of {len(reading.collections)} collections: {shown(str(file))}")
 
 

@@ -1,8 +1,17 @@
 """The command `geo-assets`: its subcommands by name, each imported only when it is used."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
 import click
+
+from geo_assets.cli.console import clear_errors
+from geo_assets.errors import DiskFull
+from geo_assets.file_errors import DISK_IS_FULL
 
 # Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
 SUBCOMMANDS = {
@@ -43,6 +52,26 @@ class LazyGroup(click.Group):
         module, _, attribute = SUBCOMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command; an output that its disk has no room for is an error like any other."""
+        with clear_errors(), _output():
+            return super().main(*args, **options)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL or error.filename is not None:
+            raise
+        with suppress(OSError):  # a test's has no descriptor; Python would try once more, and say so, when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DiskFull(f"the output cannot be written: {error.strerror}.") from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

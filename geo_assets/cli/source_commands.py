@@ -18,6 +18,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
 from geo_assets.resources.scene_ledger import WaitingScene
+from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources import Source
 
@@ -50,6 +51,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
     """
     ledger = Ledger()
     with clear_errors():
+        check_schema(ledger)
         if source is None:
             statuses = [ledger.status(name) for name in SourcesFile().all()]
             orphans = CogLedger().orphan_counts()

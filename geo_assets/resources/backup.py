@@ -1,32 +1,35 @@
 """The catalogue's database as one file, by pg_dump and pg_restore, which take the password from the environment.
 
-Here: writing the file, and bringing an empty database to what it holds. Not here: the schemas and roles (`schema`), nor
-the catalogue made anew from its containers, which needs no file (docs/operate/backup.md).
+Here: writing the file, and bringing an empty database to what it holds, whole or not at all. Not here: the schemas and
+roles (`schema`), nor the catalogue made anew from its containers, which needs no file (docs/operate/backup.md).
 """
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
+from geo_assets.database_errors import kind_of
+from geo_assets.errors import DatabaseUnavailable, InvalidBackup, InvalidConfiguration
 from geo_assets.postgres_programs import find_postgres
 from geo_assets.resources.database import DatabaseResource
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.resources.schema import MIGRATION_LOCK, RESTORE_SCHEMA, CatalogueSchema
+from geo_assets.resources.scratch import appearing_whole
 
 _SAID_AT_MOST = 5
 _PREAMBLE_BYTES = 65_536
-_EMPTY_PATH = b"set_config('search_path', '', false)"
-_SEARCH_PATH = b"set_config('search_path', 'pgstac, public', false)"
-_SCHEMAS = ["pgstac", "ledger"]
-# What installing leaves in the database beside roles and extensions; PgSTAC has one function outside of its schema.
-_DROPS = ("DROP SCHEMA pgstac, ledger CASCADE", "DROP FUNCTION IF EXISTS public.pgstac_admin_owns()")
+_EMPTY_PATH = b"set_config('search_path', '', false);"
+_SEARCH_PATH = b"set_config('search_path', 'pgstac, public', false);"
+_SQLSTATE = re.compile(r"(?:ERROR|FATAL|PANIC): +([0-9A-Z]{5}): ")
+_MARK = "SELECT obj_description(oid, 'pg_namespace') AS digest FROM pg_namespace WHERE nspname = %s"
 
 
 class CatalogueBackup(DatabaseResource):
@@ -39,45 +42,36 @@ class CatalogueBackup(DatabaseResource):
     def write(self, file: Path) -> dict[str, int]:
         """Write all of the database, as of one moment, to ``file``, which appears when it is whole.
 
-        Nobody else may read it. Loads may go on meanwhile. Raises DatabaseUnavailable.
+        Nobody else may read it. Loads may go on meanwhile. Raises DatabaseUnavailable, DiskFull, FolderNotWritable.
         """
         contents = self.contents()
-        file = file.absolute()
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-            partial = Path(folder) / "dump"
+        with appearing_whole(file) as partial:
             partial.touch(mode=0o600)
-            address, environment = self._address()
-            _run("pg_dump", address, "--format=custom", f"--file={partial}", environment=environment)
-            partial.replace(file)
+            with partial.open("wb") as dump:
+                self._dump(dump)
+                os.fsync(dump.fileno())
         return contents
 
-    def restore(self, file: Path) -> dict[str, int]:
-        """Bring an empty database to what ``file`` holds, of this release or an older one, with roles and grants.
+    def restore(self, file: Path) -> None:
+        """Bring an empty database to what ``file`` holds, in one transaction; the caller migrates it afterwards.
 
-        Raises InvalidConfiguration where the database has a catalogue, and DatabaseUnavailable, after which what is
-        half there has to be dropped.
+        A database that an earlier try brought there, which was ended before it was migrated, is left as it is. Raises
+        InvalidConfiguration where the database has a catalogue, InvalidBackup and DatabaseUnavailable.
         """
-        schema = CatalogueSchema(database_url=self.resolved_url())
-        _run("pg_restore", "--list", str(file))
-        self._require_empty()
-        # The roles of PgSTAC and ours, which no file of one database holds; the schemas themselves come from the file.
-        schema.install()
-        schema.grant_roles()
+        digest = hashlib.sha256(_listed(file)).hexdigest()
         with self.connect() as connection:
-            for statement in _DROPS:
-                connection.execute(statement)
-        self._replay(file)
-        schema.install()
-        schema.grant_roles()
-        schema.verify()
+            mark = connection.execute(_MARK, (RESTORE_SCHEMA,)).fetchone()
+        if mark is None or mark["digest"] != digest:
+            self._require_empty()
+            CatalogueSchema(database_url=self.resolved_url()).make_roles()
+            self._replay(file, digest)
         with self.connect() as connection:
             connection.execute("ANALYZE")
-        return self.contents()
 
     def _require_empty(self) -> None:
         with self.connect() as connection:
-            query = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)"
-            found = connection.execute(query, (_SCHEMAS,)).fetchall()
+            query = "SELECT nspname FROM pg_namespace WHERE nspname IN ('pgstac', 'ledger')"
+            found = connection.execute(query).fetchall()
             name = connection.info.dbname
         if found:
             raise InvalidConfiguration(
@@ -86,34 +80,52 @@ class CatalogueBackup(DatabaseResource):
                 "`geo-assets db destroy`.",
             )
 
-    def _replay(self, file: Path) -> None:
-        """Run what the file says by psql, with PgSTAC's schema on the search path.
+    def _dump(self, into: IO[bytes]) -> None:
+        """All of the database into an open file: through us, so that pg_dump ends with us, and we see a full disk."""
+        address, environment = self._address()
+        command = [_find_program("pg_dump"), address, "--format=custom", f"--exclude-schema={RESTORE_SCHEMA}"]
+        with _listening() as (said, words):
+            with subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+            ) as dumping:
+                assert dumping.stdout is not None
+                with dumping.stdout as dump:  # closed early where our disk is full, which ends pg_dump
+                    shutil.copyfileobj(dump, into)
+            into.flush()
+            _check("pg_dump", dumping.returncode, words())
+
+    def _replay(self, file: Path, digest: str) -> None:
+        """Run what the file says by psql, in one transaction, with PgSTAC's schema on the search path.
 
         pg_restore by itself empties the path, and some functions of PgSTAC, on which columns of its tables stand, find
-        PostGIS by it only.
+        PostGIS by it only. The transaction is the script's own: one that is cut off, whoever is killed, never comes to
+        its COMMIT.
         """
-        with tempfile.TemporaryFile() as said:
-            script = [_find_program("pg_restore"), "--no-comments", "--file=-", str(file)]
-            psql = [_find_program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
-            address, environment = self._address()
+        command = ["--single-transaction", "--no-comments", "--file=-", str(file)]
+        psql = [_find_program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose"]
+        address, environment = self._address()
+        with _listening() as (said, words):
             with (
-                subprocess.Popen(script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as reading,
+                subprocess.Popen(
+                    [_find_program("pg_restore"), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                ) as reading,
                 subprocess.Popen(
                     [*psql, address],
                     env=environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
-                ) as writing,
+                ) as replaying,
             ):
                 assert reading.stdout is not None
-                assert writing.stdin is not None
+                assert replaying.stdin is not None
                 with suppress(BrokenPipeError):  # psql has ended, and says why
-                    _with_search_path(reading.stdout, writing.stdin)
-            said.seek(0)
-            words = said.read()
-            for program, process in (("psql", writing), ("pg_restore", reading)):
-                _check(program, process.returncode, words)
+                    _replay_script(reading.stdout, replaying.stdin, digest)
+            _check("psql", replaying.returncode, words())
+            _check("pg_restore", reading.returncode, words())
 
     def _address(self) -> tuple[str, dict[str, str]]:
         """The database as an option of PostgreSQL's programs, and their environment: only there is the password."""
@@ -124,26 +136,55 @@ class CatalogueBackup(DatabaseResource):
         return f"--dbname={make_conninfo('', **parts)}", environment
 
 
-def _with_search_path(script: IO[bytes], into: IO[bytes]) -> None:
-    with into:
-        into.write(script.read(_PREAMBLE_BYTES).replace(_EMPTY_PATH, _SEARCH_PATH, 1))
+def _replay_script(script: IO[bytes], into: IO[bytes], digest: str) -> None:
+    """Copy the script, which marks the database as restored from what has this digest, if it comes to its end."""
+    mark = f"\nCREATE SCHEMA {RESTORE_SCHEMA};\nCOMMENT ON SCHEMA {RESTORE_SCHEMA} IS '{digest}';"
+    with script, into:
+        into.write(f"SELECT pg_advisory_lock({MIGRATION_LOCK});\n".encode())
+        into.write(script.read(_PREAMBLE_BYTES).replace(_EMPTY_PATH, _SEARCH_PATH + mark.encode(), 1))
         shutil.copyfileobj(script, into)
-    script.close()
 
 
-def _run(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-    command = [_find_program(program), *arguments]
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    _check(program, done.returncode, done.stderr)
+def _listed(file: Path) -> bytes:
+    """The table of contents of a backup, which says when it was made and of what. Raises InvalidBackup."""
+    command = [_find_program("pg_restore"), "--list", str(file)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    _check("pg_restore", done.returncode, done.stderr)
+    return done.stdout
+
+
+@contextmanager
+def _listening() -> Iterator[tuple[int, Callable[[], bytes]]]:
+    """A file descriptor for what programs say, and all that they said, once they have ended."""
+    reader, writer = os.pipe()
+    with ThreadPoolExecutor(1) as threads, os.fdopen(writer, "wb") as said:
+        heard = threads.submit(_read_all, reader)
+
+        def words() -> bytes:
+            said.close()
+            return heard.result()
+
+        yield said.fileno(), words
+
+
+def _read_all(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def _check(program: str, status: int, said: bytes) -> None:
-    if status:
-        lines = said.decode(errors="replace").strip().splitlines()[:_SAID_AT_MOST]
-        raise DatabaseUnavailable(
-            f"{program} ended with status {status}: {' '.join(lines)}",
-            remedy="Mend what it names: the file, the address, or a client older than the server.",
-        )
+    if not status:
+        return
+    words = said.decode(errors="replace").strip()
+    message = f"{program} ended with status {status}: {' '.join(words.splitlines()[:_SAID_AT_MOST])}"
+    state = _SQLSTATE.search(words)
+    if (kind := kind_of(state and state[1], words)) is not DatabaseUnavailable:
+        raise kind(message)
+    if program == "pg_restore":
+        raise InvalidBackup(message)
+    raise DatabaseUnavailable(
+        message, remedy="Mend what it names: the file, the address, or a client older than the server."
+    )
 
 
 def _find_program(name: str) -> str:

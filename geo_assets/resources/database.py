@@ -1,7 +1,7 @@
 """Connections to the catalogue's database.
 
-Here: connecting, and running a statement of `sql/` by its name. Not here: the statements' text and psycopg's errors
-(`statements`), what the statements are for (`ledger`, `pgstac`).
+Here: connecting, and running a statement of `sql/` by its name. Not here: the statements' text (`statements`) and what
+they are for (`ledger`, `pgstac`), psycopg's errors (`geo_assets.database_errors`).
 """
 
 import threading
@@ -14,8 +14,9 @@ from dagster import ConfigurableResource
 from psycopg.rows import DictRow, dict_row
 from pydantic import Field
 
+from geo_assets.database_errors import database_errors
 from geo_assets.databases import catalogue_url
-from geo_assets.resources.statements import database_errors, read_sql
+from geo_assets.resources.statements import read_sql
 from geo_assets.settings import Settings
 
 Connection = psycopg.Connection[DictRow]

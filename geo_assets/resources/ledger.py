@@ -16,11 +16,12 @@ from pydantic import TypeAdapter
 
 from geo_assets.core.remarks import NOTHING, Remarks
 from geo_assets.core.trouble import Trouble
+from geo_assets.database_errors import database_errors
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.event_ledger import EventLedger
 from geo_assets.resources.ledger_deletions import DeletionLedger
 from geo_assets.resources.scene_ledger import NO_REMARKS, write_failures
-from geo_assets.resources.statements import database_errors, read_sql
+from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 
 Stage = Literal["describe", "catalogue"]

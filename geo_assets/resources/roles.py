@@ -77,12 +77,17 @@ _LARGE_OBJECTS: LiteralString = (
 )
 
 
-def grant_all(connection: Connection, passwords: Mapping[str, str]) -> list[str]:
-    """Make roles and logins, with these passwords, and grant each what it needs; their names. Idempotent."""
+def make_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+    """Make the roles and logins that are missing, and set these passwords."""
     for role in (LOADER_ROLE, READER_ROLE):
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             _run(connection, "CREATE ROLE {} NOLOGIN", role)
     ensure_logins(connection, passwords)
+
+
+def grant_all(connection: Connection, passwords: Mapping[str, str]) -> list[str]:
+    """Make roles and logins, with these passwords, and grant each what it needs; their names. Idempotent."""
+    make_roles(connection, passwords)
     for role, statements in _GRANTS.items():
         for statement in statements:
             _run(connection, statement, role)

@@ -3,28 +3,32 @@
 Here: installing, granting and verifying, each idempotent. Not here: what each role may (`roles`), using the schemas.
 """
 
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from pypgstac.db import PgstacDB
-from pypgstac.migrate import Migrate
+from pypgstac.migrate import Migrate, get_sql
 
+from geo_assets.database_errors import database_errors
 from geo_assets.databases import owner_url
-from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
+from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable, InvalidConfiguration
 from geo_assets.logins import LOADER_ROLE, READER_ROLE
 from geo_assets.resources.database import Connection, DatabaseResource
-from geo_assets.resources.roles import give_tables, grant_all, login_checks
-from geo_assets.resources.statements import database_errors, read_sql
+from geo_assets.resources.roles import give_tables, grant_all, login_checks, make_roles
+from geo_assets.resources.schema_check import MIGRATIONS_FOLDER, PGSTAC_VERSION, check_schema
+from geo_assets.resources.statements import read_sql
 from geo_assets.settings import Settings
 
-MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
-# One migration at a time, whoever starts it.
-_MIGRATION_LOCK = 7_310_251_180_114
+MIGRATION_LOCK = 7_310_251_180_114
+"""One migration or restore at a time, whoever starts it."""
+RESTORE_SCHEMA = "geo_assets_restore"
+"""Is there from the moment that a backup is restored until the database is migrated, too."""
+# What installing PgSTAC leaves in the database beside roles and extensions: one of its functions is outside its schema.
+_WITHOUT_PGSTAC = ("RESET ROLE", "DROP SCHEMA pgstac CASCADE", "DROP FUNCTION IF EXISTS public.pgstac_admin_owns()")
 _OWNS = """
     SELECT coalesce(bool_and(pg_has_role(nspowner, 'USAGE')), true) AS owns
     FROM pg_namespace WHERE nspname IN ('ledger', 'pgstac')
@@ -41,7 +45,7 @@ class CatalogueSchema(DatabaseResource):
     def install(self) -> dict[str, str]:
         """Bring PgSTAC and the ledger to this release's version; their versions.
 
-        Raises InvalidConfiguration for a login that does not own them.
+        Raises InvalidConfiguration for a login that does not own them, DatabaseIncomplete where that cannot be done.
         """
         if not self.may_install():
             raise InvalidConfiguration(
@@ -49,17 +53,26 @@ class CatalogueSchema(DatabaseResource):
                 remedy="Set GEO_ASSETS_OWNER_DATABASE_URL to the URL of who made them.",
             )
         with self.connect() as lock:
-            lock.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
-            with database_errors():
+            lock.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            with _migration_errors():
                 lock.execute("CREATE SCHEMA IF NOT EXISTS ledger")
                 versions = {"pgstac": self._install_pgstac(), "ledger": self._install_ledger()}
                 lock.execute(read_sql("install_queryables"))
                 return versions
 
+    def make_roles(self) -> None:
+        """Make the roles and logins that a backup names, and no schema: what no file of one database holds."""
+        with self.connect() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            connection.execute(get_sql(f"pgstac.{PGSTAC_VERSION}.sql").encode())
+            for statement in _WITHOUT_PGSTAC:
+                connection.execute(statement)
+            make_roles(connection, {})
+
     def grant_roles(self, passwords: Mapping[str, str] | None = None) -> list[str]:
         """Make roles and logins, with these passwords, and grant each just what it needs; their names."""
         with self.connect() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             return grant_all(connection, passwords or {})
 
     def may_install(self) -> bool:
@@ -71,14 +84,20 @@ class CatalogueSchema(DatabaseResource):
     def give_tables(self) -> int:
         """Make the pipeline's login the owner of tables of vector files that its owner made; how many."""
         with self.connect() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             return give_tables(connection)
 
+    def finish_restore(self) -> None:
+        """Let nothing say any more that a backup was restored here and is yet to be migrated."""
+        with self.connect() as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {RESTORE_SCHEMA}")
+
     def verify(self) -> dict[str, str]:
-        """Check that the schemas answer, the loader may load, the reader only read, and no login more; what was seen.
+        """Check that all is there, that the loader may load, the reader only read, and no login more; what was seen.
 
         Raises DatabaseUnavailable naming what is wrong.
         """
+        check_schema(self)
         with self.connect() as connection:
             versions = connection.execute(
                 "SELECT pgstac.get_version() AS pgstac, postgis_lib_version() AS postgis, "
@@ -96,13 +115,19 @@ class CatalogueSchema(DatabaseResource):
             }
         failed = [name for name, passed in checks.items() if not passed]
         if failed:
-            raise DatabaseUnavailable(f"roles are wrong: {', '.join(failed)}.", remedy="Run the job stac_setup.")
+            raise DatabaseUnavailable(
+                f"roles are wrong: {', '.join(failed)}.",
+                remedy="Run `geo-assets db migrate`; if that changes nothing, grant or revoke by hand what is named.",
+            )
         return {**versions, **dict.fromkeys(checks, "yes")}
 
     def _install_pgstac(self) -> str:
         database = PgstacDB(dsn=self.resolved_url())
         try:
-            return str(Migrate(database).run_migration())
+            version = str(Migrate(database).run_migration())
+            if database.queue_length():  # of a migration that was ended before it did what it had left for later
+                database.run_queued()
+            return version
         finally:
             database.disconnect()
             database.close()
@@ -119,16 +144,18 @@ class CatalogueSchema(DatabaseResource):
             return str(version.scalar_one())
 
 
-def is_older_than_this_release(ledger_version: str) -> bool:
-    """Whether the ledger lacks a migration of this release; one of a newer release has them all, and more."""
-    return ledger_version in _versions_before_this_release()
-
-
-@cache
-def _versions_before_this_release() -> frozenset[str]:
-    """Those of all migrations but the last: reading them takes a file each, and a release's stay as they are."""
-    scripts = ScriptDirectory(str(MIGRATIONS_FOLDER))
-    return frozenset(each.revision for each in scripts.walk_revisions()) - {scripts.get_current_head()}
+@contextmanager
+def _migration_errors() -> Iterator[None]:
+    """Say of what keeps a migration from its end whether it is the server or what is in the database."""
+    try:
+        with database_errors():
+            try:
+                yield
+            except sqlalchemy.exc.DBAPIError as error:
+                raise (error.orig or error) from error
+    except psycopg.Error as error:
+        said = str(error).splitlines()[0]
+        raise DatabaseIncomplete(f"the database cannot be migrated: {said}.") from error
 
 
 def _sqlalchemy_url(url: str) -> sqlalchemy.URL:

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from geo_assets.core.extensions import EXTENSIONS
 from geo_assets.core.local_schemas import is_bundled, references, schema_path
 from geo_assets.errors import SchemaUnavailable
+from geo_assets.file_errors import writing
 
 _SECONDS = 30
 _MOST_BYTES = 4_000_000
@@ -29,7 +30,7 @@ def fetch_schemas(folder: Path, *, mirror: str | None = None, urls: Sequence[str
 
     ``mirror`` is an address below which a copy of such a folder is served; without it each schema comes from its own
     address, https only. What libraries bring is not fetched. Raises SchemaUnavailable, with what came until then
-    written, and InvalidConfiguration where a schema refers to something that cannot be kept.
+    written, InvalidConfiguration where a schema refers to something that cannot be kept, DiskFull, FolderNotWritable.
     """
     waiting, written = deque(urls), list[str]()
     while waiting:
@@ -41,10 +42,11 @@ def fetch_schemas(folder: Path, *, mirror: str | None = None, urls: Sequence[str
         path = schema_path(folder, url)
         content = _download(_address(url, mirror))
         schema = _parse(content, url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.part")
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f"{path.name}.part")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
         written.append(url)
         waiting.extend(references(schema, base=url))
     return written

@@ -1,18 +1,21 @@
-"""Scratch space: folders for work under way, looked at before they are filled, and gone with it.
+"""Folders for work under way, whose owner holds a lock: what a process that was killed left is cleared by the next.
 
-Here: making, checking and clearing folders. Not here: what lies in them.
+Here: making, checking and clearing such folders, in scratch space or beside the file that is made. Not here: what lies
+in them.
 """
 
-import errno
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from geo_assets.errors import ScratchFull
+from geo_assets.file_errors import DISK_IS_FULL, writing
 from geo_assets.settings import Settings
 
 _LOCK = ".lock"
@@ -20,24 +23,45 @@ _GROWTH_BYTES = 16 * 1024**2
 
 
 @contextmanager
-def open_scratch(settings: Settings, *, needed_bytes: int) -> Iterator[Path]:
-    """A folder of our own with room for ``needed_bytes``, gone after the block. Raises ScratchFull.
-
-    What processes that were killed left behind is cleared first: a folder whose lock is free is nobody's.
-    """
+def open_scratch(settings: Settings, *, needed_bytes: int = 0) -> Iterator[Path]:
+    """A folder of our own with room for ``needed_bytes``, gone after the block. Raises ScratchFull."""
     scratch = settings.scratch_folder
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(scratch)
+        folder, lock = _make(scratch, prefix="work-")
         free = shutil.disk_usage(scratch).free
-        folder = tempfile.TemporaryDirectory(dir=scratch, prefix="work-", ignore_cleanup_errors=True)
     except OSError as error:
         raise ScratchFull(f"{scratch} cannot be used: {error.strerror or error}.") from error
-    with folder as path, (Path(path) / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _removing(folder, lock), filling(scratch):
         if free < needed_bytes:
             raise ScratchFull(f"{scratch} has {free:,} bytes free; this may take {needed_bytes:,}.")
-        yield Path(path)
+        yield folder
+
+
+@contextmanager
+def filling(scratch: Path) -> Iterator[None]:
+    """Raise ScratchFull where the block, which writes there, finds no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            raise
+        raise ScratchFull(f"{scratch} takes no more: {error.strerror}.") from error
+
+
+@contextmanager
+def appearing_whole(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` for a file or folder of that name, which takes its place after the block.
+
+    Where the block fails, the place is as it was. Raises DiskFull and FolderNotWritable.
+    """
+    target = target.absolute()
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder, lock = _make(target.parent, prefix=f".{target.name}.", suffix=".partial")
+        with _removing(folder, lock):
+            yield folder / target.name
+            (folder / target.name).replace(target)
 
 
 def takes_no_more(folder: Path) -> bool:
@@ -50,7 +74,7 @@ def takes_no_more(folder: Path) -> bool:
         with largest.open("r+b") as file:
             os.posix_fallocate(file.fileno(), largest.stat().st_size, _GROWTH_BYTES)
     except OSError as error:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return error.errno in DISK_IS_FULL
     return False
 
 
@@ -65,11 +89,40 @@ def used_bytes(folder: Path) -> int:
     return total
 
 
-def _clear_abandoned(scratch: Path) -> None:
-    for folder in scratch.glob("work-*"):
+def _make(parent: Path, *, prefix: str, suffix: str = "") -> tuple[Path, IO[str]]:
+    """A new folder and its lock, held; those that are named alike and whose lock nobody holds are removed first."""
+    for left in parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+        _clear_abandoned(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix, suffix=suffix))
+        if (lock := _hold(folder)) is not None:
+            return folder, lock
+
+
+def _hold(folder: Path) -> IO[str] | None:
+    """The lock of a folder that was just made; None where another process took it for abandoned before we had it."""
+    with ExitStack() as stack, suppress(FileNotFoundError):
+        lock = stack.enter_context((folder / _LOCK).open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / _LOCK).stat().st_ino == os.fstat(lock.fileno()).st_ino:
+            stack.pop_all()
+            return lock
+    return None
+
+
+@contextmanager
+def _removing(folder: Path, lock: IO[str]) -> Iterator[None]:
+    with lock:
         try:
-            with (folder / _LOCK).open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except (FileNotFoundError, NotADirectoryError, BlockingIOError):  # made or gone a moment ago, or in use
-            continue
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove the folder if nobody holds its lock; one that another user made stays."""
+    with suppress(OSError), (folder / _LOCK).open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()  # of a process that was killed before it had a lock: it is empty

@@ -10,16 +10,14 @@ catalog.json
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from geo_assets.core.item import STAC_VERSION
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.resources.catalogue_reading import CatalogueReading
+from geo_assets.resources.scratch import appearing_whole
 
 Document = dict[str, Any]
 
@@ -35,7 +33,9 @@ def write_static_catalog(
     Raises InvalidConfiguration where ``folder`` holds anything already.
     """
     written = 0
-    with _appearing_whole(folder) as building:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidConfiguration(f"{folder} is not empty.", remedy="Name a new folder, or remove what is in it.")
+    with appearing_whole(folder) as building:  # an empty folder of that name is replaced
         for collection in reading.collections.values():
             for _ in _write_collection(building / file_stem(collection["id"]), collection, reading):
                 written += 1
@@ -102,19 +102,3 @@ def _link(relation: str, href: str, *, title: str | None = None) -> Document:
 
 def _write_json(path: Path, document: Document) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-
-
-@contextmanager
-def _appearing_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to that takes the name ``folder`` at the end, and leaves nothing where writing fails."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidConfiguration(f"{folder} is not empty.", remedy="Name a new folder, or remove what is in it.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        building.chmod(0o755)
-        yield building
-        building.rename(folder)  # POSIX: an empty folder of that name is replaced
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise

@@ -4,7 +4,6 @@ Here: room for it, its bytes under If-Match, and that the parts of a shapefile a
 unpacking (`vector_archive`) and reading (`vector_reading`).
 """
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from geo_assets.errors import BlobChanged, ScratchFull
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_download import download
 from geo_assets.resources.blob_store import BlobStore
+from geo_assets.resources.scratch import filling
 
 ROOM_TO_SPARE = 64 * 1024**2
 SHAPEFILE = ".shp"
@@ -28,7 +28,7 @@ def downloaded(store: BlobStore, blob: BlobRef, *, scratch: Path) -> Iterator[Pa
 
     Raises ScratchFull, and what `BlobStore.read_range` raises.
     """
-    with _full_disk(), tempfile.TemporaryDirectory(dir=scratch) as name:
+    with filling(scratch), tempfile.TemporaryDirectory(dir=scratch) as name:
         folder = Path(name)
         wanted = [blob, *_parts(store, blob)]
         check_room(folder, sum(each.size_bytes for each in wanted))
@@ -65,13 +65,3 @@ def _parts(store: BlobStore, blob: BlobRef) -> list[BlobRef]:
     if seen.etag != blob.etag:
         raise BlobChanged(f"parts of {blob.name} were overwritten after it was listed.")
     return found
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ScratchFull(f"The scratch folder takes no more: {error.strerror}.") from error
-        raise

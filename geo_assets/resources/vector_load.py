@@ -20,9 +20,10 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geo_assets.core.vector.naming import GEOMETRY, table_names
-from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, TooLarge
+from geo_assets.database_errors import database_errors
+from geo_assets.errors import DatabaseForbids, DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, TooLarge
 from geo_assets.models import BlobRef
-from geo_assets.resources.statements import database_errors, read_sql
+from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
 from geo_assets.resources.vector_datasets import unforeseen
 from geo_assets.resources.vector_handover import Handover, Layer, ReadingFailed
@@ -282,9 +283,9 @@ def _translated() -> Iterator[None]:
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = (error.diag.message_detail or str(error)).splitlines()[0]
         raise TableInUse(f"The table cannot be replaced: {detail}.") from error
-    except psycopg.errors.InsufficientPrivilege as error:
+    except DatabaseForbids as error:
         raise InvalidConfiguration(
-            f"PostgreSQL refuses to make the table: {str(error).splitlines()[0]}.",
+            f"PostgreSQL refuses to make the table: {str(error.__cause__).splitlines()[0]}.",
             remedy="Grant CREATE on the database and on tables.schema to the user of GEO_ASSETS_DATABASE_URL.",
         ) from error
     except (

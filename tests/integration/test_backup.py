@@ -180,7 +180,7 @@ def test_no_password_is_on_a_command_line(catalogue: str, tmp_path: Path) -> Non
     with ThreadPoolExecutor(1) as threads, psycopg.connect(catalogue) as connection:
         connection.execute("LOCK TABLE ledger.source")  # which pg_dump waits for
         backup = threads.submit(CatalogueBackup(database_url=catalogue).write, tmp_path / "catalogue.dump")
-        line = _command_line("pg_dump", str(tmp_path))
+        line = _command_line("pg_dump", connection.info.dbname)
     assert backup.result()["items"] == 0
     assert password not in line
 

@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 from geo_assets.errors import DatabaseUnavailable
 from geo_assets.logins import LOADER_ROLE, LOGINS, READER_ROLE
 from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.schema import MIGRATIONS_FOLDER, CatalogueSchema
+from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.resources.schema_check import MIGRATIONS_FOLDER
 from geo_assets.resources.statements import SQL_FOLDER, read_sql
 from tests.ledgers import blob, listed
 from tests.pipeline import Pipeline

@@ -36,9 +36,10 @@ ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery_app", "geo_assets.ce
 
 
 def leaves(of: type[GeoAssetsError]) -> list[type[GeoAssetsError]]:
-    """The classes below ``of`` that have none below them; what a module keeps to itself has its parent's code."""
+    """The classes below ``of`` that are raised; what a module keeps to itself has its parent's code."""
     below = [child for child in of.__subclasses__() if not child.__name__.startswith("_")]
-    return [leaf for child in below for leaf in leaves(child)] if below else [of]
+    own = [child for child in below if child not in (PermanentError, TransientError)]
+    return own + [leaf for child in below for leaf in leaves(child)]
 
 
 LEAVES = sorted((leaf for leaf in leaves(GeoAssetsError) if leaf.__module__ == errors.__name__), key=str)
@@ -71,7 +72,7 @@ def test_the_tree_of_the_docstring_is_the_tree_of_the_code() -> None:
     for line in str(errors.__doc__).splitlines():
         if match := re.match(r"[├└]── (\w+):", line):
             branch = match[1]
-        elif match := re.match(r"[│ ]   [├└]── (\w+) ", line):
+        elif match := re.match(r"[│ ]   (?:│   )?[├└]── (\w+) ", line):
             drawn.setdefault(branch, []).append(match[1])
     assert {name: sorted(below) for name, below in drawn.items()} == {
         branch.__name__: sorted(leaf.__name__ for leaf in leaves(branch) if leaf in LEAVES)
