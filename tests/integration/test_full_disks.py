@@ -33,7 +33,6 @@ from geo_assets.errors import (
     GeoAssetsError,
 )
 from geo_assets.file_errors import writing
-from geo_assets.logins import STAC_LOGIN
 from geo_assets.resources.database import DatabaseResource
 from tests.pipeline import Pipeline, as_user, failure_text
 from tests.rasters import write_raster
@@ -235,15 +234,15 @@ def test_what_the_server_says_has_its_own_code(
 
 
 def test_a_server_that_takes_no_more_connections_says_so(declared: Pipeline) -> None:
-    """For a login, of which it may be said without filling the server that other tests use."""
-    url = as_user(declared.owner_url, STAC_LOGIN)
+    """For a role of its own: other tests use the server, too."""
+    url = as_user(declared.owner_url, "test_crowded")
     password = psycopg.conninfo.conninfo_to_dict(url)["password"]
+    declared.execute(f"CREATE ROLE test_crowded LOGIN PASSWORD '{password}' CONNECTION LIMIT 0")
     try:
-        declared.execute(f"ALTER ROLE {STAC_LOGIN} PASSWORD '{password}' CONNECTION LIMIT 0")
         with pytest.raises(DatabaseBusy), database_errors():
             psycopg.connect(url)
     finally:
-        declared.execute(f"ALTER ROLE {STAC_LOGIN} CONNECTION LIMIT -1")
+        declared.execute("DROP ROLE test_crowded")
 
 
 @pytest.mark.parametrize(
