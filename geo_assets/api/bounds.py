@@ -16,9 +16,10 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geo_assets.api.problems import Busy, RequestTooLarge, SentTooSlowly
+from geo_assets.api.problems import Busy, InvalidRequest, RequestTooLarge, SentTooSlowly
 
 MOST_DEPTH = 100
 MOST_QUERY_BYTES = 65_536
@@ -74,13 +75,15 @@ class Bounded:
             self._waiting_bytes -= held.bytes
 
     async def _body(self, receive: Receive, held: "_Held") -> bytes:
-        """The whole body. Raises Busy where others' bodies fill what there is for them, and SentTooSlowly."""
+        """The whole body. Raises SentTooSlowly, InvalidRequest, and Busy where others' bodies fill what there is."""
         parts: list[bytes] = []
         received = 0
         try:
             async with asyncio.timeout(SECONDS_OF_SENDING):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise InvalidRequest("the connection ended before the body did.")
                     parts.append(message.get("body", b""))
                     received += len(parts[-1])
                     more = max(0, received - HEAVY_BYTES) - held.bytes
@@ -98,7 +101,9 @@ class Bounded:
         heavy = len(body) > HEAVY_BYTES
         limits = WRITE if writes else QUESTION
         document = await run_in_threadpool(_read, body, limits) if heavy else _read(body, limits)
-        asked = document.get("limit") or dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("limit")
+        if (scope["method"], scope["path"]) == ("POST", "/stac/search"):
+            _require_object(document, scope)
+        asked = (document or {}).get("limit") or dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("limit")
         scope.setdefault("state", {})["heavy"] = heavy or _number(asked) > HEAVY_LIMIT
         await self._app(scope, replayed(body, receive), send)
 
@@ -151,17 +156,24 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _read(body: bytes, limits: RequestLimits) -> Mapping[str, Any]:
-    """The document of a question, once it is known to be bounded; {} for what is no JSON object, or is written."""
+def _require_object(document: Mapping[str, Any] | None, scope: Scope) -> None:
+    """Raise InvalidRequest where a search is none: the library's model takes for granted that it has names."""
+    content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+    if document is None or not re.fullmatch(r"application/(\S+\+)?json", content_type):
+        raise InvalidRequest("a search is a JSON object with the header Content-Type: application/json.")
+
+
+def _read(body: bytes, limits: RequestLimits) -> Mapping[str, Any] | None:
+    """The document of a question, once it is known to be bounded; None for what is no JSON object, or is written."""
     require_bounded(body, limits)
     if limits is WRITE or not body:
-        return {}
+        return None
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {}  # its route says what is wrong with it
+        return None  # its route says what is wrong with it
     if not isinstance(document, dict):
-        return {}
+        return None
     for name, most in (("ids", limits.ids), ("collections", limits.collections)):
         if isinstance(given := document.get(name), list) and len(given) > most:
             raise _too_large("body", len(given), name, most)

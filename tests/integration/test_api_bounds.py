@@ -22,6 +22,8 @@ from tests.integration.test_api_ownership import collection, item
 from tests.pipeline import Pipeline
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.attack
+
 ITEMS = "/stac/collections/mine/items"
 
 
@@ -207,6 +209,26 @@ def test_bodies_that_do_not_come_to_an_end_leave_room_for_others(
         late.sendall(head.encode())
         assert late.recv(1000).startswith(b"HTTP/1.1 408 ")
     wait_until(lambda: answer_to_large(api) == 200, "when there is room again")
+
+
+def test_what_was_half_sent_is_not_taken_for_whole(api: httpx.Client) -> None:
+    body = as_json(collection("half"))
+    head = f"POST /stac/collections HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEYS['write']}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body) + 1}\r\n\r\n"
+    with connected(api) as caller:
+        caller.sendall(head.encode() + body)
+    time.sleep(0.5)
+    assert api.get("/stac/collections/half").status_code == 404
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "application/geo+json", "text/plain", "x"])
+def test_a_search_that_is_no_object_is_the_callers_fault(api: httpx.Client, content_type: str) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    for body in (b"", b"  ", b" " * 40_000, b"null", b"[]", b"1", b'"a"', b"a=1", b"\xff\xfe"):
+        assert api.post("/stac/search", content=body, headers=headers).status_code == 400, body
+    expected = 200 if "json" in content_type else 400
+    for body in (b"{}", b" { } "):
+        assert api.post("/stac/search", content=body, headers=headers).status_code == expected
 
 
 def answer_to_large(api: httpx.Client) -> int:
