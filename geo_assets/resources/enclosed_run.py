@@ -22,8 +22,17 @@ from geo_assets.resources.worker_pool import Limits, limit_memory, limit_time, r
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Neither of GDAL's bindings, which read their variables when they are imported, but what pyogrio imports.
-_CONTEXT = CleanContext("geo_assets.resources.enclosed_run", "geopandas", "pyarrow", "pyproj")
+# All that reading a file takes but GDAL's bindings, which read their variables when they are imported: what is imported
+# here is imported once, and not for each file.
+_CONTEXT = CleanContext(
+    "geo_assets.resources.enclosed_run",
+    "geo_assets.resources.vector_datasets",
+    "geo_assets.core.vector.geopackage",
+    "geo_assets.core.vector.shapefile",
+    "pyarrow.parquet",
+    "pyproj",
+    "shapely",
+)
 MOST_RESULT_BYTES = 64 * 1024**2
 # A worker whose own clock was stopped is ended from here this long after its time.
 _SECONDS_OF_GRACE = 5.0
