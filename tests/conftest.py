@@ -3,17 +3,20 @@
 Here: fixtures more than one folder of tests needs. Not here: how services start (`tests.services`).
 """
 
+import fcntl
 import os
 import signal
 import socket
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import psycopg
 import pytest
+import structlog
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 from psycopg import sql
@@ -29,6 +32,15 @@ SAMPLES = os.environ.get("GEO_ASSETS_SAMPLES")
 # An example that a busy machine takes long for has not failed.
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("untimed")
+# Tracebacks with all local variables, which rich makes where nothing else is said, take seconds each.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 # A background job of a shell ignores SIGINT. Dagster would have SIGTERM do the same, here and in every child.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -156,6 +168,25 @@ def event_queue(queue_service: Azurite) -> Iterator[QueueClient]:
         yield service.create_queue(name)
         for queue in service.list_queues(name_starts_with=name):
             service.delete_queue(queue)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder of this name by a function that fills it: once for all processes of the tests, to be read only."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = base / name
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                (unfinished := Path(tempfile.mkdtemp(dir=base))).chmod(0o755)
+                fill(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,8 @@ from tests.faults.test_enclosure import outcome
 from tests.rasters import write_raster
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, own_environment
 
+pytestmark = pytest.mark.attack
+
 PLANTED = {
     "GEO_ASSETS_DATABASE_URL": "postgresql://geo:planted-database@host/db",
     "GEO_ASSETS_API_KEYS": "planted-api-key=admin",

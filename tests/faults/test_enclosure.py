@@ -24,6 +24,8 @@ from geo_assets.resources.enclosed_run import run_enclosed
 from geo_assets.resources.enclosure import Enclosure, Kernel, enter, this_kernel, warn_of_gaps
 from geo_assets.resources.worker_pool import Limits, WorkerPool
 
+pytestmark = pytest.mark.attack
+
 LIMITS = Limits(wall_seconds=20, cpu_seconds=10, memory_bytes=1024**3)
 needs_landlock = pytest.mark.skipif(this_kernel().landlock < 1, reason="this kernel has no Landlock")
 needs_ports = pytest.mark.skipif(this_kernel().landlock < 4, reason="this kernel's Landlock has no ports")

@@ -15,6 +15,8 @@ from tests.hostile_vectors import COLLECTION, LOADED, Prey, write_endless, write
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, write_geoparquet, write_vector
 
+pytestmark = pytest.mark.attack
+
 SECRET = "correct-horse-battery-staple"
 TENANT = "ledger-of-the-other-tenant"
 SOURCE = "vectors"
@@ -84,10 +86,11 @@ def test_each_hostile_file_has_its_reason_and_takes_nothing_from_elsewhere(
         listener.accept()
 
 
+@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.soak)])
 def test_what_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
-    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seconds: int, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GEO_ASSETS_VECTOR_SECONDS", "5")
+    monkeypatch.setenv("GEO_ASSETS_VECTOR_SECONDS", str(seconds))
     monkeypatch.setenv("GEO_ASSETS_SCRATCH", str(tmp_path / "scratch"))
     folder = tmp_path / "uploads"
     write_vector(folder / "neighbour.gpkg", list(POINTS), driver="GPKG")

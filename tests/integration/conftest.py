@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.ledger import Ledger
@@ -28,23 +28,28 @@ BROWSER_FLAGS = [
 ]
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of Chromium, in which nothing may go wrong, break its policy, open a dialog or ask another origin."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, which starts once for the tests of a module."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     assert program, "there is no Chromium: bash scripts/setup.sh --with-azurite installs it"
-    errors: list[str] = []
-    asked: set[str] = set()
     expect.set_options(timeout=20_000)  # the machine may be busy
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=BROWSER_FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 800})
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
-        page.on("dialog", lambda dialog: errors.append(dialog.message))
-        page.on("request", lambda request: asked.add(urlsplit(request.url).hostname or "127.0.0.1"))
-        yield page
-        browser.close()
+        yield playwright.chromium.launch(executable_path=program, args=BROWSER_FLAGS)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own, in which nothing may go wrong, break its policy, open a dialog or ask another origin."""
+    errors: list[str] = []
+    asked: set[str] = set()
+    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
+    page.on("dialog", lambda dialog: errors.append(dialog.message))
+    page.on("request", lambda request: asked.add(urlsplit(request.url).hostname or "127.0.0.1"))
+    yield page
+    page.close()
     assert errors == []
     assert asked <= {"127.0.0.1"}
 

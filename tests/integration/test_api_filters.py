@@ -18,6 +18,8 @@ from tests.api_server import served_by_command
 from tests.pipeline import copied_database
 from tests.places import TABLES
 
+pytestmark = pytest.mark.attack
+
 PLACES, GRID = "vectors.places", "vectors.grid"
 EVERY = list(range(9))
 

@@ -16,6 +16,8 @@ from tests.pipeline import SOURCE, Pipeline, as_user
 from tests.rasters import write_raster
 from tests.vectors import write_shapefile
 
+pytestmark = pytest.mark.attack
+
 
 @pytest.fixture
 def settings(pipeline: Pipeline, tmp_path: Path) -> Settings:

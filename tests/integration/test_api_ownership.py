@@ -17,6 +17,8 @@ from tests.api_server import bearer, served, settings_of, with_keys
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
 
+pytestmark = pytest.mark.attack
+
 COLLECTION = {
     "type": "Collection",
     "stac_version": "1.1.0",

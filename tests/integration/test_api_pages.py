@@ -21,6 +21,8 @@ from tests.pipeline import Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.vectors import POINTS, write_vector
 
+pytestmark = pytest.mark.attack
+
 TABLES = "vectors"
 LAYER = "vectors.wells"
 HOSTILE = {

@@ -3,10 +3,11 @@
 Each request is answered or refused within seconds; the server stays small, and answers others meanwhile.
 """
 
+import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from rasterio.transform import from_bounds
 from tests.api_server import serving_process
 from tests.pipeline import SOURCE, Pipeline
 
+pytestmark = pytest.mark.attack
+
 SIDE = 30_000
 MOST_BYTES = int(1.5 * 1024**3)
 MOST_SECONDS = 20.0
@@ -32,7 +35,7 @@ RASTERS = ("tiled", "overviews", "striped", "floats", "striped_floats")
 REFUSALS = (400, 413, 422)
 
 
-def write_large(path: Path, *, dtype: str = "uint8", count: int = 1, overviews: bool = False, **profile: Any) -> None:
+def write_large(path: Path, *, dtype: str = "uint8", count: int = 1, **profile: Any) -> None:
     """A raster of 30,000 x 30,000 pixels at 12 to 15 E, 45 to 48 N; floats are sparse, and so written in no time."""
     options = {
         "driver": "GTiff",
@@ -53,9 +56,18 @@ def write_large(path: Path, *, dtype: str = "uint8", count: int = 1, overviews: 
         for top in range(0, SIDE if dtype == "uint8" else 0, 512):
             height = min(512, SIDE - top)
             dataset.write(rows[:height] + numpy.uint8(top // 512), 1, window=((top, top + height), (0, SIDE)))
-    if overviews:
-        with rasterio.open(path, "r+") as dataset:
-            dataset.build_overviews([2, 4, 8, 16, 32, 64], Resampling.nearest)
+
+
+def write_rasters(folder: Path) -> None:
+    """The five of them."""
+    tiles: dict[str, Any] = {"tiled": True, "blockxsize": 512, "blockysize": 512}
+    write_large(folder / "tiled.tif", **tiles)
+    write_large(folder / "striped.tif", blockysize=8)
+    write_large(folder / "floats.tif", dtype="float32", count=4, **tiles)
+    write_large(folder / "striped_floats.tif", dtype="float32", count=4, interleave="band")
+    shutil.copy(folder / "tiled.tif", folder / "overviews.tif")
+    with rasterio.open(folder / "overviews.tif", "r+") as dataset:
+        dataset.build_overviews([2, 4, 8, 16, 32, 64], Resampling.nearest)
 
 
 @dataclass
@@ -109,20 +121,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    module_pipeline: Pipeline,
+    made_once: Callable[[str, Callable[[Path], None]], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
     """The API in a process of its own, on the five rasters."""
-    folder = tmp_path_factory.mktemp("large")
-    tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512}
-    made: dict[str, dict[str, Any]] = {
-        "tiled": tiles,
-        "overviews": {**tiles, "overviews": True},
-        "striped": {"blockysize": 8},
-        "floats": {**tiles, "dtype": "float32", "count": 4},
-        "striped_floats": {"dtype": "float32", "count": 4, "interleave": "band"},
-    }
-    with ThreadPoolExecutor(2) as threads:
-        for done in [threads.submit(write_large, folder / f"{name}.tif", **made[name]) for name in RASTERS]:
-            done.result()
+    folder = made_once("large_rasters", write_rasters)
     module_pipeline.declare(folder.as_uri())
     assert module_pipeline.run().success
     assert len(module_pipeline.items()) == len(RASTERS)

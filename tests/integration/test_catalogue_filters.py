@@ -16,6 +16,8 @@ from geo_assets.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
 from tests.pipeline import copied_database
 
+pytestmark = pytest.mark.attack
+
 PLACES = "/stac/collections/places"
 
 

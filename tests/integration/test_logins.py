@@ -33,6 +33,8 @@ from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.vectors import write_shapefile
 
+pytestmark = pytest.mark.attack
+
 Attack = Callable[[str, str], None]
 VECTORS = "vectors"
 REFUSED = psycopg.errors.InsufficientPrivilege

@@ -14,6 +14,8 @@ from geo_assets.resources.vector_handover import Handover, LayerDescription, Rea
 from geo_assets.vector_errors import UnreadableVector, UnsafeArchive
 from tests.vectors import zip_folder
 
+pytestmark = pytest.mark.attack
+
 LAYER = LayerDescription(
     file="a.gpkg", name="a", driver="GPKG", geometry_type="Point", crs="EPSG:4326", geometry="geom", fid="fid"
 )

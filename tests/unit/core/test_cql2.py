@@ -15,6 +15,8 @@ from geo_assets.core.cql2.text import MOST_NESTED
 from geo_assets.errors import InvalidFilter
 from tests.filter_grammar import EXPRESSIONS, JUNK
 
+pytestmark = pytest.mark.attack
+
 
 @given(EXPRESSIONS)
 def test_what_another_program_writes_as_text_is_read_as_it_was_meant(expression: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from markdown_it import MarkdownIt
 import geo_assets
 from geo_assets.core.display import MarkdownTable, chat, lines, markdown, one_line
 
+pytestmark = pytest.mark.attack
+
 PACKAGE = Path(geo_assets.__file__).parent
 HOSTILE = [
     "![x](http://127.0.0.1:9/x.png)",

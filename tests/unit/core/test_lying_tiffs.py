@@ -21,6 +21,8 @@ from geo_assets.models import BlobRef
 from geo_assets.sources import Source
 from tests.unit.core.rasters import tiff_bytes
 
+pytestmark = pytest.mark.attack
+
 SHORT, LONG, DOUBLE, ASCII = 3, 4, 12, 2
 _FORMS = {SHORT: "H", LONG: "I", DOUBLE: "d"}
 Entry = tuple[int, int, list[float] | bytes]

@@ -9,6 +9,8 @@ from geo_assets.core.stated_crs import stated_crs
 from geo_assets.core.vector.sniffing import HEAD_BYTES, sniff
 from geo_assets.vector_errors import UnknownFormat, UnreadableVector, WebPage
 
+pytestmark = pytest.mark.attack
+
 POINT = {"type": "Point", "coordinates": [1, 2]}
 FEATURE = {"type": "Feature", "geometry": POINT, "properties": {"type": "Topology"}}
 CRS = {"type": "name", "properties": {"name": "EPSG:25832", "more": "x" * 20_000}}
