@@ -12,7 +12,15 @@ from dagster import DagsterRun
 from geo_assets.core.agreement import header_disagreements, member_disagreements, table_disagreements
 from geo_assets.core.formats.zarr_store import asset_name
 from geo_assets.core.vector.table_item import build_table_items
-from geo_assets.errors import BlobChanged, BlobMissing, GeoAssetsError, PermanentError, ScratchFull, TransientError
+from geo_assets.errors import (
+    BlobChanged,
+    BlobMissing,
+    GeoAssetsError,
+    InvalidConfiguration,
+    PermanentError,
+    ScratchFull,
+    TransientError,
+)
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.census import Census, CensusReport, Sample
@@ -124,6 +132,8 @@ def _compare_tables(
             expected = build_table_items(source=source, blob=each.blob, tables=described, href=href)
         except (BlobChanged, BlobMissing, ScratchFull):
             continue
+        except InvalidConfiguration:  # such as a login that may make no temporary table: no file is at fault
+            raise
         except PermanentError as error:
             yield _Agreement(each.blob.name, [f"the file cannot be loaded: {error.code}: {error.message}"])
         else:

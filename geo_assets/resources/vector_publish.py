@@ -174,7 +174,7 @@ def drop_duplicates(connection: Connection, copied: CopiedLayer) -> int:
     """Delete rows that another row of the file equals in everything but its number."""
     statement = sql.SQL(
         "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER"
-        " (PARTITION BY md5((to_jsonb(t) - {fid} - {name})::text || coalesce(t.{geometry}::text, ''))"
+        " (PARTITION BY md5((to_jsonb(t.*) - {fid} - {name})::text || coalesce(t.{geometry}::text, ''))"
         " ORDER BY {fid_column}) AS nth"
         " FROM {table} AS t) AS numbered WHERE nth > 1)"
     ).format(

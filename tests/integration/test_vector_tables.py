@@ -217,18 +217,18 @@ def test_a_table_goes_with_its_file_and_with_the_key_of_its_source(pipeline: Pip
 
 def test_only_what_the_rule_chooses_is_loaded_in_the_order_it_asks_for(pipeline: Pipeline, tmp_path: Path) -> None:
     folder = tmp_path / "in"
-    fields: dict[str, list[Any]] = {"id": [1, 1, 3, 4], "name": ["a", "a", "c", "d"], "more": [1.5, 1.5, 2.0, 3.0]}
+    fields: dict[str, list[Any]] = {"id": [1, 1, 3, 4], "t": ["a", "a", "c", "d"], "more": [1.5, 1.5, 2.0, 3.0]}
     points = [shapely.Point(1, 1), shapely.Point(1, 1), shapely.Point(40, 40), shapely.Point(2, 2)]
     write_vector(folder / "a.gpkg", list(points), driver="GPKG", fields=fields)
     declare(
-        pipeline, folder, columns=["id", "name"], bbox=[0, 0, 10, 10], duplicates="drop", cluster_hilbert=True,
-        schema="chosen", name="{source}_{stem}", indexes=["name"],
+        pipeline, folder, columns=["id", "t"], bbox=[0, 0, 10, 10], duplicates="drop", cluster_hilbert=True,
+        schema="chosen", name="{source}_{stem}", indexes=["t"],
     )  # fmt: skip
     load(pipeline)
     assert reasons(pipeline) == {}
-    assert pipeline.query("SELECT id, name FROM chosen.vectors_a ORDER BY fid") == [(1, "a"), (4, "d")]
+    assert pipeline.query("SELECT id, t FROM chosen.vectors_a ORDER BY fid") == [(1, "a"), (4, "d")]
     indexes = pipeline.query("SELECT indexname FROM pg_indexes WHERE schemaname = 'chosen' ORDER BY 1")
-    assert indexes == [("vectors_a_geom_idx",), ("vectors_a_name_idx",), ("vectors_a_pkey",)]
+    assert indexes == [("vectors_a_geom_idx",), ("vectors_a_pkey",), ("vectors_a_t_idx",)]
     assert pipeline.query("SELECT duplicates FROM ledger.vector_table") == [(1,)]
     declare(pipeline, folder, where="id = 3")
     load(pipeline)
