@@ -16,7 +16,7 @@ from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.ledger import Outstanding
 from geo_assets.sensors.observation import observe
-from geo_assets.sensors.side_by_side import Pace
+from geo_assets.sensors.side_by_side import Pace, side_by_side
 from geo_assets.sources import Source
 from tests.pipeline import SOURCE, Pipeline
 
@@ -28,6 +28,7 @@ class Daemon:
         self.pipeline = pipeline
         self.sensor = sensor
         self.cursor: str | None = None
+        side_by_side._left.clear()  # the daemon of another test has left its looks
 
     def tick(self) -> SensorExecutionData:
         """One tick; a cursor is kept unless the tick raises."""

@@ -93,11 +93,12 @@ class SideBySide:
             while waiting and _may_start(started) and (time.monotonic() < end or len(waiting) == len(sources)):
                 source = waiting.pop(0)
                 look = begin(source)
-                if (earlier := self._left.get(source.name)) is not None and earlier.future.done():
+                earlier = self._left.get(source.name)
+                if earlier is not None and (earlier.future.done() or earlier.source != source):
                     del self._left[source.name]
                 if look is None:
                     continue
-                if earlier is not None:
+                if earlier is not None and earlier.source == source:
                     yield source, earlier.outcome()
                     continue
                 share = (end - time.monotonic()) / ceil((len(waiting) + 1) / AT_ONCE)

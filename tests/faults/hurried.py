@@ -1,7 +1,8 @@
 """A module of the product's own processes in which less time has to pass before others are believed dead.
 
 As a program: `python -m tests.faults.hurried MODULE ARGUMENTS...`. What takes minutes in the product takes seconds:
-until a message shows again, until a silent run without a worker counts as dead, until a request is repeated.
+until a message shows again, until a silent run without a worker counts as dead, until a request is repeated, until a
+source in trouble is asked again.
 """
 
 import runpy
@@ -10,7 +11,7 @@ from datetime import timedelta
 
 from geo_assets.core import change
 from geo_assets.resources import storage_queue
-from geo_assets.sensors import abandoned_runs
+from geo_assets.sensors import abandoned_runs, blob
 
 
 def hurry(*, hidden_seconds: float, silent_seconds: float) -> None:
@@ -18,6 +19,7 @@ def hurry(*, hidden_seconds: float, silent_seconds: float) -> None:
     storage_queue.VISIBILITY = timedelta(seconds=hidden_seconds)
     abandoned_runs.SILENT_SECONDS = silent_seconds
     change.FIRST_RETRY = timedelta(seconds=1)
+    blob.FIRST_PAUSE = timedelta(seconds=1)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dagster import DagsterInstance, RunRequest
 from geo_assets.core import change
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources import storage_queue
-from geo_assets.sensors import abandoned_runs, queues, receiving
+from geo_assets.sensors import abandoned_runs, blob, queues, receiving
 from tests.daemon import Daemon
 from tests.faults.event_world import HIDDEN_SECONDS, QUIET_WITHIN_SECONDS, EventWorld
 from tests.pipeline import SOURCE, Pipeline, failure_text
@@ -106,6 +106,8 @@ def ticking(
         patch.setattr(change, "FIRST_RETRY", _PAUSE)
         patch.setattr(change, "LONGEST_RETRY", _PAUSE)
         patch.setattr(receiving, "LONGEST_PAUSE", _PAUSE)
+        patch.setattr(blob, "FIRST_PAUSE", _PAUSE)
+        patch.setattr(blob, "LONGEST_PAUSE", _PAUSE)
         patch.setattr(queues, "TICK_SECONDS", 1.0)
         patch.setattr(queues, "POLL", timedelta(seconds=0.3))
         own = replace(pipeline, instance=instance, database_url=database_url or pipeline.database_url)

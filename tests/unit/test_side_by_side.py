@@ -66,7 +66,26 @@ def test_what_is_silent_takes_no_place_and_its_answer_is_taken_the_next_time(mon
     answers.set()
     wait_until(lambda: all(each.future.done() for each in looks._left.values()), "all have answered")
     assert [seen for _, seen in looks.look(dead, begin, end=in_a_minute())] == [each.name for each in dead]
-    assert len(begun) == 7, "no look began while an earlier one was under way"
+    assert len(begun) == 7, "a look began while an earlier one was under way"
+
+
+def test_what_a_look_saw_before_the_source_was_changed_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEFT_AFTER_SECONDS", 0.3)
+    answer = threading.Event()
+
+    def begin(each: Source) -> Look[str]:
+        def look(_: Pace) -> str:
+            if each.url == "file:x":
+                assert answer.wait(60)
+            return each.url
+
+        return look
+
+    looks, before = SideBySide(), source("a")
+    after = before.model_copy(update={"url": "file:y"})
+    assert [type(seen) for _, seen in looks.look([before], begin, end=in_a_minute())] == [StillWaiting]
+    assert [seen for _, seen in looks.look([after], begin, end=in_a_minute())] == ["file:y"]
+    answer.set()
 
 
 def test_a_look_that_shows_something_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
