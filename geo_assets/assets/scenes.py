@@ -18,8 +18,9 @@ from geo_assets.errors import DuplicateItem, PermanentError, TransientError
 from geo_assets.models import BlobRef, Failure
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import open_store
+from geo_assets.resources.catalogue_items import Item
 from geo_assets.resources.ledger import Batch, Ledger
-from geo_assets.resources.pgstac import Item, PgStac
+from geo_assets.resources.pgstac import PgStac
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 

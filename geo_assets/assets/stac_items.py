@@ -19,13 +19,14 @@ from geo_assets.core.item import build_item
 from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
 from geo_assets.core.remarks import NOTHING, Remarks, check_item, with_remarks
-from geo_assets.errors import DuplicateItem, PermanentError
+from geo_assets.errors import PermanentError
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.catalogue_items import Item, id_taken
 from geo_assets.resources.collections import Collections
 from geo_assets.resources.ledger import Batch, Ledger
-from geo_assets.resources.pgstac import Item, PgStac
+from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.vector_tables import VectorTables
@@ -215,6 +216,5 @@ def claim_items(
         if owner is None or owner == (source.name, blob.name):
             own.append((blob, item))
         else:
-            message = f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
-            failures.append(Failure.of(blob, DuplicateItem(message)))
+            failures.append(Failure.of(blob, id_taken(item, blob, owner)))
     return own, failures

@@ -1,4 +1,4 @@
-"""vector_tables: a table of PostGIS for each layer of each vector file, or the reason why not, and its STAC item."""
+"""vector_tables: a table of PostGIS with its STAC item for each layer of each vector file, or the reason why not."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,27 +12,26 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import repairs
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.assets.stac_items import LOAD_SIZE, WithdrawalOptions, claim_items
+from geo_assets.assets.stac_items import WithdrawalOptions
 from geo_assets.core.display import MarkdownTable, one_line
-from geo_assets.core.item_schemas import ItemValidator, item_validator
 from geo_assets.core.local_schemas import unchecked_extensions
-from geo_assets.core.vector.table_item import DescribedTable, build_table_items
-from geo_assets.errors import InvalidConfiguration, PermanentError, ScratchFull
-from geo_assets.models import BlobRef, Failure
+from geo_assets.errors import InvalidConfiguration, LoadIncomplete, PermanentError, ScratchFull
+from geo_assets.models import Failure
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.collections import Collections
-from geo_assets.resources.ledger import Batch, Ledger
-from geo_assets.resources.pgstac import Item, PgStac
+from geo_assets.resources.ledger import Batch, Ledger, Stage
+from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.vector_load import ItemRefused
 from geo_assets.resources.vector_tables import VectorTable, VectorTables
 from geo_assets.settings import Settings
 from geo_assets.sources import Source
 from geo_assets.vector_errors import TableInUse
 
 MOST_TABLES_SHOWN = 100
-WAITING = (TableInUse, ScratchFull)
+WAITING = (TableInUse, ScratchFull, LoadIncomplete)
 """Why one file has to wait, where nothing keeps the others."""
 
 
@@ -76,7 +75,7 @@ def plan_vector_tables(
 
 @op(
     pool="vectors",
-    description="Load a file's layers into tables, in one transaction; the file gets them or its reason.",
+    description="Load a file's layers into tables with items, in one transaction; the file gets them or its reason.",
 )
 def load_vector_file(
     context: OpExecutionContext,
@@ -94,11 +93,12 @@ def load_vector_file(
             for blob in ledger.blobs_to_describe(batch):
                 try:
                     loaded = vector_tables.load(source, blob, store=store, settings=settings, run_id=context.run_id)
-                except (PermanentError, *WAITING) as error:
-                    failures = [Failure.of(blob, error)]
-                    ledger.record_failures(source, failures, stage="describe", run_id=context.run_id)
+                except (PermanentError, ItemRefused, *WAITING) as error:
+                    stage: Stage = "catalogue" if isinstance(error, ItemRefused) else "describe"
+                    failure = Failure.of(blob, error.reason if isinstance(error, ItemRefused) else error)
+                    ledger.record_failures(source, [failure], stage=stage, run_id=context.run_id)
                     report += BatchReport(done=0, failed=1)
-                    context.log.warning(one_line(f"{blob.name}: {error}"))
+                    context.log.warning(one_line(f"{blob.name}: {failure.message} ({failure.code})"))
                     continue
                 for layer in loaded:
                     context.log.info(
@@ -108,7 +108,7 @@ def load_vector_file(
     return report
 
 
-@op(description="Load the items of the tables, withdraw those of files that can have none, and report.")
+@op(description="Bring items to the present rule, withdraw those of files that can have none, and report.")
 def finish_vector_tables(
     context: OpExecutionContext,
     scope: Scope,
@@ -120,12 +120,12 @@ def finish_vector_tables(
     collections: Collections,
     vector_tables: VectorTables,
 ) -> None:
-    """Every table gets its item; fail where files of the scope still wait, or deletions are held."""
+    """Items get what a rule or a patch says now; fail where files of the scope still wait, or deletions are held."""
     with clear_failures():
         source = sources_file.get(scope.source)
         with blob_stores.open(source) as store:
-            catalogued = _catalogue(
-                source, store=store, ledger=ledger, pgstac=pgstac, vector_tables=vector_tables, run_id=context.run_id
+            catalogued = total(reports).done + _catalogue(
+                source, store=store, ledger=ledger, vector_tables=vector_tables, run_id=context.run_id
             )
         withdrawn = scope.withdrawn + _withdraw(source, pgstac=pgstac, vector_tables=vector_tables)
         if catalogued or withdrawn or context.run.parent_run_id:
@@ -199,60 +199,14 @@ def _withdraw(source: Source, *, pgstac: PgStac, vector_tables: VectorTables) ->
     return withdrawn
 
 
-def _catalogue(
-    source: Source,
-    *,
-    store: BlobStore,
-    ledger: Ledger,
-    pgstac: PgStac,
-    vector_tables: VectorTables,
-    run_id: str,
-) -> int:
-    """Build, load and read back the items of all tables that have none yet; of how many files."""
-    validator, done = item_validator(Settings().schemas_folder), 0
-    waiting = vector_tables.to_catalogue(source.name)
-    for start in range(0, len(waiting), LOAD_SIZE):
-        built, failures = _build(source, waiting[start : start + LOAD_SIZE], store=store, validator=validator)
-        own, duplicates = claim_items(source, built, pgstac=pgstac)
-        failures += duplicates
-        refused = {failure.name for failure in failures}
-        pgstac.load(source, own)
-        blobs = {blob.name: blob for blob, _ in own if blob.name not in refused}
-        ledger.record_catalogued(source, list(blobs.values()), run_id=run_id)
-        ledger.record_failures(source, failures, stage="catalogue", run_id=run_id)
-        done += len(blobs)
-    return done
-
-
-def _build(
-    source: Source,
-    waiting: Sequence[tuple[BlobRef, list[VectorTable]]],
-    *,
-    store: BlobStore,
-    validator: ItemValidator,
-) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
-    built: list[tuple[BlobRef, Item]] = []
-    failures: list[Failure] = []
-    for blob, tables in waiting:
+def _catalogue(source: Source, *, store: BlobStore, ledger: Ledger, vector_tables: VectorTables, run_id: str) -> int:
+    """Load the items again of tables whose items are not as rule and patch say now; of how many files."""
+    settings, done = Settings(), 0
+    for blob in vector_tables.to_catalogue(source.name):
         try:
-            described = [_described(table) for table in tables]
-            items = build_table_items(source=source, blob=blob, tables=described, href=store.href(blob.name))
-            for item in items:
-                validator.check(item)
-            built += [(blob, item) for item in items]
-        except PermanentError as error:
-            failures.append(Failure.of(blob, error))
-    return built, failures
-
-
-def _described(table: VectorTable) -> DescribedTable:
-    return DescribedTable(
-        layer=table.layer,
-        table=table.table,
-        rows=table.rows,
-        columns=table.columns,
-        geometry_types=table.geometry_types,
-        srid=table.srid,
-        bbox=table.bbox,
-        driver=table.driver,
-    )
+            vector_tables.catalogue(source, blob, href=store.href(blob.name), settings=settings, run_id=run_id)
+        except (PermanentError, LoadIncomplete) as error:
+            ledger.record_failures(source, [Failure.of(blob, error)], stage="catalogue", run_id=run_id)
+            continue
+        done += 1
+    return done

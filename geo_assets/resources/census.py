@@ -13,8 +13,9 @@ from typing import Literal, get_args
 
 from geo_assets.errors import DeletionsHeld
 from geo_assets.models import BlobRef
+from geo_assets.resources.catalogue_items import Item
 from geo_assets.resources.database import DatabaseResource
-from geo_assets.resources.pgstac import Item, collection_lock
+from geo_assets.resources.pgstac import collection_lock
 from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
 

@@ -1,7 +1,7 @@
 """PgSTAC: where the collections and items live.
 
-Here: loading, reading back, withdrawing, and which blob owns which item. Not here: making items
-(`geo_assets.core`), the state of blobs (`geo_assets.resources.ledger`).
+Here: loading, reading back, withdrawing, and which blob owns which item. Not here: the statements of one transaction
+(`catalogue_items`), making items (`geo_assets.core`), the state of blobs (`geo_assets.resources.ledger`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,11 @@ from psycopg.types.json import Jsonb
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
-from geo_assets.errors import LoadIncomplete
 from geo_assets.models import BlobRef
+from geo_assets.resources.catalogue_items import Item, claim_ids, delete_items, lock_of_collection, read_back
 from geo_assets.resources.database import Connection, DatabaseResource
 from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
-
-Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +54,8 @@ class PgStac(DatabaseResource):
 
         Where a blob owned another id by an earlier rule, that item is withdrawn in the same transaction.
         """
-        bound = {
-            "source": source.name,
-            "collection_id": source.collection.id,
-            "item_ids": [item["id"] for _, item in wanted],
-            "names": [blob.name for blob, _ in wanted],
-        }
         with self.borrow() as connection, connection.transaction():
-            moved = connection.execute(read_sql("release_moved_claims"), bound).fetchall()
-            _delete_items(connection, source.name, moved)
-            connection.execute(read_sql("claim_items"), bound)
-            owners = {
-                row["item_id"]: (row["source"], row["name"])
-                for row in connection.execute(read_sql("select_owners"), bound).fetchall()
-            }
-        own = {(source.name, blob.name, item["id"]) for blob, item in wanted}
-        return {item_id: owner for item_id, owner in owners.items() if (*owner, item_id) not in own}
+            return claim_ids(connection, source, wanted)
 
     def load(self, source: Source, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
         """Load the items with delsert, read them back, and raise LoadIncomplete unless each is there as sent.
@@ -83,17 +67,13 @@ class PgStac(DatabaseResource):
         collection_id = source.collection.id
         with self.connect() as connection, collection_lock(connection, collection_id):
             self._delsert([item for _, item in loaded])
-            found = connection.execute(
-                read_sql("read_back_items"),
-                {"collection_id": collection_id, "item_ids": [item["id"] for _, item in loaded]},
-            ).fetchall()
-        self._check(collection_id, loaded, [(row["id"], row["etag"]) for row in found])
+            read_back(connection, collection_id, loaded)
 
     def withdraw_dead(self, source: Source) -> int:
         """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
         with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
             released = _release_scenes(connection, source) if source.group else _release_blobs(connection, source)
-            _delete_items(connection, source.name, released)
+            delete_items(connection, source.name, released)
         return len(released)
 
     def items_of(self, source: str, *, most: int) -> list[Item]:
@@ -108,26 +88,18 @@ class PgStac(DatabaseResource):
             database.disconnect()
             database.close()
 
-    @staticmethod
-    def _check(collection_id: str, loaded: Sequence[tuple[BlobRef, Item]], found: list[tuple[str, str]]) -> None:
-        sent = sorted((item["id"], blob.etag) for blob, item in loaded)
-        if sorted(found) != sent:
-            missing = sorted({item_id for item_id, _ in set(sent) - set(found)})
-            raise LoadIncomplete(
-                f"collection {collection_id}: sent {len(sent)} items, read back {len(found)}; "
-                f"missing or stale: {', '.join(missing[:5]) or 'none, but some are there twice'}."
-            )
-
 
 @contextmanager
 def collection_lock(connection: Connection, collection_id: str) -> Iterator[None]:
     """Keep others from loading or withdrawing items of the collection until the block ends."""
-    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (f"load {collection_id}",))
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),))
     try:
         yield
     finally:
         if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (f"load {collection_id}",))
+            connection.execute(
+                "SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),)
+            )
 
 
 def _release_blobs(connection: Connection, source: Source) -> list[dict[str, Any]]:
@@ -142,20 +114,3 @@ def _release_scenes(connection: Connection, source: Source) -> list[dict[str, An
     bound = {"source": source.name}
     connection.execute(read_sql("leave_scenes"), bound)
     return connection.execute(read_sql("release_dead_scenes"), bound).fetchall()
-
-
-def _delete_items(connection: Connection, source: str, released: list[dict[str, Any]]) -> None:
-    """Delete these items, and let go of what their blobs and their ids blocked."""
-    if not released:
-        return
-    connection.execute(
-        read_sql("delete_items"),
-        {
-            "collection_ids": [row["collection_id"] for row in released],
-            "item_ids": [row["item_id"] for row in released],
-        },
-    )
-    connection.execute(read_sql("unmark_catalogued"), {"source": source, "names": [row["name"] for row in released]})
-    connection.execute(
-        read_sql("reopen_duplicates"), {"collection_ids": sorted({row["collection_id"] for row in released})}
-    )

@@ -1,8 +1,8 @@
-"""One vector file into its tables, in a process of its own and in one transaction: all of it, or nothing.
+"""One vector file into its tables and items, in a process of its own and in one transaction: all of it, or nothing.
 
-Here: staging, indexing, swapping and the ledger's word of it. Not here: copying rows (`vector_copy`), reading the file
-(`vector_reading`, in a process that knows of no database), downloading and starting both (`vector_tables`).
-docs/decisions/0013-vector-tables.md says why one transaction.
+Here: staging, indexing, swapping and the ledger's word of it. Not here: copying rows (`vector_copy`), the items
+(`table_items`), reading the file (`vector_reading`, in a process that knows of no database), downloading and starting
+both (`vector_tables`). docs/decisions/0013-vector-tables.md says why one transaction.
 """
 
 import hashlib
@@ -11,19 +11,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 import pyproj
 import shapely
-from psycopg import sql
+from psycopg import Cursor, sql
+from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
 from geo_assets.core.vector.naming import GEOMETRY, table_names
 from geo_assets.database_errors import database_errors
-from geo_assets.errors import DatabaseForbids, DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, TooLarge
+from geo_assets.errors import (
+    DatabaseForbids,
+    DatabaseUnavailable,
+    GeoAssetsError,
+    InvalidConfiguration,
+    PermanentError,
+    TooLarge,
+)
 from geo_assets.models import BlobRef
+from geo_assets.resources.catalogue_items import hold_collection
 from geo_assets.resources.statements import read_sql
+from geo_assets.resources.table_items import catalogue_tables
 from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
 from geo_assets.resources.vector_datasets import unforeseen
 from geo_assets.resources.vector_handover import Handover, Layer, ReadingFailed
@@ -52,6 +63,8 @@ class LoadTask:
     handover: Handover
     database_url: str
     run_id: str | None
+    href: str
+    schemas_folder: Path | None
     batch_seconds: int
     """How much CPU the rows of one batch may take: GEOS may never end over one polygon."""
 
@@ -70,27 +83,38 @@ class LoadedLayer:
 Loaded = tuple[LoadedLayer, ...]
 
 
-def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Loaded | GeoAssetsError | None]:
+class ItemRefused(Exception):
+    """The file can have no item, for a ``reason``; nothing of it was loaded."""
+
+    def __init__(self, reason: PermanentError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Refusal = GeoAssetsError | ItemRefused
+
+
+def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Loaded | Refusal | None]:
     """The work of a worker process: each task's layers, or the error that keeps it from being loaded."""
     return work_on_files(load_file, tasks, start)
 
 
 def work_on_files(
     work: Callable[[LoadTask], T], tasks: Sequence[LoadTask], start: Callable[[int], None]
-) -> list[T | GeoAssetsError | None]:
+) -> list[T | Refusal | None]:
     """What ``work`` gives for each task, or the error that keeps it from that.
 
     None where the file was not read to its end: the reason is with the process that read it.
     """
-    results: list[T | GeoAssetsError | None] = []
+    results: list[T | Refusal | None] = []
     for index, task in enumerate(tasks):
         start(index)
         try:
-            with unforeseen(ReadingFailed, psycopg.Error), _memory_errors():
+            with unforeseen(ReadingFailed, ItemRefused, psycopg.Error), _memory_errors():
                 results.append(work(task))
         except ReadingFailed:
             results.append(None)
-        except GeoAssetsError as error:
+        except (GeoAssetsError, ItemRefused) as error:
             results.append(error)
         except MemoryError:
             results.append(TooLarge("Loading it takes more memory than is allowed.", remedy=_SMALLER))
@@ -109,10 +133,10 @@ def _memory_errors() -> Iterator[None]:
 
 
 def load_file(task: LoadTask) -> Loaded:
-    """Load every chosen layer of one file, and mark its version described, all in one transaction.
+    """Load every chosen layer of one file and the items of its tables, and mark its version, all in one transaction.
 
-    Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`, or ReadingFailed; the database is then as it
-    was before.
+    Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`, ItemRefused, or ReadingFailed; the database is
+    then as it was before.
     """
     layers = task.handover.layers(assume_crs=task.source.assume_crs)
     with open_transaction(task) as connection:
@@ -142,7 +166,7 @@ class _Load:
         self._bound = {"source": task.source.name, "name": task.blob.name, "run_id": task.run_id}
 
     def run(self, layers: Sequence[Layer]) -> Loaded:
-        """Copy all layers first, then publish them: what readers wait for is short."""
+        """Copy all layers first, then publish them with their items: what readers wait for is short."""
         schema, connection = self._rule.schema_name, self._connection
         self._lock(f"{self._task.source.name}/{self._task.blob.name}")
         _ensure_schema(connection, schema)
@@ -164,6 +188,8 @@ class _Load:
             duplicates = finish_table(connection, each, self._rule, schema=schema, staging=staging)
             copied.append((key, each, duplicates, time.monotonic() - began))
         self._task.handover.wait_for_end()
+        items = connection.cursor(row_factory=dict_row)
+        hold_collection(items, self._task.source.collection.id)  # before any table: who drops one holds it first, too
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
         gone = connection.execute(read_sql("delete_tables_of_blob"), self._bound).fetchall()
         kept = {(schema, table) for table in tables.values()}
@@ -178,7 +204,22 @@ class _Load:
             loaded.append(LoadedLayer(key, f"{schema}.{tables[key]}", rows, each.tally.repaired, rejected))
         marked = {**self._bound, "names": [self._task.blob.name], "etags": [self._task.blob.etag]}
         connection.execute(read_sql("mark_described"), marked)
+        self._catalogue(items)
         return tuple(loaded)
+
+    def _catalogue(self, items: Cursor[DictRow]) -> None:
+        task = self._task
+        try:
+            catalogue_tables(
+                items,
+                task.source,
+                task.blob,
+                href=task.href,
+                schemas_folder=task.schemas_folder,
+                run_id=task.run_id,
+            )
+        except PermanentError as error:
+            raise ItemRefused(error) from error
 
     def _publish(self, copied: CopiedLayer, table: str) -> int:
         """Put the staged rows in place; how many rows the table then has of this file."""

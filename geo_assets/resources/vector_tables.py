@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from geo_assets.core.agreement import ComparedTable
-from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
+from geo_assets.errors import CatalogueRefusal, PermanentError, WorkersUnavailable
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.database import Connection, DatabaseResource
@@ -26,10 +26,11 @@ from geo_assets.resources.enclosed_run import prepare_enclosed_runs
 from geo_assets.resources.pgstac import collection_lock
 from geo_assets.resources.scratch import open_scratch
 from geo_assets.resources.statements import read_sql
+from geo_assets.resources.table_items import catalogue_tables
 from geo_assets.resources.vector_comparison import compare_files
 from geo_assets.resources.vector_download import downloaded
 from geo_assets.resources.vector_enclosed import of_vectors, reading
-from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
+from geo_assets.resources.vector_load import Loaded, LoadTask, Refusal, load_files
 from geo_assets.resources.vector_publish import forget_rows
 from geo_assets.resources.worker_pool import Limits, Work, WorkerPool
 from geo_assets.settings import Settings
@@ -86,9 +87,10 @@ class VectorTables(DatabaseResource):
     def load(
         self, source: Source, blob: BlobRef, *, store: BlobStore, settings: Settings, run_id: str | None
     ) -> Loaded:
-        """Download a file and load its layers: one process reads it, and another one loads what that hands over.
+        """Download a file and load its layers and their items: one process reads, another loads what that hands over.
 
-        Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
+        Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`, or ItemRefused; the database is then as it
+        was.
         """
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ class VectorTables(DatabaseResource):
 
     def _work(
         self,
-        work: Work[LoadTask, T | GeoAssetsError | None],
+        work: Work[LoadTask, T | Refusal | None],
         source: Source,
         blob: BlobRef,
         *,
@@ -119,13 +121,22 @@ class VectorTables(DatabaseResource):
         prepare_enclosed_runs()
         with downloaded(store, blob, scratch=scratch) as path, reading(path, source, settings) as under_way:
             seconds = ceil(settings.vector_seconds)
-            task = LoadTask(source, blob, under_way.handover, self.resolved_url(), run_id, seconds)
+            task = LoadTask(
+                source,
+                blob,
+                under_way.handover,
+                self.resolved_url(),
+                run_id,
+                store.href(blob.name),
+                settings.schemas_folder,
+                seconds,
+            )
             pool = _pool(settings.worker_memory_mb, seconds)
             (outcome,) = pool.map(work, [task], chunk_size=1, lost=_lost)
             if outcome is None:
                 under_way.check()
                 raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")
-        if isinstance(outcome, GeoAssetsError):
+        if isinstance(outcome, Refusal):
             raise outcome
         return outcome
 
@@ -142,13 +153,14 @@ class VectorTables(DatabaseResource):
         """The tables of ``source``, or of all, by file and layer."""
         return [VectorTable(**row) for row in self.rows("select_vector_tables", source=source)]
 
-    def to_catalogue(self, source: str) -> list[tuple[BlobRef, list[VectorTable]]]:
-        """The files of ``source`` whose tables are there and whose items are not yet."""
-        tables: dict[str, list[VectorTable]] = {}
-        for table in self.tables(source):
-            tables.setdefault(table.name, []).append(table)
-        blobs = [BlobRef(**row) for row in self.rows("select_tables_to_catalogue", source=source)]
-        return [(blob, tables[blob.name]) for blob in blobs]
+    def to_catalogue(self, source: str) -> list[BlobRef]:
+        """The files of ``source`` whose tables are there and whose items are not, or not as rule and patch say now."""
+        return [BlobRef(**row) for row in self.rows("select_tables_to_catalogue", source=source)]
+
+    def catalogue(self, source: Source, blob: BlobRef, *, href: str, settings: Settings, run_id: str | None) -> None:
+        """Load the items of a file's tables again, together. Raises what `catalogue_tables` raises."""
+        with self.connect() as connection, connection.transaction():
+            catalogue_tables(connection, source, blob, href=href, schemas_folder=settings.schemas_folder, run_id=run_id)
 
     def drop_unclaimed(self, source: str) -> int:
         """Drop the tables of files that are gone or unreadable, whose items went before; of how many files.
@@ -211,7 +223,7 @@ def _drop(connection: Connection, source: str, name: str) -> list[str]:
     return [f"{schema}.{table}" for schema, table, _ in gone]
 
 
-def _lost(_: LoadTask, error: PermanentError) -> GeoAssetsError:
+def _lost(_: LoadTask, error: PermanentError) -> Refusal:
     return of_vectors(error)
 
 

@@ -1,5 +1,5 @@
--- Blobs that have tables and no claim on an item, and can have none: gone, or unreadable. What waits for consent or for
--- its grace has its claim still.
+-- Blobs that have tables and no claim on an item, and can have none: gone, unreadable, or of a version that can have no
+-- item, so that its tables are of another. What waits for consent or for its grace has its claim still.
 SELECT DISTINCT t.name
 FROM ledger.vector_table AS t
 LEFT JOIN ledger.blob_state AS b USING (source, name)
@@ -8,5 +8,5 @@ WHERE t.source = %(source)s
     AND (
         b.name IS NULL
         OR b.deleted_at IS NOT NULL
-        OR (b.state = 'quarantined' AND b.failed_stage = 'describe')
+        OR (b.state = 'quarantined' AND (b.failed_stage = 'describe' OR t.etag <> b.etag))
     )
