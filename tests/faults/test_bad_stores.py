@@ -180,7 +180,7 @@ def keep_interval(world: Sources) -> None:
 
 @pytest.mark.parametrize(
     ("good", "together", "within"),
-    [(3, 2, ITEM_WITHIN_SECONDS_IF_BUSY), pytest.param(21, 4, ITEM_WITHIN_SECONDS, marks=pytest.mark.soak)],
+    [(3, 2, ITEM_WITHIN_SECONDS_IF_BUSY), pytest.param(21, 2, ITEM_WITHIN_SECONDS, marks=pytest.mark.soak)],
     ids=["a few", "twenty"],
 )
 def test_containers_that_never_answer_are_missing_or_reset_keep_no_source_waiting(
@@ -205,7 +205,7 @@ def test_an_account_that_refuses_or_is_gone_keeps_no_folder_waiting(world: Sourc
     declare(world, tmp_path / "sources", bad=bad, good=21)
     keep_interval(world)
     with daemon(world, tmp_path / "home") as instance:
-        check_that_none_notices(world, instance, together=4, within=ITEM_WITHIN_SECONDS, report=report)
+        check_that_none_notices(world, instance, together=2, within=ITEM_WITHIN_SECONDS, report=report)
     print("\n".join(report))  # noqa: T201
 
 
