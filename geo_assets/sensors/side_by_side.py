@@ -21,6 +21,8 @@ WAITS_AFTER_SECONDS = 1.5
 """A look that shows nothing for so long waits for its store, and another begins beside it."""
 LEFT_AFTER_SECONDS = 5.0
 """A look that shows nothing for so long is left; what comes of it in its thread is taken the next time."""
+SILENT_AFTER_SECONDS = 20.0
+"""A look that has shown nothing for so long by the next time counts as failed."""
 MOST_AT_ONCE = 60
 _POLL_SECONDS = 0.2
 
@@ -54,10 +56,13 @@ class _Started(Generic[Seen]):
     pace: Pace
     future: "Future[Seen]"
 
-    def outcome(self) -> Seen | Exception:
+    def outcome(self) -> "Seen | Exception | StillWaiting":
         """What the look gave, or why it gave nothing by now."""
         if not self.future.done():
-            return StorageUnavailable(f"the store did not answer for {self.pace.silent_seconds:.0f} s.")
+            silent = self.pace.silent_seconds
+            if silent <= SILENT_AFTER_SECONDS:
+                return StillWaiting(silent)
+            return StorageUnavailable(f"the store did not answer for {silent:.0f} s.")
         error = self.future.exception()
         if error is None:
             return self.future.result()
@@ -85,7 +90,7 @@ class SideBySide:
         """``begin`` with each source in this order; of its look what it gave, or the error, as soon as it is there.
 
         The look itself is done in a thread; None, where there is nothing to look at. A look that is left goes on, and
-        is StillWaiting; the next time its source has what came of it, StorageUnavailable if that is nothing. No source
+        is StillWaiting; the next time its source has what came of it, StorageUnavailable if it stayed silent. No source
         is begun with after ``end``, but for the first: what is not given then waits for another time.
         """
         waiting, started = list(sources), list[_Started[Seen]]()
@@ -95,7 +100,7 @@ class SideBySide:
                 look = begin(source)
                 earlier = self._left.get(source.name)
                 if earlier is not None and (earlier.future.done() or earlier.source != source):
-                    del self._left[source.name]
+                    self._left.pop(source.name, None)
                 if look is None:
                     continue
                 if earlier is not None and earlier.source == source:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from geo_assets.cli.main import main
 from geo_assets.core.trouble import Trouble
 from geo_assets.sensors import blob as sensor_module
+from geo_assets.sensors import side_by_side
 from geo_assets.sensors.observation import observe
 from tests.api_server import served, settings_of
 from tests.daemon import Daemon
@@ -139,12 +140,19 @@ def test_no_run_is_asked_for_of_a_store_that_does_not_answer(
 
 @pytest.mark.parametrize("mode", ["silent", "drip"])
 def test_a_store_that_never_ends_its_answer_holds_up_no_other_and_is_named(
-    pipeline: Pipeline, folder: Path, proxy: FlakyProxy, daemon: Daemon, mode: Mode, capfd: pytest.CaptureFixture[str]
+    pipeline: Pipeline,
+    folder: Path,
+    proxy: FlakyProxy,
+    daemon: Daemon,
+    mode: Mode,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     proxy.containers["bad"] = mode
     for number in range(3):
         pipeline.declare("az://bad", name=f"a{number}")
     pipeline.declare(folder.as_uri(), name="z")
+    monkeypatch.setattr(side_by_side, "SILENT_AFTER_SECONDS", 1.0)
     began = time.monotonic()
     assert daemon.requested().keys() == {SOURCE, "z"}
     assert time.monotonic() - began < 15
