@@ -4,7 +4,7 @@ Here: what the job `reconcile` and `geo-assets repair` share: which blobs are op
 here: SQL (`geo_assets.resources.census`), what a disagreement is (`geo_assets.core.agreement`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster import DagsterRun
@@ -51,6 +51,14 @@ class HeaderCensus:
     disagreements: Mapping[str, Sequence[str]]
     not_mended: frozenset[str] = frozenset()
 
+    def __add__(self, other: "HeaderCensus") -> "HeaderCensus":
+        return HeaderCensus(
+            compared=self.compared + other.compared,
+            not_compared=self.not_compared + other.not_compared,
+            disagreements={**self.disagreements, **other.disagreements},
+            not_mended=self.not_mended | other.not_mended,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Repair:
@@ -67,14 +75,20 @@ def repairs(run: DagsterRun) -> bool:
 
 
 def compare_headers(
-    source: Source, *, sample: int, blob_stores: BlobStores, census: Census, vector_tables: VectorTables
+    source: Source,
+    *,
+    sample: int,
+    blob_stores: BlobStores,
+    census: Census,
+    vector_tables: VectorTables,
+    but: Collection[str] = (),
 ) -> HeaderCensus:
-    """Open up to ``sample`` catalogued blobs again and compare them with their items and tables.
+    """Open up to ``sample`` catalogued blobs, ``but`` these, again and compare them with their items and tables.
 
     A blob that changed, went, or could not be fetched meanwhile says nothing about its item; nor does a vector file
     that is more than may be read at once.
     """
-    drawn = census.sample(source, most=sample)
+    drawn = census.sample(source, most=sample, but=but)
     with blob_stores.open(source) as store:
         if source.tables is not None:
             agreements = list(_compare_tables(source, drawn, store=store, vector_tables=vector_tables))
@@ -152,12 +166,21 @@ def repair_source(
 ) -> Repair:
     """Find what disagrees and put it right in ledger and catalogue; the next ingest_rasters does what is then left.
 
+    Where a blob of a sample disagrees, another sample is drawn, until none of one does.
     Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and what the store raises.
     """
     found = census.take(source.name, collection_id=source.collection.id, most=MOST_MENDED)
-    headers = compare_headers(
-        source, sample=sample, blob_stores=blob_stores, census=census, vector_tables=vector_tables
-    )
+    headers, clean = HeaderCensus(compared=0, not_compared=0, disagreements={}), False
+    while not clean:
+        drawn = compare_headers(
+            source,
+            sample=sample,
+            blob_stores=blob_stores,
+            census=census,
+            vector_tables=vector_tables,
+            but=headers.disagreements,
+        )
+        headers, clean = headers + drawn, not drawn.disagreements
     misread = headers.disagreements.keys() - headers.not_mended
     mended = census.mend(source, found, misread=misread, consent=consent)
     return Repair(found, headers, mended)

@@ -5,7 +5,7 @@ out of the catalogue. Not here: reading headers, and what Dagster shows of it (`
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -105,9 +105,10 @@ class Census(DatabaseResource):
             ),
         )
 
-    def sample(self, source: Source, *, most: int) -> list[Sample]:
-        """Up to ``most`` catalogued blobs of ``source`` at random and in random order, with their items."""
-        rows = self.rows("sample_items", source=source.name, most=most, reading=source.reading_digest)
+    def sample(self, source: Source, *, most: int, but: Collection[str] = ()) -> list[Sample]:
+        """Up to ``most`` catalogued blobs of ``source`` but these, at random and in random order, with their items."""
+        bound = {"source": source.name, "reading": source.reading_digest, "most": most, "but": list(but)}
+        rows = self.rows("sample_items", **bound)
         samples = []
         for _, group in groupby(rows, key=itemgetter("name")):
             own = list(group)

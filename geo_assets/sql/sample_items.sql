@@ -12,6 +12,7 @@ FROM (
     FROM ledger.blob_state
     WHERE source = %(source)s AND state = 'catalogued'
         AND (member_kind = 'other' OR described_reading = %(reading)s)
+        AND name <> ALL(%(but)s::text[])
     ORDER BY drawn
     LIMIT %(most)s
 ) AS b

@@ -395,3 +395,12 @@ def test_a_file_that_is_loaded_meanwhile_or_is_too_much_is_not_compared(
     headers = answers("census", "appended", status=0)["appended"]["headers"]
     assert (headers["compared"], headers["not_compared"]) == (1, 1)
     assert "appended: not compared: 1" in run("census", "appended").output
+
+
+def test_repair_draws_again_until_no_blob_of_a_sample_disagrees(world: World) -> None:
+    world.plant("appended")
+    arguments = ["repair", "appended", "--sample", "1", "--json"]
+    (repaired,) = json.loads(CliRunner().invoke(main, arguments, catch_exceptions=False).stdout)
+    assert set(repaired["headers"]["disagreements"]) == {"a.gpkg", "b.gpkg"}
+    assert repaired["mended"]["to_describe"] == 2
+    world.run("appended")
