@@ -10,6 +10,7 @@ import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.segment import Segment
+from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
 from geo_assets.core.display import lines, one_line
 from geo_assets.errors import GeoAssetsError
@@ -30,6 +31,9 @@ class PlainConsole(Console):
 console = PlainConsole(width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG)
 error_console = PlainConsole(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_OF_A_LOG)
 
+# Retries are told of on standard error, as logs are: standard output has the answer, which may be JSON.
+set_on_retry_hooks([LoggingOnRetryHook])
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
 
@@ -49,7 +53,12 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except GeoAssetsError as error:
-        error_console.print(f"[bold red]{error.code}[/] {shown(error.message)}", highlight=False)
-        if error.remedy:
-            error_console.print(f"[dim]→ {shown(error.remedy)}[/]", highlight=False)
+        print_error(error)
         raise SystemExit(1) from error
+
+
+def print_error(error: GeoAssetsError) -> None:
+    """What is wrong and what to do, on standard error."""
+    error_console.print(f"[bold red]{error.code}[/] {shown(error.message)}", highlight=False)
+    if error.remedy:
+        error_console.print(f"[dim]→ {shown(error.remedy)}[/]", highlight=False)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
-from geo_assets.errors import InvalidConfiguration
+from geo_assets.cli.console import clear_errors, console, json_option, print_error, print_json, shown
+from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration, TransientError
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
 from geo_assets.resources.ledger import Ledger
@@ -38,16 +38,27 @@ def deadletters_group() -> None:
 @click.option("--most", default=100, show_default=True, help="Show at most this many of each queue.")
 @json_option
 def list_command(*, queue: str | None, code: str | None, most: int, as_json: bool) -> None:
-    """List the dead letters of each queue, with why each is there."""
+    """List the dead letters of each queue, with why each is there. Exits with 1 if a queue does not answer."""
     messages: list[SetAside] = []
+    failed: list[TransientError] = []
     with clear_errors():
         for rule in _rules(queue):
-            with open_box(rule) as box:
-                messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
+            try:
+                with open_box(rule) as box:
+                    messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
+            except DatabaseUnavailable:
+                raise
+            except TransientError as error:  # the others have theirs all the same
+                failed.append(error)
     if as_json:
         print_json([_document(message, most=BODY_CHARACTERS) for message in messages])
-    else:
+    elif messages or not failed:
         _print_list(messages)
+    for each in failed[:-1]:
+        print_error(each)
+    with clear_errors():
+        if failed:
+            raise failed[-1]
 
 
 @deadletters_group.command("show")

@@ -23,6 +23,14 @@ Connection = psycopg.Connection[DictRow]
 _THREAD = threading.local()
 
 
+def close_kept_connection() -> None:
+    """Close what this thread borrowed, as one that ends does."""
+    _, connection = getattr(_THREAD, "kept", (None, None))
+    if connection is not None:
+        connection.close()
+        del _THREAD.kept
+
+
 class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
     """A resource on the catalogue's database; with no url of its own it follows the settings."""
 

@@ -26,7 +26,7 @@ from geo_assets.sources import Source
 
 LOOKS_AT_ONCE = 8
 """Requests to one store at a time: as many connections as the SDK keeps open, with room to spare."""
-LOOK_SECONDS = 12.0
+LOOK_SECONDS = 9.0
 """How long a batch waits for its looks: a store that answers has answered a hundred of them by then."""
 STORE_SECONDS = 4.0
 """How long one Zarr store, or all that has one stem, is listed for."""
@@ -38,11 +38,12 @@ Sight = Sequence[tuple[str, BlobRef | None]]
 @dataclass(slots=True)
 class Looked:
     """What was seen: ``found`` by look; why a store or a name ``failed``; and what is ``left`` to a listing, for it is
-    too much for a look."""
+    too much for a look. ``down`` are the sources whose store answered nothing."""
 
     found: dict[Look, Sight] = field(default_factory=dict)
     failed: dict[Look, GeoAssetsError] = field(default_factory=dict)
     left: set[Look] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
 
 
 def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_stores: BlobStores) -> Looked:
@@ -106,6 +107,8 @@ class _SourceLook:
         unanswered = self._down or StorageUnavailable(
             f"the store of {self.source.name} did not answer within {LOOK_SECONDS:.0f} s."
         )
+        if not self._store_answered:
+            looked.down.add(self.source.name)
         for name in self._names:
             look = Look(self.source.name, name)
             answer = answers.get(name, unanswered)

@@ -7,7 +7,7 @@ a message says (`core.events`), which sources it concerns (`core.event_routing`)
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from geo_assets.core.event_routing import EventRouter, Look
@@ -34,7 +34,8 @@ class TakenBatch:
 
     ``new``, ``changed``, ``deleted`` and ``unchanged`` count blobs of ``events``, ``dropped`` events by reason;
     ``redelivered``, ``abandoned`` and ``poisoned`` count messages. ``sources`` are those with something new, changed
-    or deleted, and ``correlation_ids`` the first ten of it by source.
+    or deleted, or to be listed; ``unavailable`` those whose store answered nothing; and ``correlation_ids`` the first
+    ten of what is new by source.
     """
 
     messages: int = 0
@@ -48,6 +49,7 @@ class TakenBatch:
     abandoned: int = 0
     poisoned: int = 0
     sources: frozenset[str] = frozenset()
+    unavailable: frozenset[str] = frozenset()
     correlation_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -134,7 +136,7 @@ class EventObserver:
         _log(observed, dropped, left, [*poisoned, *abandoned])
         dead_letters = self._settle(letters, abandoned, poisoned)
         self._ledger.settle_batch(batch, number, dead_letters=dead_letters)
-        return _taken(batch, observed)
+        return _taken(batch, observed, looked.down)
 
     def _read(self, message: Message) -> _Letter:
         letter = _Letter(message)
@@ -271,7 +273,7 @@ def _log(
         )
 
 
-def _taken(batch: EventBatch, observed: Sequence[Observed]) -> TakenBatch:
+def _taken(batch: EventBatch, observed: Sequence[Observed], down: Collection[str]) -> TakenBatch:
     counts = Counter(each.outcome for each in observed)
     ids: dict[str, dict[str, None]] = defaultdict(dict)
     for each in observed:
@@ -289,5 +291,6 @@ def _taken(batch: EventBatch, observed: Sequence[Observed]) -> TakenBatch:
         abandoned=batch.abandoned,
         poisoned=len(batch.poisoned),
         sources=frozenset(ids) | batch.to_list,
+        unavailable=frozenset(down),
         correlation_ids={source: tuple(of_source)[:FIRST_IDS] for source, of_source in ids.items()},
     )

@@ -15,6 +15,7 @@ from dagster import ConfigurableResource
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.queue_rules import QueueRule
+from geo_assets.resources.bounded_transport import BoundedTransport
 from geo_assets.resources.message_queue import MessageQueue
 from geo_assets.resources.service_bus import ServiceBusQueue
 from geo_assets.resources.storage_queue import StorageQueue
@@ -45,15 +46,21 @@ def _queue_service(settings: Settings) -> QueueServiceClient:
     Otherwise DefaultAzureCredential (managed identity, Azure CLI, environment).
     """
     if settings.azure_connection_string is None:
-        return QueueServiceClient(_queue_url(settings), credential=_credential(settings))
+        return _queue_client(_queue_url(settings), _credential(settings))
     try:
-        named = QueueServiceClient.from_connection_string(settings.azure_connection_string.get_secret_value())
+        named = QueueServiceClient.from_connection_string(
+            settings.azure_connection_string.get_secret_value(), transport=BoundedTransport()
+        )
     except ValueError as error:
         raise InvalidConfiguration(f"AZURE_STORAGE_CONNECTION_STRING: {error}", remedy="Copy it again.") from error
     if settings.azure_queue_url is None:
         return named
-    credential = named.credential or urlsplit(str(named.url)).query
-    return QueueServiceClient(settings.azure_queue_url, credential=credential)
+    return _queue_client(settings.azure_queue_url, named.credential or urlsplit(str(named.url)).query)
+
+
+def _queue_client(url: str, credential: Any) -> QueueServiceClient:
+    """A client whose requests may bound the whole of an answer."""
+    return QueueServiceClient(url, credential=credential, transport=BoundedTransport())
 
 
 def _queue_url(settings: Settings) -> str:

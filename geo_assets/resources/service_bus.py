@@ -7,6 +7,7 @@ The SDK waits for the broker's word on each settlement, and its receivers may be
 four receivers, each with a connection of its own, share a large batch.
 """
 
+import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from socket import socket
 from threading import Event
 from typing import Any, Self
 
+import certifi
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity import DefaultAzureCredential
 from azure.servicebus import (
@@ -38,13 +41,15 @@ from azure.servicebus.exceptions import (
 
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, Unauthorized
 from geo_assets.resources.message_queue import DeadLetter, Message, Path
-from geo_assets.resources.renewing_receiver import RenewingReceiver
+from geo_assets.resources.renewing_receiver import RenewingReceiver, within
 
 _MOST_RECEIVERS = 4
 _SHARE = 50  # a batch is shared by so many receivers that each has at least this
 _LEAST_WAIT = 0.5  # seconds: the broker is asked, and answers
 _MORE_WITHIN = 1.0  # seconds that further receivers wait, when the first had its full share
 _PATIENCE = timedelta(seconds=15)  # for the answer to one settlement: the SDK's own is a minute
+_OPEN_SECONDS = 8.0  # for a connection, its token and its link
+_SEND_SECONDS = 30.0  # of one message, the connection included
 _PEEKED_AT_ONCE = 100
 _DESCRIPTION_CHARACTERS = 1024  # the broker has room for 4,096
 _RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 5}
@@ -158,7 +163,8 @@ class ServiceBusQueue:
         """
         with self._taken_dead_letter(message_id) as found:
             if found is not None:
-                self._sender.send_messages(_copy(found.message, rewrite(_body(found.message))))
+                with within(self._sender, _SEND_SECONDS):
+                    self._sender.send_messages(_copy(found.message, rewrite(_body(found.message))))
                 found.settle(ServiceBusReceiver.complete_message)
             return found is not None
 
@@ -227,8 +233,10 @@ class ServiceBusQueue:
         # Without prefetch: what lies in a buffer is locked all the same, and its lock runs out there.
         options: dict[str, Any] = {"sub_queue": sub_queue, "timeout": self._patience.total_seconds()}
         if self._subscription:
-            return RenewingReceiver(self._client.get_subscription_receiver(self._entity, self._subscription, **options))
-        return RenewingReceiver(self._client.get_queue_receiver(self._entity, **options))
+            receiver = self._client.get_subscription_receiver(self._entity, self._subscription, **options)
+        else:
+            receiver = self._client.get_queue_receiver(self._entity, **options)
+        return RenewingReceiver(receiver, seconds=_OPEN_SECONDS)
 
     def _new_sender(self) -> ServiceBusSender:
         if self._subscription:
@@ -241,7 +249,21 @@ class _LockLost(QueueUnavailable):
 
 
 def _client_options(patience: timedelta) -> dict[str, Any]:
-    return _RETRY | {"try_timeout": patience.total_seconds()}
+    return _RETRY | {"try_timeout": patience.total_seconds(), "ssl_context": _ShortHandshakes()}
+
+
+class _ShortHandshakes(ssl.SSLContext):
+    """TLS as the SDK has it, but for a handshake without end: the SDK sets no timeout for one."""
+
+    def __new__(cls) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self) -> None:
+        self.load_verify_locations(certifi.where())
+
+    def wrap_socket(self, sock: socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        sock.settimeout(_OPEN_SECONDS / 2)
+        return super().wrap_socket(sock, *arguments, **options)
 
 
 def _search(

@@ -17,6 +17,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.storage.queue import QueueClient, QueueMessage, QueueServiceClient
 
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, Unauthorized
+from geo_assets.resources.bounded_transport import WHOLE_TIMEOUT
 from geo_assets.resources.message_queue import DeadLetter, Message, Path
 
 MOST_A_REQUEST = 32
@@ -26,9 +27,10 @@ _SEARCH_VISIBILITY = timedelta(seconds=30)
 _LOOK_AGAIN = timedelta(milliseconds=500)  # a Storage Queue answers at once, empty or not
 _AT_ONCE = 8  # of the ten connections the SDK's transport keeps
 _NEVER = -1  # a message's time to live, for the service's own default is seven days
-# The SDK's own retries wait 15 s and more.
-_NO_SDK_RETRY: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 30}
+# The SDK's own retries wait 15 s and more. Another queue's turn does not wait for this one's, but a tick's end does.
+_NO_SDK_RETRY: dict[str, Any] = {"retry_total": 0, "connection_timeout": 4, "read_timeout": 6, WHOLE_TIMEOUT: 8}
 _ATTEMPTS = 4
+_RETRY_SECONDS = 4.0  # after the first try of a request
 
 T = TypeVar("T")
 
@@ -193,7 +195,9 @@ class StorageQueue:
 
     def _ask(self, request: Callable[[], T]) -> T:
         """The service's answer, asked for again where it did not serve."""
-        for attempt in stamina.retry_context(on=_may_pass, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5):
+        for attempt in stamina.retry_context(
+            on=_may_pass, attempts=_ATTEMPTS, timeout=_RETRY_SECONDS, wait_initial=0.2
+        ):
             with attempt, _queue_errors(self.name):
                 return request()
         raise AssertionError("unreachable: stamina raises or returns")

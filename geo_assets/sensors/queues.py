@@ -124,6 +124,7 @@ def _receive(receiver: Receiver, desk: "_RunDesk") -> None:
         desk.look_at(burst.sources if burst else ())
         burst = None
         if desk.run_requests or out_of_time:
+            desk.look_at(receiver.finish().sources)
             return
 
 

@@ -1,29 +1,48 @@
-"""Receiving from several queues within one tick: by turns, one batch each, so that none keeps another waiting.
+"""Receiving from several queues within one tick, side by side, so that none keeps another waiting.
 
-Here: caps, back-pressure, and the pause of a queue that does not serve. Not here: what becomes of a batch
-(`geo_assets.resources.event_observer`), what follows for runs (`queues`).
+Here: caps, back-pressure, the thread that a queue has, and the pause of a queue that does not serve. Not here: what
+becomes of a batch (`geo_assets.resources.event_observer`), what follows for runs (`queues`).
 """
 
+import logging
+import random
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, as_completed, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from geo_assets.core.trouble import Trouble, next_trouble
-from geo_assets.errors import GeoAssetsError, StorageUnavailable
+from geo_assets.errors import GeoAssetsError, QueueUnavailable, StorageUnavailable
 from geo_assets.queue_rules import QueueRule
 from geo_assets.resources.blob_stores import BlobStores
+from geo_assets.resources.daemon_threads import start
+from geo_assets.resources.database import close_kept_connection
 from geo_assets.resources.event_observer import EventObserver, TakenBatch
 from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.message_queue import MessageQueue
+from geo_assets.resources.message_queue import Message, MessageQueue
 from geo_assets.resources.message_queues import MessageQueues
 from geo_assets.sources import Source
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)
 """Of a queue that does not serve."""
+# What asks a store and then a queue ends by itself within 13 s. These are for what does not end: a resolver that hangs.
+SILENT_SECONDS = 15.0
+"""A queue that gave no answer for so long is left: its thread ends with its request, and the tick does not wait."""
+TAKING_SECONDS = 30.0
+"""A batch that is not looked at, committed and settled within so long is left likewise."""
+_PROBE_SECONDS = 5.0
+_MOST_PROBED = 16
+_CLOSE_SECONDS = 3.0
+_SLACK_SECONDS = 0.5  # of a turn: for an answer to come and be committed
 _COUNTED = ("messages", "new", "changed", "deleted", "unchanged", "redelivered", "abandoned", "poisoned")
+_LOG = logging.getLogger(__name__)
+_left: dict[str, Future[Any]] = {}
+"""Of each queue what this process left and has not ended: no second thread waits for the same queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,35 @@ class Turn:
 
 
 @dataclass
+class _Asked:
+    """A batch of at most ``most`` messages that a thread is asking for, and then takes: since when by its clock."""
+
+    most: int
+    since: float = field(default_factory=time.monotonic)
+    has_messages: bool = False
+    batch: "Future[TakenBatch | None]" = field(default_factory=Future)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it has had its time."""
+        return time.monotonic() - self.since > (TAKING_SECONDS if self.has_messages else SILENT_SECONDS)
+
+
+@dataclass
+class _Line:
+    """A queue that is open, or is to be opened by the first thread that asks it; one at a time has it."""
+
+    connection: ExitStack = field(default_factory=ExitStack)
+    queue: MessageQueue | None = None
+
+    def close(self) -> None:
+        """Close what is open; a queue that failed may fail again when it is closed."""
+        self.queue = None
+        with suppress(GeoAssetsError):
+            self.connection.close()
+
+
+@dataclass
 class _Intake:
     """One queue of the tick."""
 
@@ -49,8 +97,8 @@ class _Intake:
     held_back: str | None = None
     taken: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    connection: ExitStack = field(default_factory=ExitStack)
-    queue: MessageQueue | None = None
+    line: _Line = field(default_factory=_Line)
+    asked: _Asked | None = None
 
     def __str__(self) -> str:
         counts = [f"{self.taken[what]} {what}" for what in _COUNTED if self.taken[what]]
@@ -82,8 +130,8 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for intake in self._intakes:
-            self._close(intake)
+        idle = [intake for intake in self._intakes if intake.asked is None]
+        wait([start(each.line.close, name=f"close-{each.rule.name}") for each in idle], timeout=_CLOSE_SECONDS)
 
     @property
     def troubles(self) -> dict[str, Trouble]:
@@ -95,38 +143,34 @@ class Receiver:
         return [str(intake) for intake in self._intakes]
 
     def turn(self, *, wait: timedelta, outstanding: Mapping[str, int]) -> Turn:
-        """Up to one batch of each queue, waiting ``wait`` in all where nothing comes.
+        """Up to one batch of each queue, waiting ``wait`` and a moment more where nothing comes.
 
         ``outstanding`` is how many blobs of each source waited for a run before this tick. A queue that fails is not
-        asked again before its pause is over, and keeps no other from its turn.
+        asked again before its pause is over. One that takes longer goes on, and brings its batch in a later turn.
         """
-        ready = [intake for intake in self._intakes if self._may_receive(intake, outstanding)]
-        batches: list[TakenBatch] = []
-        more = False
-        for intake in ready:
-            try:
-                most = min(intake.rule.batch, intake.rule.most_a_tick - intake.taken["messages"])
-                batch = self._receive(intake, most, wait=wait / len(ready))
-            except GeoAssetsError as error:
-                self._close(intake)
-                intake.trouble = next_trouble(
-                    intake.trouble, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE
-                )
-                continue
-            intake.trouble = None
-            if batch is not None:
-                batches.append(batch)
-                more = more or batch.messages == most
+        for intake in self._intakes:
+            if intake.asked is None and self._may_receive(intake, outstanding):
+                self._ask(intake, wait)
+        return self._collect(seconds=wait.total_seconds() + _SLACK_SECONDS)
+
+    def finish(self) -> Turn:
+        """Wait for what is under way, each within its time; nothing new is asked for."""
+        turns = [self._collect(seconds=0.0)]
+        while any(intake.asked is not None for intake in self._intakes):
+            turns.append(self._collect(seconds=_SLACK_SECONDS))
         return Turn(
-            open_queues=len(ready),
-            messages=sum(batch.messages for batch in batches),
-            more=more,
-            sources=frozenset[str]().union(*(batch.sources for batch in batches)),
+            open_queues=0,
+            messages=sum(turn.messages for turn in turns),
+            more=False,
+            sources=frozenset[str]().union(*(turn.sources for turn in turns)),
         )
 
     def _may_receive(self, intake: _Intake, outstanding: Mapping[str, int]) -> bool:
-        """Whether its pause is over, and neither of its caps is reached."""
+        """Whether its pause is over, nothing hangs on it, and neither of its caps is reached."""
         if intake.trouble is not None and datetime.now(UTC) < intake.trouble.until:
+            return False
+        if not _left.get(_key(intake.rule), _DONE).done():
+            self._note_trouble(intake, _silence(intake))
             return False
         rule, intake.held_back = intake.rule, None
         waiting = sum(outstanding.get(name, 0) for name in intake.sources)
@@ -140,43 +184,122 @@ class Receiver:
             intake.held_back = f"the next tick goes on after {rule.most_a_tick:,} messages (most_a_tick)"
         return intake.held_back is None
 
-    def _receive(self, intake: _Intake, most: int, *, wait: timedelta) -> TakenBatch | None:
-        """One batch, committed and settled; None where nothing came."""
-        if intake.trouble is not None:
-            self._probe(intake)
-        if intake.queue is None:
-            intake.queue = intake.connection.enter_context(self._message_queues.open(intake.rule))
-        messages = intake.queue.receive(most, wait=wait)
-        if not messages:
-            return None
-        observer = EventObserver(
-            intake.queue, intake.rule, sources=intake.sources, blob_stores=self._blob_stores, ledger=self._ledger
+    def _ask(self, intake: _Intake, patience: timedelta) -> None:
+        """Have a thread receive one batch and take it."""
+        asked = _Asked(min(intake.rule.batch, intake.rule.most_a_tick - intake.taken["messages"]))
+        intake.asked = asked
+        receive = partial(self._receive, intake, intake.line, asked, patience)
+        asked.batch = start(receive, name=f"queue-{intake.rule.name}")
+
+    def _collect(self, *, seconds: float) -> Turn:
+        """What the threads have brought by now, or bring within these seconds."""
+        under_way = [(intake, intake.asked) for intake in self._intakes if intake.asked is not None]
+        wait([asked.batch for _, asked in under_way], timeout=seconds)
+        batches: list[TakenBatch] = []
+        more = False
+        for intake, asked in under_way:
+            if not asked.batch.done():
+                more = more or asked.has_messages
+                if asked.is_left:
+                    self._leave(intake, asked)
+                continue
+            intake.asked = None
+            batch = self._batch(intake, asked)
+            if batch is not None:
+                batches.append(batch)
+                more = more or batch.messages == asked.most
+        return Turn(
+            open_queues=len(under_way),
+            messages=sum(batch.messages for batch in batches),
+            more=more,
+            sources=frozenset[str]().union(*(batch.sources for batch in batches)),
         )
-        try:
-            batch = observer.take(messages)
-        except GeoAssetsError:  # what is not settled would come again only when its lock has run out
-            with suppress(GeoAssetsError):
-                for message in messages:
-                    intake.queue.abandon(message)
-            raise
+
+    def _batch(self, intake: _Intake, asked: _Asked) -> TakenBatch | None:
+        """What a thread that ended has brought; None where nothing came, or the queue is in trouble."""
+        error = asked.batch.exception()
+        if error is not None:
+            self._note_trouble(intake, error)
+            return None
+        batch = asked.batch.result()
+        intake.trouble = None
+        if batch is None:
+            return None
         intake.taken.update({what: getattr(batch, what) for what in _COUNTED})
         intake.dropped.update(batch.dropped)
-        if batch.abandoned and not batch.new + batch.changed + batch.deleted + batch.unchanged:
-            raise StorageUnavailable(
-                f"all {batch.abandoned} messages of a batch were given back: none of their blobs could be looked at."
+        if batch.abandoned and batch.unavailable.issuperset(intake.sources):
+            self._note_trouble(
+                intake,
+                StorageUnavailable(
+                    f"{batch.abandoned} messages of a batch were given back: no store of its sources answers."
+                ),
             )
         return batch
 
-    def _probe(self, intake: _Intake) -> None:
-        """Ask database and stores once before messages are received again: each delivery counts as one of its tries."""
-        self._ledger.now()
-        for source in intake.sources.values():
-            self._blob_stores.probe(source)
+    def _leave(self, intake: _Intake, asked: _Asked) -> None:
+        """Let the thread go on alone: what it has received it may still take, and it closes what it has open."""
+        self._note_trouble(intake, _silence(intake))
+        _left[_key(intake.rule)] = asked.batch
+        line = intake.line
+        asked.batch.add_done_callback(lambda _: line.close())
+        intake.asked, intake.line = None, _Line()
 
-    def _close(self, intake: _Intake) -> None:
-        intake.queue = None
-        with suppress(GeoAssetsError):  # a queue that failed may fail again when it is closed
-            intake.connection.close()
+    def _note_trouble(self, intake: _Intake, error: BaseException) -> None:
+        if not isinstance(error, GeoAssetsError):
+            if not isinstance(error, Exception):
+                raise error
+            _LOG.error("%s: receiving raised", intake.rule.name, exc_info=error)
+            error = QueueUnavailable(f"receiving from the queue raised {type(error).__name__}: {error}")
+        intake.trouble = next_trouble(
+            intake.trouble, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE
+        )
+
+    def _receive(self, intake: _Intake, line: _Line, asked: _Asked, patience: timedelta) -> TakenBatch | None:
+        """One batch, committed and settled; None where nothing came. In a thread of its own."""
+        try:
+            if intake.trouble is not None:
+                self._probe(intake)
+            if line.queue is None:
+                line.queue = line.connection.enter_context(self._message_queues.open(intake.rule))
+            messages = line.queue.receive(asked.most, wait=patience)
+            if not messages:
+                return None
+            asked.has_messages = True
+            return self._take(intake, line.queue, messages)
+        except BaseException:
+            line.close()
+            raise
+        finally:
+            close_kept_connection()
+
+    def _take(self, intake: _Intake, queue: MessageQueue, messages: Sequence[Message]) -> TakenBatch:
+        observer = EventObserver(
+            queue, intake.rule, sources=intake.sources, blob_stores=self._blob_stores, ledger=self._ledger
+        )
+        try:
+            return observer.take(messages)
+        except GeoAssetsError:  # what is not settled would come again only when its lock has run out
+            with suppress(GeoAssetsError):
+                for message in messages:
+                    queue.abandon(message)
+            raise
+
+    def _probe(self, intake: _Intake) -> None:
+        """Ask the database, and whether any store answers, before messages are received again: each delivery counts.
+
+        One store that does not answer is no reason to wait: some are drawn, so that dead ones are not always first.
+        """
+        self._ledger.now()
+        drawn = random.sample(list(intake.sources.values()), min(_MOST_PROBED, len(intake.sources)))
+        if not drawn:
+            return
+        probes = [start(partial(self._blob_stores.probe, source), name=f"probe-{source.name}") for source in drawn]
+        error: BaseException | None = None
+        with suppress(TimeoutError):
+            for probe in as_completed(probes, timeout=_PROBE_SECONDS):
+                if (error := probe.exception()) is None:
+                    return
+        raise error or StorageUnavailable(f"no store of its sources answers within {_PROBE_SECONDS:.0f} s.")
 
 
 def concerned(rule: QueueRule, sources: Mapping[str, Source]) -> dict[str, Source]:
@@ -189,3 +312,15 @@ def concerned(rule: QueueRule, sources: Mapping[str, Source]) -> dict[str, Sourc
 def all_concerned(rules: Iterable[QueueRule], sources: Mapping[str, Source]) -> dict[str, Source]:
     """The sources that any of the queues serves, by name."""
     return {name: source for rule in rules for name, source in concerned(rule, sources).items()}
+
+
+def _key(rule: QueueRule) -> str:
+    return f"{rule.path} {rule.queue}"
+
+
+def _silence(intake: _Intake) -> QueueUnavailable:
+    return QueueUnavailable(f"queue {intake.rule.queue} does not answer.")
+
+
+_DONE: "Future[Any]" = Future()
+_DONE.set_result(None)

@@ -19,6 +19,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.event_observer import EventObserver
 from geo_assets.resources.message_queues import MessageQueues
 from tests.event_messages import blob_event
+from tests.peers.flaky_proxy import FlakyProxy
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import Pipeline
 from tests.services import Azurite
@@ -103,6 +104,27 @@ def test_list_and_show_have_the_message_and_why_it_was_given_up(line: Line) -> N
     assert LONG in shown
     assert printed("list", "--code", "storage_unavailable") == []
     assert "malformed_message" in run("list", "--queue", "arrivals").stdout
+
+
+def test_a_queue_that_does_not_answer_hides_no_other(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one before it nor one behind it in sources.yaml."""
+    assert line.take(LONG) == 1
+    with FlakyProxy(1) as silent:
+        silent.mode = "silent"
+        dead = "service_bus" if line.rule.storage_queue else "storage_queue"
+        bus = f"Endpoint=sb://127.0.0.1:{silent.port};SharedAccessKeyName=a;SharedAccessKey=a2V5;UseDevelopmentEmulator=true"
+        if dead == "service_bus":
+            monkeypatch.setenv("AZURE_SERVICEBUS_CONNECTION_STRING", bus)
+        else:
+            monkeypatch.setenv("AZURE_STORAGE_QUEUE_URL", f"http://127.0.0.1:{silent.port}/devstoreaccount1")
+        declared = yaml.safe_load(line.pipeline.sources_path.read_text())
+        queues = {"before": {dead: "dead-1"}, **declared["queues"], "behind": {dead: "dead-2"}}
+        line.pipeline.sources_path.write_text(yaml.safe_dump({**declared, "queues": queues}))
+        listed = run("list", "--json")
+    assert listed.exit_code == 1
+    assert [letter["body"] for letter in json.loads(listed.stdout)] == [LONG[:1000]]
+    assert "dead-1" in listed.stderr
+    assert "dead-2" in listed.stderr
 
 
 def test_a_replayed_message_is_tried_again_and_given_up_again(line: Line) -> None:

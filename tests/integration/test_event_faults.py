@@ -9,7 +9,7 @@ import pytest
 
 from geo_assets.resources import container_look
 from tests.arrivals import Arrivals, assert_is_what_the_container_holds, list_into, source_in
-from tests.peers.failing_names import FailingNames
+from tests.peers.http_proxy import FailingNames
 from tests.services import Azurite
 from tests.unit.core.formats.zarr_files import write_cube
 

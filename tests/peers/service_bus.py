@@ -55,6 +55,7 @@ class Faults:
     killed_connections: int = 0  # all connections end, once
     lost_locks: int = 0  # all locks end, once
     slow_answers: float = 0.0  # seconds that each settlement's answer takes
+    silent_entity: str = ""  # whoever wants to receive from it gets no answer
 
     def take(self, name: str) -> bool:
         """Whether the fault is to happen now; it then has happened once."""
@@ -198,6 +199,8 @@ class _Server(Handler):  # type: ignore[misc]
         link.rcv_settle_mode, link.snd_settle_mode = link.remote_rcv_settle_mode, link.remote_snd_settle_mode
         link.max_message_size = _LARGEST_MESSAGE
         address = _address(link)
+        if self._faults.silent_entity and address.endswith(self._faults.silent_entity):
+            return
         link.open()
         if _is_request_link(address):
             if link.is_sender:
