@@ -55,7 +55,8 @@ def database_errors() -> Iterator[None]:
         said = str(error).splitlines()[0]
         raise DatabaseUnavailable(f"the database is not migrated ({said}).", remedy=_MIGRATE) from error
     except _UNAVAILABLE as error:
-        said = str(error).strip()
+        said = error.diag.message_primary or str(error).strip()  # without the statement; a hint names settings
+        said += f" ({error.diag.message_hint})" if error.diag.message_hint else ""
         kind = kind_of(error.sqlstate, said)
         remedy = _NO_LOGIN if kind is DatabaseUnavailable and "authentication failed" in said else None
         raise kind(f"PostgreSQL failed: {said}.", remedy=remedy) from error

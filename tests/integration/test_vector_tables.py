@@ -181,6 +181,18 @@ def test_append_and_upsert_put_many_files_into_one_table(pipeline: Pipeline, tmp
     assert pipeline.query("SELECT to_regclass('vectors.together')") == [(None,)]
 
 
+def test_a_login_that_may_make_no_schema_is_told_what_to_grant(pipeline: Pipeline, tmp_path: Path) -> None:
+    write_vector(tmp_path / "in" / "a.gpkg", list(POINTS[:3]), driver="GPKG")
+    declare(pipeline, tmp_path / "in", schema="elsewhere")
+    ((database,),) = pipeline.query("SELECT current_database()")
+    pipeline.execute(f"REVOKE CREATE ON DATABASE {database} FROM geo_assets_pipeline")
+    pipeline.run("load_vectors", source=SOURCE)
+    assert reasons(pipeline) == {"a.gpkg": "invalid_configuration"}
+    said = pipeline.failures(SOURCE)["a.gpkg"].message
+    assert "PostgreSQL refuses to make the table: permission denied for database" in said
+    assert "Grant CREATE on the database" in said
+
+
 def test_a_view_keeps_a_table_as_it_is_until_it_goes(pipeline: Pipeline, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_vector(folder / "a.gpkg", list(POINTS[:3]), driver="GPKG")
