@@ -63,7 +63,7 @@ class _BoundedAdapter(HTTPAdapter):
 @cache
 def _bounded(connection_class: type[Any]) -> type[Any]:
     """The same class of connections (plain, TLS, or through a proxy), whose answers are bounded."""
-    return type(f"Bounded{connection_class.__name__}", (connection_class,), {"response_class": _BoundedResponse})
+    return type(connection_class.__name__, (connection_class,), {"response_class": _BoundedResponse})
 
 
 class _BoundedResponse(HTTPResponse):
