@@ -381,10 +381,10 @@ class _Publisher:
                     seconds=made.seconds,
                 )
                 self._ledger.record(self._source, blob, cog, run_id=run_id)
+                self._settled.add(blob.name)
         except CogNameTaken as error:
             self.refuse(blob, error)
             return
-        self._settled.add(blob.name)
         if made.thumbnail is not None and len(self.report.previews) < MOST_PREVIEWS:
             self.report.previews.append((blob.name, small_picture(made.thumbnail.read_bytes())))
         self.report.made += 1
