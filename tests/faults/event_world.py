@@ -19,6 +19,7 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueServiceClient
 
+from geo_assets.resources.bounded_transport import BoundedTransport
 from geo_assets.resources.message_queue import MessageQueue
 from geo_assets.resources.message_queue import Path as QueuePath
 from geo_assets.resources.service_bus import ServiceBusQueue
@@ -243,7 +244,7 @@ class EventWorld:
             sender.send_messages([ServiceBusMessage(body) for body in bodies])
 
     def _storage_queues(self) -> QueueServiceClient:
-        return QueueServiceClient.from_connection_string(self.azurite.connection_string)
+        return QueueServiceClient.from_connection_string(self.azurite.connection_string, transport=BoundedTransport())
 
 
 @contextmanager
