@@ -20,11 +20,6 @@ from typing import Any, ClassVar
 
 import pytest
 from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceTypes, generate_account_sas
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from geo_assets.cog_rules import CogRule
 from geo_assets.errors import GeoAssetsError, Unauthorized
@@ -37,6 +32,7 @@ from geo_assets.resources.raster_reader import read_headers
 from geo_assets.resources.worker_pool import shared_pool
 from geo_assets.settings import Settings
 from geo_assets.sources import CollectionRule, Source
+from tests.certificates import write_certificate
 from tests.faults.test_enclosure import outcome
 from tests.rasters import write_raster
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, own_environment
@@ -211,29 +207,12 @@ def serving(handler: type[BaseHTTPRequestHandler], certificate: Path | None = No
         thread.join()
 
 
-def write_certificate(path: Path) -> None:
-    """A certificate of localhost that vouches for itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
-    )
-
-
 def test_a_managed_identity_stays_with_the_run_and_each_chunk_gets_a_fresh_token(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif")
-    write_certificate(tmp_path / "certificate.pem")
+    certificate = write_certificate(tmp_path)
     _TokenStore.content = (tmp_path / "a.tif").read_bytes()
-    trusted = {"SSL_CERT_FILE": str(tmp_path / "certificate.pem"), "IDENTITY_HEADER": "planted-identity"}
-    with serving(_Identity) as identity, serving(_TokenStore, tmp_path / "certificate.pem") as store:
+    trusted = {"SSL_CERT_FILE": str(certificate), "IDENTITY_HEADER": "planted-identity"}
+    with serving(_Identity) as identity, serving(_TokenStore, certificate) as store:
         url = f"{store}/{AZURITE_ACCOUNT}"
         variables = own_environment(IDENTITY_ENDPOINT=identity, AZURE_STORAGE_ACCOUNT_URL=url, **trusted)
         code = f"from {__name__} import *; read_forty({len(_TokenStore.content)})"
