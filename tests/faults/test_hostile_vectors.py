@@ -86,7 +86,7 @@ def test_each_hostile_file_has_its_reason_and_takes_nothing_from_elsewhere(
         listener.accept()
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(20, marks=pytest.mark.soak)])
 def test_what_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
     seconds: int, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

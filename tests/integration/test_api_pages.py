@@ -59,7 +59,8 @@ def api(shown: Pipeline) -> Iterator[httpx.Client]:
 
 
 def visit(page: Page, api: httpx.Client, path: str) -> None:
-    """Open a page and wait until its script has done what it does."""
+    """Open a page and wait until its script has done what it does; a small one, for its map is drawn without a GPU."""
+    page.set_viewport_size({"width": 640, "height": 480})
     answer = page.goto(f"{api.base_url}".rstrip("/") + path)
     assert answer is not None
     assert answer.status == 200, path

@@ -45,8 +45,7 @@ def write_large(path: Path, *, dtype: str = "uint8", count: int = 1, **profile: 
         "dtype": dtype,
         "crs": "EPSG:4326",
         "transform": from_bounds(12, 45, 15, 48, SIDE, SIDE),
-        "compress": "deflate",
-        "zlevel": 1,
+        "compress": "packbits",  # written in a fifth of the time that deflate takes
         "sparse_ok": True,
         "bigtiff": "yes",
         **profile,
