@@ -16,7 +16,7 @@ from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
 from geo_assets.resources.ledger import Outstanding
 from geo_assets.sensors.observation import observe
-from geo_assets.sensors.side_by_side import Pace, side_by_side
+from geo_assets.sensors.side_by_side import LookClock, side_by_side
 from geo_assets.sources import Source
 from tests.pipeline import SOURCE, Pipeline
 
@@ -67,9 +67,11 @@ class Daemon:
         return int(progress["unchanged"]) if progress else None
 
 
-def observe_one_page(source: Source, progress: Progress | None, left: Outstanding, _: Pace, **parts: Any) -> object:
+def observe_one_page(
+    source: Source, progress: Progress | None, left: Outstanding, _: LookClock, **parts: Any
+) -> object:
     """A look that has no time left: it ends after a page."""
-    return observe(source, progress, left, Pace(deadline=0.0), **parts)
+    return observe(source, progress, left, LookClock(deadline=0.0), **parts)
 
 
 def a_run(

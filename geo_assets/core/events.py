@@ -70,14 +70,14 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableEntry:
     """An entry of an array that is no event: its ``number``, from 0 on, and what is wrong with it."""
 
     number: int
     said: str
 
 
-def read_events(body: bytes) -> list[BlobEvent | Dropped | Unreadable]:
+def read_events(body: bytes) -> list[BlobEvent | Dropped | UnreadableEntry]:
     """The events of one message: JSON or base64 of JSON, one event or an array, as EventGridEvent or CloudEvent 1.0.
 
     A renamed blob is one that went and one that came. Raises MalformedMessage, which says what is wrong and where, if
@@ -88,19 +88,19 @@ def read_events(body: bytes) -> list[BlobEvent | Dropped | Unreadable]:
         return list(_read(_Object.of(document, "")))
     if not document:
         raise MalformedMessage("The message is an empty array.")
-    events: list[BlobEvent | Dropped | Unreadable] = []
+    events: list[BlobEvent | Dropped | UnreadableEntry] = []
     for number, entry in enumerate(document):
         try:
             events += list(_read(_Object.of(entry, f"[{number}]")))
         except MalformedMessage as error:
-            events.append(Unreadable(number, error.message))
-    unreadable = [event for event in events if isinstance(event, Unreadable)]
+            events.append(UnreadableEntry(number, error.message))
+    unreadable = [event for event in events if isinstance(event, UnreadableEntry)]
     if len(unreadable) == len(events):
         raise MalformedMessage(unreadable[0].said)
     return events
 
 
-def name_unreadable(unreadable: Sequence[Unreadable]) -> str:
+def name_unreadable(unreadable: Sequence[UnreadableEntry]) -> str:
     """Which entries of a message cannot be read and why, as `unreadable_entries` finds them again."""
     numbers = ", ".join(_ranges([each.number for each in unreadable]))
     reasons = " ".join(each.said for each in unreadable[:_MOST_SAID])

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from geo_assets.core.event_routing import EventRouter, Look
-from geo_assets.core.events import BlobEvent, Dropped, Unreadable, name_unreadable, read_events
+from geo_assets.core.events import BlobEvent, Dropped, UnreadableEntry, name_unreadable, read_events
 from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, MalformedMessage
 from geo_assets.models import BlobRef
 from geo_assets.queue_rules import QueueRule
@@ -60,7 +60,7 @@ class _Letter:
     message: Message
     events: list[tuple[BlobEvent, tuple[Look, ...]]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
+    unreadable: list[UnreadableEntry] = field(default_factory=list)
     error: GeoAssetsError | None = None
 
     @property
@@ -146,7 +146,7 @@ class EventObserver:
             letter.error = error
             return letter
         for event in events:
-            if isinstance(event, Unreadable):
+            if isinstance(event, UnreadableEntry):
                 letter.unreadable.append(event)
                 continue
             looks = event if isinstance(event, Dropped) else self._router.route(event)

@@ -30,7 +30,7 @@ from geo_assets.resources.ledger import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import sources_with_runs
-from geo_assets.sensors.side_by_side import Look, Pace, StillWaiting, side_by_side
+from geo_assets.sensors.side_by_side import Look, LookClock, StillWaiting, side_by_side
 from geo_assets.sources import Source
 
 # A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.
@@ -186,7 +186,7 @@ class _Tick:
         self._reasons.insert(0 if is_error else len(self._reasons), reason)
 
 
-def _probe(source: Source, known: Decision, pace: Pace, *, blob_stores: BlobStores) -> Decision:  # noqa: ARG001
+def _probe(source: Source, known: Decision, pace: LookClock, *, blob_stores: BlobStores) -> Decision:  # noqa: ARG001
     """``known``, once the store answered."""
     blob_stores.probe(source)
     return known

@@ -17,7 +17,7 @@ from geo_assets.resources.blob_store import SHORT_PATIENCE, BlobStore
 from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.resources.ledger import Ledger, Outstanding
 from geo_assets.resources.read_ahead import reading_ahead
-from geo_assets.sensors.side_by_side import Pace
+from geo_assets.sensors.side_by_side import LookClock
 from geo_assets.sources import Source
 
 
@@ -25,7 +25,7 @@ def observe(
     source: Source,
     progress: Progress | None,
     left: Outstanding,
-    pace: Pace,
+    pace: LookClock,
     *,
     blob_stores: BlobStores,
     ledger: Ledger,

@@ -30,7 +30,7 @@ Seen = TypeVar("Seen")
 
 
 @dataclass
-class Pace:
+class LookClock:
     """What a look has to know of time, and shows of itself."""
 
     deadline: float
@@ -47,13 +47,13 @@ class Pace:
         return time.monotonic() - self.shown_at
 
 
-Look = Callable[[Pace], Seen]
+Look = Callable[[LookClock], Seen]
 
 
 @dataclass(frozen=True, slots=True)
 class _Started(Generic[Seen]):
     source: Source
-    pace: Pace
+    pace: LookClock
     future: "Future[Seen]"
 
     def outcome(self) -> "Seen | Exception | StillWaiting":
@@ -107,7 +107,7 @@ class SideBySide:
                     yield source, earlier.outcome()
                     continue
                 share = (end - time.monotonic()) / ceil((len(waiting) + 1) / AT_ONCE)
-                pace = Pace(deadline=time.monotonic() + share)
+                pace = LookClock(deadline=time.monotonic() + share)
                 started.append(_Started(source, pace, start(partial(look, pace), name="look")))
             if not started:
                 return

@@ -1,10 +1,7 @@
 """Making COGs, killed, out of disk and overwritten meanwhile: nothing half-published, and the next run finishes."""
 
 import os
-import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from geo_assets.resources.cog_ledger import CogLedger
 from geo_assets.resources.local_blob_store import LocalBlobStore
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline
+from tests.small_disks import files_of_at_most
 from tests.waiting import wait_until
 
 SIDE = 6000
@@ -104,14 +102,3 @@ class _Overwriting(LocalBlobStore):
         if offset == 5 * RANGE_BYTES:
             write_noise(self._raster)
         return super().read_range(blob, offset, length)
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """No file of the processes started meanwhile may grow beyond that, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,7 +1,6 @@
 """Loading vectors, killed, out of disk and overwritten meanwhile: nothing half-published, and the next run finishes."""
 
 import os
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from geo_assets.resources.blob_stores import BlobStores
 from geo_assets.sources import Source
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline, failure_text
+from tests.small_disks import files_of_at_most
 from tests.waiting import wait_until
 
 LOADING = "SELECT FROM pg_stat_activity WHERE application_name = 'geo_assets tables' AND backend_xid IS NOT NULL"
@@ -84,17 +84,6 @@ def test_a_file_that_is_overwritten_while_it_is_read_keeps_its_old_table(pipelin
     assert pipeline.run("load_vectors").success
     assert pipeline.query("SELECT count(*), min(value), max(value) FROM vectors.a") == [(150_000, 2, 2)]
     pipeline.check_promise(SOURCE)
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond that, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Overwriting(BlobStores):

@@ -1,12 +1,10 @@
 """Full disks, and folders that take nothing: each command says so with a code and a remedy, and leaves no part."""
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +35,7 @@ from geo_assets.resources.database import DatabaseResource
 from tests.pipeline import Pipeline, as_user, failure_text
 from tests.rasters import write_raster
 from tests.services import own_environment
+from tests.small_disks import files_of_at_most
 
 PROGRAM = Path(sys.executable).parent / "geo-assets"
 # Where nobody may write, root included, and what is no folder at all.
@@ -65,17 +64,6 @@ def catalogued(declared: Pipeline) -> Pipeline:
     """The catalogue of that source."""
     assert declared.run().success
     return declared
-
-
-@contextmanager
-def disk_of(size_bytes: int) -> Iterator[None]:
-    """No file of this process can grow beyond this size: writing fails as on a full disk, with another number."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def on_small_disk(folder: Path, size: str, command: list[str], **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -114,7 +102,7 @@ def test_a_disk_that_is_full_is_told_of_and_keeps_what_was_there(
 ) -> None:
     folder = tmp_path / "out"
     arguments = [each.format(folder) for each in COMMANDS[command]]
-    with disk_of(1024):
+    with files_of_at_most(1024):
         full = run(*arguments)
     assert full.exit_code == 1
     assert "disk_full" in full.stderr
@@ -149,7 +137,7 @@ def test_a_snapshot_on_a_full_disk_says_so_and_leaves_no_part(
     catalogued: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEO_ASSETS_SILVER", (tmp_path / "silver").as_uri())
-    with disk_of(1024):
+    with files_of_at_most(1024):
         failed = catalogued.run("snapshot")
     assert not failed.success
     assert "scratch_full" in failure_text(failed)
@@ -178,7 +166,7 @@ def test_schemas_that_find_no_room_are_told_of(tmp_path: Path) -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         mirror = f"http://127.0.0.1:{server.server_port}"
         fetch = ("schemas", "fetch", "--mirror", mirror, "--folder")
-        with disk_of(1024):
+        with files_of_at_most(1024):
             full = run(*fetch, str(tmp_path / "schemas"))
         refused = run(*fetch, "/sys/schemas")
         server.shutdown()
@@ -188,7 +176,7 @@ def test_schemas_that_find_no_room_are_told_of(tmp_path: Path) -> None:
 
 
 def test_the_rasters_of_the_demo_find_no_room(tmp_path: Path) -> None:
-    with disk_of(1024), pytest.raises(DiskFull), writing(tmp_path):
+    with files_of_at_most(1024), pytest.raises(DiskFull), writing(tmp_path):
         write_demo_container(tmp_path)
 
 

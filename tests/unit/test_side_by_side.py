@@ -9,7 +9,7 @@ import pytest
 
 from geo_assets.errors import StorageUnavailable
 from geo_assets.sensors import side_by_side as module
-from geo_assets.sensors.side_by_side import Look, Pace, SideBySide, StillWaiting
+from geo_assets.sensors.side_by_side import Look, LookClock, SideBySide, StillWaiting
 from geo_assets.sources import CollectionRule, Source
 from tests.waiting import wait_until
 
@@ -24,7 +24,7 @@ def in_a_minute() -> float:
 
 def test_each_source_has_what_its_look_gave_or_its_error() -> None:
     def begin(each: Source) -> Look[str] | None:
-        def look(_: Pace) -> str:
+        def look(_: LookClock) -> str:
             if each.name == "bad":
                 raise StorageUnavailable("away.")
             return each.name
@@ -46,7 +46,7 @@ def test_what_is_silent_takes_no_place_and_its_answer_is_taken_the_next_time(mon
     answers, begun = threading.Event(), list[str]()
 
     def begin(each: Source) -> Look[str]:
-        def look(_: Pace) -> str:
+        def look(_: LookClock) -> str:
             begun.append(each.name)
             if each.name.startswith("dead"):
                 assert answers.wait(60)
@@ -75,7 +75,7 @@ def test_what_a_look_saw_before_the_source_was_changed_is_not_taken(monkeypatch:
     answer = threading.Event()
 
     def begin(each: Source) -> Look[str]:
-        def look(_: Pace) -> str:
+        def look(_: LookClock) -> str:
             if each.url == "file:x":
                 assert answer.wait(60)
             return each.url
@@ -93,7 +93,7 @@ def test_a_look_that_shows_something_is_not_left(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "LEFT_AFTER_SECONDS", 0.6)
 
     def begin(_: Source) -> Look[str]:
-        def look(pace: Pace) -> str:
+        def look(pace: LookClock) -> str:
             for _ in range(20):
                 time.sleep(0.1)
                 pace.show()

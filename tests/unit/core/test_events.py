@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from geo_assets.core.events import (
     BlobEvent,
     Dropped,
-    Unreadable,
+    UnreadableEntry,
     account_of,
     name_unreadable,
     pick_entries,
@@ -304,8 +304,8 @@ def test_what_is_wrong_is_named_with_its_place(body: bytes, says: str) -> None:
 def test_of_an_array_what_can_be_read_is_read_and_the_rest_is_named() -> None:
     body = dumped([7, grid(), grid(eventTime="absent"), None, 8, cloud(), 9])
     events = read_events(base64.b64encode(body))
-    assert [event for event in events if not isinstance(event, Unreadable)] == [EVENT, EVENT]
-    unreadable = [event for event in events if isinstance(event, Unreadable)]
+    assert [event for event in events if not isinstance(event, UnreadableEntry)] == [EVENT, EVENT]
+    unreadable = [event for event in events if isinstance(event, UnreadableEntry)]
     said = name_unreadable(unreadable)
     assert said.startswith("Of its entries (counted from 0) these cannot be read: 0, 2-4, 6. The others were taken. ")
     assert "[2].eventTime is missing." in said
