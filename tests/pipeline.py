@@ -4,11 +4,11 @@ Here: what integration and fault tests share. Not here: services (`tests.service
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -17,6 +17,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from psycopg import sql
 from pydantic import SecretStr
 
+from geo_assets.assets.reports import MAPS_TAG
 from geo_assets.dagster_storage import give_dagster_tables
 from geo_assets.databases import login_passwords
 from geo_assets.definitions import build_definitions
@@ -35,7 +36,11 @@ from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
 from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.resources.worker_pool import Work
 from geo_assets.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SOURCE = "rasters"
 TEMPLATE = "migrated_template"
@@ -108,11 +113,14 @@ class Pipeline:
         document.setdefault("queues", {})[name] = keys
         self.sources_path.write_text(yaml.safe_dump(document))
 
-    def run(self, job: str = "ingest_rasters", *, source: str = SOURCE, **options: Any) -> ExecuteInProcessResult:
-        """Run a job for one source in this process."""
+    def run(
+        self, job: str = "ingest_rasters", *, source: str = SOURCE, maps: bool = False, **options: Any
+    ) -> ExecuteInProcessResult:
+        """Run a job for one source in this process; ``maps`` are drawn where a test wants them: they take longest."""
         definitions = build_definitions(self.resources())
+        tags = {"dagster/partition": source} | ({} if maps else {MAPS_TAG: "false"})
         return definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags={"dagster/partition": source}, raise_on_error=False, **options
+            instance=self.instance, tags=tags, raise_on_error=False, **options
         )
 
     def status(self, source: str = SOURCE) -> SourceStatus:
@@ -150,6 +158,17 @@ class Pipeline:
         assert set(items) <= live
         duplicates = self.query("SELECT collection, id FROM pgstac.items GROUP BY 1, 2 HAVING count(*) > 1")
         assert duplicates == []
+
+
+class InProcess:
+    """Does in this process what a pool of workers does: without limits, and with no enclosure."""
+
+    def map_renewed(
+        self, work: Callable[[], Work[T, R]], tasks: Sequence[T], *, chunk_size: int, **_: object
+    ) -> Iterator[R]:
+        """As that of `WorkerPool`, where no task is lost."""
+        for start in range(0, len(tasks), chunk_size):
+            yield from work()(tasks[start : start + chunk_size], lambda _: None)
 
 
 @contextmanager
