@@ -11,7 +11,15 @@ from geo_assets.intervals import Interval
 from geo_assets.rule import Rule
 
 Kind = Literal[
-    "failed_run", "failed_tick", "unreachable", "poison", "backlog", "census", "deletions_held", "not_observed"
+    "failed_run",
+    "failed_tick",
+    "unreachable",
+    "poison",
+    "backlog",
+    "census",
+    "deletions_held",
+    "unforeseen",
+    "not_observed",
 ]
 
 

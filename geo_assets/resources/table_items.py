@@ -12,11 +12,14 @@ import psycopg
 from geo_assets.core.item_schemas import item_validator
 from geo_assets.core.remarks import NOTHING, Remarks, check_item, with_remarks
 from geo_assets.core.vector.table_item import DescribedTable, build_table_items
-from geo_assets.errors import InvalidItem, LoadIncomplete
+from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete, MissingDatetime
 from geo_assets.models import BlobRef
 from geo_assets.resources.catalogue_items import Executor, claim_ids, hold_collection, id_taken, replace_items
 from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
+
+REASONS_OF_ITEMS = (MissingDatetime, InvalidItem, DuplicateItem)
+"""Why a file whose tables are right can have no items: another rule of items may change that."""
 
 
 def catalogue_tables(

@@ -14,13 +14,12 @@ from psycopg import sql
 from geo_assets.core.agreement import ComparedTable, TableFacts
 from geo_assets.core.vector.naming import BLOB, FID, GEOMETRY, table_names
 from geo_assets.core.vector.table_item import DescribedTable
-from geo_assets.errors import BlobChanged
+from geo_assets.errors import BlobChanged, GeoAssetsError
 from geo_assets.resources.statements import read_sql
 from geo_assets.resources.vector_copy import Connection, CopiedLayer, copy_layer
 from geo_assets.resources.vector_handover import Layer
 from geo_assets.resources.vector_load import (
     LoadTask,
-    Refusal,
     in_degrees,
     layer_keys,
     open_transaction,
@@ -38,7 +37,7 @@ _ALL = sql.SQL("")
 
 def compare_files(
     tasks: Sequence[LoadTask], start: Callable[[int], None]
-) -> list[tuple[ComparedTable, ...] | Refusal | None]:
+) -> list[tuple[ComparedTable, ...] | GeoAssetsError | None]:
     """The work of a worker process: each task's layers beside their tables, or why its file cannot be compared."""
     return work_on_files(compare_file, tasks, start)
 

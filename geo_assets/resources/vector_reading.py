@@ -24,11 +24,12 @@ import pyogrio.raw
 import pyproj
 from pyogrio.errors import DataLayerError, DataSourceError
 
+from geo_assets.core.reason import as_reason
 from geo_assets.core.stated_crs import known_crs
 from geo_assets.core.vector.geopackage import check_geopackage
 from geo_assets.core.vector.shapefile import check_shapefile
 from geo_assets.errors import MissingCrs, ScratchFull, TooLarge
-from geo_assets.resources.vector_datasets import Dataset, ReadTask, unforeseen
+from geo_assets.resources.vector_datasets import Dataset, ReadTask
 from geo_assets.resources.vector_download import check_room
 from geo_assets.resources.vector_handover import LayerDescription
 from geo_assets.vector_errors import (
@@ -98,7 +99,7 @@ def read_datasets(task: ReadTask) -> None:
         raise RuntimeError(f"GDAL has drivers that should be off: {', '.join(sorted(others))}.")
     warnings.simplefilter("ignore")
     _have_names_as_they_are()
-    with unforeseen():
+    with as_reason():
         layers: list[FoundLayer] = []
         for dataset in task.datasets:
             layers += _find_layers(dataset, task)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from geo_assets.core.agreement import ComparedTable
-from geo_assets.errors import CatalogueRefusal, PermanentError, WorkersUnavailable
+from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
 from geo_assets.models import BlobRef
 from geo_assets.resources.blob_store import BlobStore
 from geo_assets.resources.database import Connection, DatabaseResource
@@ -30,7 +30,7 @@ from geo_assets.resources.table_items import catalogue_tables
 from geo_assets.resources.vector_comparison import compare_files
 from geo_assets.resources.vector_download import downloaded
 from geo_assets.resources.vector_enclosed import of_vectors, reading
-from geo_assets.resources.vector_load import Loaded, LoadTask, Refusal, load_files
+from geo_assets.resources.vector_load import Loaded, LoadTask, load_files
 from geo_assets.resources.vector_publish import forget_rows
 from geo_assets.resources.worker_pool import Limits, Work, WorkerPool
 from geo_assets.settings import Settings
@@ -89,8 +89,7 @@ class VectorTables(DatabaseResource):
     ) -> Loaded:
         """Download a file and load its layers and their items: one process reads, another loads what that hands over.
 
-        Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`, or ItemRefused; the database is then as it
-        was.
+        Raises a reason of `geo_assets.vector_errors` or `geo_assets.errors`; the database is then as it was.
         """
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
@@ -108,7 +107,7 @@ class VectorTables(DatabaseResource):
 
     def _work(
         self,
-        work: Work[LoadTask, T | Refusal | None],
+        work: Work[LoadTask, T | GeoAssetsError | None],
         source: Source,
         blob: BlobRef,
         *,
@@ -136,7 +135,7 @@ class VectorTables(DatabaseResource):
             if outcome is None:
                 under_way.check()
                 raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, GeoAssetsError):
             raise outcome
         return outcome
 
@@ -223,7 +222,7 @@ def _drop(connection: Connection, source: str, name: str) -> list[str]:
     return [f"{schema}.{table}" for schema, table, _ in gone]
 
 
-def _lost(_: LoadTask, error: PermanentError) -> Refusal:
+def _lost(_: LoadTask, error: PermanentError) -> GeoAssetsError:
     return of_vectors(error)
 
 

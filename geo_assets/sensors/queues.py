@@ -21,7 +21,7 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
+from geo_assets.assets.stage import MAX_CORRELATION_IDS
 from geo_assets.core.change import Observation, Request, change_digest, decide
 from geo_assets.core.display import one_line
 from geo_assets.core.trouble import Trouble
@@ -216,7 +216,7 @@ class _RunDesk:
             )
 
     def _tags(self, name: str) -> dict[str, str]:
-        ids = self._ledger.correlation_ids(name, most=MOST_CORRELATION_IDS)
+        ids = self._ledger.correlation_ids(name, most=MAX_CORRELATION_IDS)
         return {PATH_TAG: self._path, **({CORRELATION_TAG: ",".join(ids)} if ids else {})}
 
 
