@@ -1,7 +1,7 @@
 """The values that travel between layers: blobs, raster metadata, and what a stage did.
 
 Here: frozen values without behaviour beyond checking themselves. Not here: the rules a user
-writes (`geo_assets.sources`), anything that reads or writes.
+writes (`geo_assets.sources.source`), anything that reads or writes.
 """
 
 from collections.abc import Iterator, Sequence

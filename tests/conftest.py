@@ -21,8 +21,8 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 from psycopg import sql
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.logins import password_of
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import password_of
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, copied_database, migrate_as_owner, open_pipeline
 from tests.services import Azurite, running_azurite, running_queues

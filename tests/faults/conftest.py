@@ -13,9 +13,9 @@ import pytest
 from azure.storage.blob import ContainerClient
 from psycopg import sql
 
-from geo_assets.dagster_storage import create_dagster_tables
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.events.message_queue import Path as QueuePath
+from geo_assets.postgres.dagster_storage import create_dagster_tables
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.faults.event_world import EventWorld, event_world
 from tests.faults.fault_record import VARIABLE, keep_records
 from tests.pipeline import Pipeline, copied_database, open_pipeline

@@ -19,11 +19,11 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueServiceClient
 
-from geo_assets.resources.bounded_transport import BoundedTransport
-from geo_assets.resources.message_queue import MessageQueue
-from geo_assets.resources.message_queue import Path as QueuePath
-from geo_assets.resources.service_bus import ServiceBusQueue
-from geo_assets.resources.storage_queue import StorageQueue
+from geo_assets.events.message_queue import MessageQueue
+from geo_assets.events.message_queue import Path as QueuePath
+from geo_assets.events.service_bus import ServiceBusQueue
+from geo_assets.events.storage_queue import StorageQueue
+from geo_assets.storage.bounded_transport import BoundedTransport
 from tests.faults.killing import Moment
 from tests.faults.verdict import Verdict, judge
 from tests.peers.blob_events import (

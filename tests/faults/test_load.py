@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.events.message_queue import Path as QueuePath
 from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 

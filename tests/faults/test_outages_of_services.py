@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.events.message_queue import Path as QueuePath
 from tests.faults.conftest import OpenWorld
 from tests.faults.event_world import EventWorld
 from tests.faults.fault_record import fault

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import geo_assets
-from geo_assets.core.display import MarkdownTable, chat, lines, markdown, one_line
+from geo_assets.display import MarkdownTable, chat, lines, markdown, one_line
 
 pytestmark = pytest.mark.attack
 
