@@ -9,10 +9,11 @@ from datetime import timedelta
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from geo_assets.events.message_queue import Message, MessageQueue
+from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.observer import EventObserver, TakenBatch
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.listings import ListingDiff
+from geo_assets.models import Message
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_stores import BlobStores

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from geo_assets.cogs.plan import files_start, may_be_of_cog
-from geo_assets.ledger.cogs import CogLedger, SilverFile
-from geo_assets.models import BlobRef
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.models import BlobRef, SilverFile
 from geo_assets.storage.silver_store import SilverStore
 
 UNRECORDED_STAYS = timedelta(days=1)

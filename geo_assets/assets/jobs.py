@@ -23,6 +23,7 @@ from pydantic import Field
 from geo_assets.assets.census import AGREEMENT
 from geo_assets.assets.repair import REPAIR_TAG
 from geo_assets.assets.reports import MAPS_TAG
+from geo_assets.display import one_line
 
 # After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
 # failed steps alone would collect only those and call the rest done (dagster#20925, dagster#30077).
@@ -128,7 +129,7 @@ def greet(context: OpExecutionContext, guest: str) -> str:
 @op
 def reply(context: OpExecutionContext, greeting: str) -> str:
     """Answer one greeting."""
-    context.log.debug(greeting)
+    context.log.debug(one_line(greeting))
     return f"{greeting} Hello to you."
 
 
@@ -137,7 +138,7 @@ def count_replies(context: OpExecutionContext, replies: list[str]) -> int:
     """Check that every reply came back through the storage, each once."""
     if len(set(replies)) != len(replies):
         raise ValueError(f"{len(replies)} replies, only {len(set(replies))} of them different")
-    context.log.info(f"{len(replies)} greetings were answered")
+    context.log.info(one_line(f"{len(replies)} greetings were answered"))
     context.add_output_metadata({"replies": len(replies)})
     return len(replies)
 

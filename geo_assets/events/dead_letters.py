@@ -15,9 +15,10 @@ from psycopg.rows import DictRow
 
 from geo_assets.errors import MalformedMessage
 from geo_assets.events.blob_events import pick_entries, unreadable_entries
-from geo_assets.events.message_queue import DeadLetter, Message, MessageQueue
+from geo_assets.events.message_queue import DeadLetter, MessageQueue
 from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.database import DatabaseResource
+from geo_assets.models import Message
 from geo_assets.sources.queue_rules import QueueRule
 
 MOST_RECORDS = 100_000

@@ -8,28 +8,11 @@ the message's. `dead_letter` returns it, `dead_letters` shows it, `replay` and `
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
 
-Path = Literal["storage_queue", "service_bus"]
-"""How an event came: the names of the two paths, in the ledger and in what people see."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One delivery of one message.
-
-    ``body`` is as it lay in the queue: not decoded from base64, not parsed. ``delivery_count`` is 1 the first time.
-    ``receipt`` is what its queue settles it by.
-    """
-
-    body: bytes
-    message_id: str
-    delivery_count: int
-    enqueued_at: datetime | None
-    correlation_id: str | None
-    receipt: Any = field(repr=False, compare=False)
+from geo_assets.models import Channel, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +28,7 @@ class MessageQueue(Protocol):
     """A queue of blob events; its methods raise QueueUnavailable, or Unauthorized, where the service does not serve."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Channel:
         """Which kind of queue this is."""
         ...
 

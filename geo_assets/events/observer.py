@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, MalformedMessage
-from geo_assets.events.blob_events import BlobEvent, Dropped, UnreadableEntry, name_unreadable, read_events
+from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, InvalidConfiguration, MalformedMessage
+from geo_assets.events.blob_events import BlobEvent, Dropped, UnreadableEntry, account_of, name_unreadable, read_events
 from geo_assets.events.looks import Looked, Sight, look_at_all
-from geo_assets.events.message_queue import Message, MessageQueue
+from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.routing import EventRouter, Look
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.events import EventBatch, Observed, Poison, Sighting
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobRef, Message
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_stores import BlobStores
@@ -91,7 +91,7 @@ class EventObserver:
         self._sources = {name: source for name, source in sources.items() if name in (rule.sources or sources)}
         self._blob_stores = blob_stores
         self._ledger = ledger
-        self._router = EventRouter(self._sources, account=blob_stores.azure_account())
+        self._router = EventRouter(self._sources, account=_account(blob_stores.azure_account_url()))
 
     def take(self, messages: Sequence[Message]) -> TakenBatch:
         """Look at what the messages tell of, commit it to the ledger, then settle each message by itself.
@@ -194,6 +194,15 @@ class EventObserver:
                 letter.message, reason=letter.error.code, description=str(letter.error)
             )
         return dead
+
+
+def _account(url: str) -> str:
+    try:
+        return account_of(url)
+    except MalformedMessage as error:
+        raise InvalidConfiguration(
+            f"{url} is not the address of a storage account.", remedy="Correct AZURE_STORAGE_ACCOUNT_URL."
+        ) from error
 
 
 def _error(letter: _Letter, looked: Looked) -> GeoAssetsError | None:

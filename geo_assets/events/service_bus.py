@@ -40,8 +40,9 @@ from azure.servicebus.exceptions import (
 )
 
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, Unauthorized
-from geo_assets.events.message_queue import DeadLetter, Message, Path
+from geo_assets.events.message_queue import DeadLetter
 from geo_assets.events.renewing_receiver import RenewingReceiver, within
+from geo_assets.models import Channel, Message
 
 _MOST_RECEIVERS = 4
 _SHARE = 50  # a batch is shared by so many receivers that each has at least this
@@ -76,7 +77,7 @@ class ServiceBusQueue:
     connection string is for another entity.
     """
 
-    path: Path = "service_bus"
+    path: Channel = "service_bus"
 
     def __init__(self, client: ServiceBusClient, name: str, *, patience: timedelta = _PATIENCE) -> None:
         self._client = client

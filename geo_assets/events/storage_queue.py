@@ -17,7 +17,8 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.storage.queue import QueueClient, QueueMessage, QueueServiceClient
 
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, Unauthorized
-from geo_assets.events.message_queue import DeadLetter, Message, Path
+from geo_assets.events.message_queue import DeadLetter
+from geo_assets.models import Channel, Message
 from geo_assets.storage.bounded_transport import WHOLE_TIMEOUT
 
 MOST_A_REQUEST = 32
@@ -38,7 +39,7 @@ T = TypeVar("T")
 class StorageQueue:
     """One queue of a storage account; use it as a context manager, for it keeps threads and connections."""
 
-    path: Path = "storage_queue"
+    path: Channel = "storage_queue"
 
     def __init__(self, client: QueueServiceClient, name: str) -> None:
         # Clients without a policy neither encode nor decode: with one, a single bad message fails a whole receive.

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from geo_assets.errors import CogNameTaken, GeoAssetsError, PermanentError
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
-from geo_assets.models import BlobRef, RasterMetadata
+from geo_assets.models import BlobRef, RasterMetadata, SilverFile
 from geo_assets.sources.source import Source
 
 _METADATA = TypeAdapter(RasterMetadata)
@@ -54,18 +54,6 @@ class CogToRemove:
 
     name: str
     is_made: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SilverFile:
-    """A file that the ledger knows in a silver place, of the raster ``name``; a ``kept`` one outlives its raster."""
-
-    place: str
-    name_in_place: str
-    source: str
-    name: str
-    kept: bool
-    announced_at: datetime
 
 
 @dataclass(slots=True)

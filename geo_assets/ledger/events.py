@@ -15,11 +15,10 @@ import psycopg
 import stamina
 from psycopg.types.json import Jsonb
 
-from geo_assets.events.message_queue import Message, Path
 from geo_assets.ledger.database import Connection
 from geo_assets.ledger.scenes import SceneLedger, group_named
 from geo_assets.ledger.statements import read_sql
-from geo_assets.models import BlobRef
+from geo_assets.models import BlobRef, Channel, Message
 from geo_assets.sources.source import Source
 
 GIVE_WAY_AFTER_MS = 500
@@ -61,7 +60,7 @@ class EventBatch:
     ``to_list`` are sources of which a listing has to see what was too much for a look.
     """
 
-    path: Path
+    path: Channel
     queue: str
     looked_at: datetime
     messages: int

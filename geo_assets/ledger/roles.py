@@ -13,6 +13,7 @@ from psycopg import sql
 
 from geo_assets.ledger.database import Connection
 from geo_assets.ledger.statements import read_sql
+from geo_assets.names import safe_name
 from geo_assets.postgres.logins import (
     FEATURES_LOGIN,
     JOBS_LOGIN,
@@ -25,7 +26,6 @@ from geo_assets.postgres.logins import (
     TRANSACTIONS_LOGIN,
     ensure_logins,
 )
-from geo_assets.postgres.naming import safe_name
 
 _READ_CATALOGUE: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA pgstac TO {}",

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, cast
 
-SQL_FOLDER = Path(__file__).resolve().parent.parent / "sql"
+SQL_FOLDER = Path(__file__).resolve().parent / "sql"
 
 
 @cache

@@ -24,9 +24,9 @@ from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.display import one_line
-from geo_assets.events.message_queue import Path
 from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.models import Channel
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.change import Observation, Request, change_digest, decide
 from geo_assets.sensors.receiving import Receiver, Turn, all_concerned
@@ -61,7 +61,7 @@ class Memory:
 _CURSOR = TypeAdapter(Memory)
 
 
-def _build_sensor(path: Path, description: str) -> SensorDefinition:
+def _build_sensor(path: Channel, description: str) -> SensorDefinition:
     @sensor(
         name=f"{path}_sensor",
         jobs=[ingest_observed, ingest_rasters, load_vectors],
@@ -146,7 +146,7 @@ class _RunDesk:
     def __init__(
         self,
         context: SensorEvaluationContext,
-        path: Path,
+        path: Channel,
         sources: Mapping[str, Source],
         *,
         ledger: Ledger,

@@ -11,8 +11,7 @@ from typing import Any
 import shapely
 
 from geo_assets.models import BlobRef
-from geo_assets.names import item_id
-from geo_assets.postgres.naming import FID, GEOMETRY, safe_name
+from geo_assets.names import FID, GEOMETRY, item_id, safe_name
 from geo_assets.rfc3339 import rfc3339
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import datetime_fields, item_datetime

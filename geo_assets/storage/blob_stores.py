@@ -27,8 +27,7 @@ from dagster_azure.blob import (
 )
 from pydantic import PrivateAttr
 
-from geo_assets.errors import InvalidConfiguration, MalformedMessage
-from geo_assets.events.blob_events import account_of
+from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.azure_blob_store import AzureBlobStore, azure_errors
@@ -137,15 +136,9 @@ class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
         with open_store(source, Settings(), patience=patience) as store:
             yield store
 
-    def azure_account(self) -> str:
-        """The name of the storage account that holds every az: source. Raises InvalidConfiguration without one."""
-        url = azure_resource(Settings()).account_url
-        try:
-            return account_of(url)
-        except MalformedMessage as error:
-            raise InvalidConfiguration(
-                f"{url} is no address of a storage account.", remedy="Mend AZURE_STORAGE_ACCOUNT_URL."
-            ) from error
+    def azure_account_url(self) -> str:
+        """The URL of the storage account that holds every az: source. Raises InvalidConfiguration without one."""
+        return azure_resource(Settings()).account_url
 
     def probe(self, source: Source) -> None:
         """Ask the store of ``source`` once, without trying again. Raises what `BlobStore.list_level` raises."""

@@ -14,8 +14,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.ledger.cogs import SilverFile
-from geo_assets.models import BlobPage, BlobRef
+from geo_assets.models import BlobPage, BlobRef, SilverFile
 from geo_assets.settings import Settings
 from geo_assets.storage.azure_blob_store import AzureBlobStore
 from geo_assets.storage.blob_stores import azure_resource

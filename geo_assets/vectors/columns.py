@@ -1,6 +1,6 @@
 """Attributes as columns: the PostgreSQL type of each Arrow type, and the values as psycopg's binary COPY takes them.
 
-Here: one type and one converter a column. Not here: names (`naming`), geometries (`geometry`).
+Here: one type and one converter a column. Not here: names (`geo_assets.names`), geometries (`geometry`).
 """
 
 import json

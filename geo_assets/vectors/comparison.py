@@ -13,7 +13,7 @@ from psycopg import sql
 
 from geo_assets.errors import BlobChanged
 from geo_assets.ledger.statements import read_sql
-from geo_assets.postgres.naming import BLOB, FID, GEOMETRY, table_names
+from geo_assets.names import BLOB, FID, GEOMETRY, table_names
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.stac.agreement import ComparedTable, TableFacts
 from geo_assets.stac.table_item import DescribedTable

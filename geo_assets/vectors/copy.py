@@ -20,7 +20,7 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
-from geo_assets.postgres.naming import FID, GEOMETRY, column_names
+from geo_assets.names import FID, GEOMETRY, column_names
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.vectors.columns import Column, column_type
 from geo_assets.vectors.copy_encoding import SIGNATURE, TRAILER, encode_column, encode_rows

@@ -33,8 +33,8 @@ from geo_assets.errors import (
 )
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
+from geo_assets.names import GEOMETRY, table_names
 from geo_assets.postgres.errors import database_errors
-from geo_assets.postgres.naming import GEOMETRY, table_names
 from geo_assets.sources.source import Source
 from geo_assets.vectors.copy import Connection, CopiedLayer, copy_layer
 from geo_assets.vectors.datasets import unforeseen

@@ -5,7 +5,7 @@ By either kind of queue where the path matters. In a quick part each of the most
 
 import pytest
 
-from geo_assets.events.message_queue import Path as QueuePath
+from geo_assets.models import Channel
 from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 from tests.faults.killing import Moment
@@ -16,7 +16,7 @@ QUEUES = {
     "service_bus": "geo_assets.events.service_bus:ServiceBusQueue",
 }
 SETTLE_ONE = {"storage_queue": "_delete", "service_bus": "_completed"}
-PATHS: tuple[QueuePath, ...] = ("storage_queue", "service_bus")
+PATHS: tuple[Channel, ...] = ("storage_queue", "service_bus")
 RECORD = "geo_assets.ledger.events:_record"
 TICK = "dagster._daemon.sensor"
 
@@ -46,7 +46,7 @@ QUICK = {
 }
 
 
-def moments() -> list[tuple[str, QueuePath, Moment]]:
+def moments() -> list[tuple[str, Channel, Moment]]:
     """All moments by each path."""
     found = []
     for path in PATHS:
@@ -75,7 +75,7 @@ def parameters() -> list[object]:
 
 @pytest.mark.parametrize(("name", "path", "moment"), parameters())
 def test_a_daemon_killed_while_it_takes_events_in_loses_none(
-    open_world: OpenWorld, name: str, path: QueuePath, moment: Moment
+    open_world: OpenWorld, name: str, path: Channel, moment: Moment
 ) -> None:
     world = open_world([path])
     world.happen()

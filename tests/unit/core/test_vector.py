@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from geo_assets.errors import PermanentError
-from geo_assets.postgres.naming import MOST_BYTES, OWN_COLUMNS, column_names, table_names
+from geo_assets.names import MOST_BYTES, OWN_COLUMNS, column_names, table_names
 from geo_assets.sources.source import Source
 from geo_assets.sources.vector_rules import VECTOR_GLOBS, TableRule
 from geo_assets.vectors.columns import Column, column_type
