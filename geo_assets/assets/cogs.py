@@ -28,20 +28,20 @@ from geo_assets.assets.stage import (
     build_stage_asset,
     outcome_of,
 )
-from geo_assets.core.cog.batches import cut_batches
-from geo_assets.core.cog.plan import check_fit, cog_name, is_as_ruled, scratch_bytes, thumbnail_name
-from geo_assets.core.display import one_line
-from geo_assets.core.projection import build_projection_fields
+from geo_assets.cogs.batches import cut_batches
+from geo_assets.cogs.plan import check_fit, cog_name, is_as_ruled, scratch_bytes, thumbnail_name
+from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
+from geo_assets.display import one_line
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, Unforeseen
+from geo_assets.ledger.cogs import CogLedger, PublishedCog, RasterToDo
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import store_access
-from geo_assets.resources.cog_ledger import CogLedger, PublishedCog, RasterToDo
-from geo_assets.resources.cog_writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
-from geo_assets.resources.scratch import open_scratch, used_bytes
-from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.worker_pool import Work
+from geo_assets.stac.projection import build_projection_fields
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import store_access
+from geo_assets.storage.scratch import open_scratch, used_bytes
+from geo_assets.storage.silver_store import SilverStore
+from geo_assets.workers.pool import Work
 
 GEOTIFF, PNG = "image/tiff", "image/png"
 SECONDS_BETWEEN_WORDS = 10.0

@@ -15,14 +15,14 @@ from typing import Any, ClassVar, TypeVar
 from dagster import Config
 from pydantic import Field
 
+from geo_assets.assets.fanout import STEP_BUDGET, batch_size
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Plan, Scope, Stage, StageRun, Unit
-from geo_assets.core.display import one_line
-from geo_assets.core.fanout import STEP_BUDGET, batch_size
-from geo_assets.core.local_schemas import unchecked_extensions
+from geo_assets.display import one_line
 from geo_assets.errors import GeoAssetsError, LoadIncomplete, StorageUnavailable, Unforeseen
+from geo_assets.ledger.blobs import Batch, StageName
 from geo_assets.models import BlobRef, Failure
-from geo_assets.resources.ledger import Batch, StageName
+from geo_assets.stac.local_schemas import unchecked_extensions
 
 U = TypeVar("U", bound=Unit)
 D = TypeVar("D")

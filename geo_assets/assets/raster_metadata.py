@@ -9,16 +9,16 @@ from geo_assets.assets.labels import BRONZE
 from geo_assets.assets.ledger_stages import LedgerStage
 from geo_assets.assets.reports import raster_report
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, build_stage_asset, outcome_of
-from geo_assets.core.scene_document import check_document_size, read_document
-from geo_assets.core.scene_members import membership
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, StorageUnavailable
+from geo_assets.ledger.blobs import Batch
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import open_store
-from geo_assets.resources.ledger import Batch
-from geo_assets.resources.raster_reader import read_headers
-from geo_assets.resources.worker_pool import prepare_workers
-from geo_assets.sources import Source
+from geo_assets.raster.reader import read_headers
+from geo_assets.sources.source import Source
+from geo_assets.stac.scene_document import check_document_size, read_document
+from geo_assets.stac.scene_members import membership
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import open_store
+from geo_assets.workers.pool import prepare_workers
 
 Document = Mapping[str, Any]
 Described = RasterMetadata | Document

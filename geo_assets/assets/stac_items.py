@@ -17,17 +17,17 @@ from geo_assets.assets.stage import (
     build_stage_asset,
     outcome_of,
 )
-from geo_assets.core.formats.zarr_store import asset_name
-from geo_assets.core.item import build_item
-from geo_assets.core.item_schemas import ItemValidator, item_validator
-from geo_assets.core.remarks import NOTHING, Remarks, check_item, scene_with_remarks, with_remarks
-from geo_assets.core.scene import build_scene_item
-from geo_assets.core.scene_members import Scene
+from geo_assets.catalogue.items import Item, id_taken
 from geo_assets.errors import DuplicateItem, GeoAssetsError
+from geo_assets.ledger.blobs import Batch
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources.catalogue_items import Item, id_taken
-from geo_assets.resources.ledger import Batch
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.item import build_item
+from geo_assets.stac.item_schemas import ItemValidator, item_validator
+from geo_assets.stac.remarks import NOTHING, Remarks, check_item, scene_with_remarks, with_remarks
+from geo_assets.stac.scene import build_scene_item
+from geo_assets.stac.scene_members import Scene
+from geo_assets.storage.zarr_stores import asset_name
 
 LOAD_SIZE = 1000
 """Items go to PgSTAC in loads of this many: few and large, but bounded in memory."""

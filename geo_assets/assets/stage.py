@@ -37,8 +37,9 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import repairs
-from geo_assets.core.display import one_line
-from geo_assets.core.reason import reason_of, stops_the_batch
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.display import one_line
 from geo_assets.errors import (
     DatabaseUnavailable,
     GeoAssetsError,
@@ -47,17 +48,16 @@ from geo_assets.errors import (
     TransientError,
     Unforeseen,
 )
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.circuit_breaker import circuit_breaker
-from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.schema_check import check_schema
-from geo_assets.resources.silver_store import SilverStore
-from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.schema_check import check_schema
+from geo_assets.reason import reason_of, stops_the_batch
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.circuit_breaker import circuit_breaker
+from geo_assets.storage.silver_store import SilverStore
+from geo_assets.vectors.tables import VectorTables
 
 Metadata = Mapping[str, Any]
 
@@ -334,7 +334,8 @@ def _plan_op(stage: Stage[Any, Any, Any]) -> OpDefinition:
         figures = {"blobs": scope.blobs, "bytes": scope.size_bytes, "batches": scope.batches}
         yield Output(scope, "scope", metadata=figures)  # visible before work starts
         for index, (name, batch) in enumerate(planned.batches):
-            yield DynamicOutput(batch, mapping_key=_mapping_key(index, name), output_name="batches")
+            key = f"b{index:05d}_{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')[-60:]}"  # sorts, and says which it is
+            yield DynamicOutput(batch, mapping_key=key, output_name="batches")
 
     return plan
 
@@ -373,11 +374,6 @@ def _finish_op(stage: Stage[Any, Any, Any]) -> OpDefinition:
     return finish
 
 
-def _mapping_key(index: int, name: str) -> str:
-    """A key that sorts, and says which batch it is."""
-    return f"b{index:05d}_{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')[-60:]}"
-
-
 def work_through(stage: Stage[B, U, D], run: StageRun, batch: B) -> BatchReport:
     """Work on all units of a batch: each is done or has its reason, and what was done stays if the batch stops.
 
@@ -385,15 +381,11 @@ def work_through(stage: Stage[B, U, D], run: StageRun, batch: B) -> BatchReport:
     store that was down in the batch before is asked once, and nothing is begun where it still is.
     """
     units = stage.units(run, batch)
-    probe = partial(run.blob_stores.probe, run.source) if stage.reads_store else _no_probe
+    probe = partial(run.blob_stores.probe, run.source) if stage.reads_store else bool
     kept = _Keeping(stage, run)
     with circuit_breaker.guard(run.source.name, probe=probe, report=run.log.warning), kept:
         _work_on(stage, run, units, kept)
     return kept.report
-
-
-def _no_probe() -> None:
-    """Work that reads no blob asks no store."""
 
 
 def _work_on(stage: Stage[B, U, D], run: StageRun, units: Sequence[U], kept: "_Keeping[U, D]") -> None:

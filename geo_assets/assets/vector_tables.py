@@ -10,15 +10,15 @@ from geo_assets.assets.labels import SILVER
 from geo_assets.assets.ledger_stages import ItemStage
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, build_stage_asset, outcome_of
-from geo_assets.core.display import MarkdownTable, one_line
+from geo_assets.catalogue.table_items import REASONS_OF_ITEMS
+from geo_assets.display import MarkdownTable, one_line
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, LoadIncomplete, ScratchFull
+from geo_assets.ledger.blobs import Batch, StageName
 from geo_assets.models import BlobRef, Failure
-from geo_assets.resources.ledger import Batch, StageName
-from geo_assets.resources.table_items import REASONS_OF_ITEMS
-from geo_assets.resources.vector_load import Loaded
-from geo_assets.resources.vector_tables import VectorTable
-from geo_assets.sources import Source
-from geo_assets.vector_errors import TableInUse
+from geo_assets.sources.source import Source
+from geo_assets.vectors.errors import TableInUse
+from geo_assets.vectors.load import Loaded
+from geo_assets.vectors.tables import VectorTable
 
 MOST_TABLES_SHOWN = 100
 WAITING = (TableInUse, ScratchFull, LoadIncomplete)

@@ -64,7 +64,7 @@ def test_what_nobody_foresaw_of_a_file_is_its_reason_and_its_neighbours_have_ite
             "grid.nc": "unforeseen",
         }
         assert failures["grid.nc"].permanent is (attempt == 3)
-    assert "geo_assets/core/formats/" in failures["grid.nc"].message
+    assert "geo_assets/raster/formats/" in failures["grid.nc"].message
     assert "names the file" in failures["map.png"].message
     assert set(pipeline.items()) == {"scene.tif", "own.jp2", "cube.nc"}
     pipeline.check_promise()
