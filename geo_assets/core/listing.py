@@ -139,7 +139,7 @@ class SourceListing:
                 chosen += self._stores.add(blob, is_chosen=takes)
                 is_within = True
                 continue
-            if is_within:
+            if is_within and not self._stores.goes_on_after(blob):
                 chosen += self._stores.end()
                 is_within = False
             if takes:
