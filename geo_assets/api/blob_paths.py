@@ -80,7 +80,7 @@ class BlobPaths:
             if parts.scheme == "file" and parts.netloc in ("", "localhost"):
                 found = self._local(Path(unquote(parts.path)))
             elif parts.scheme == "az":
-                found = self._azure(parts.netloc, unquote(parts.path).lstrip("/"))
+                found = self._azure(parts.netloc, unquote(parts.path).removeprefix("/"))
             elif parts.scheme in ("https", "http"):
                 found = self._by_url(href)
         if found is None:
