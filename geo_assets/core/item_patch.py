@@ -15,7 +15,7 @@ from geo_assets.core.extensions import with_extensions_used
 from geo_assets.errors import InvalidPatch
 
 PATCHED = "geo_assets:patched"
-_STATED_BY_OURSELVES = ("geo_assets:", "proj:", "file:", "raster:", "storage:", "cube:")
+_STATED_BY_OURSELVES = ("geo_assets:", "proj:", "file:", "raster:", "storage:", "cube:", "table:")
 _STATED_BY_RULES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "version", "renders")
 _KEYS = ("blob", "item")
 
