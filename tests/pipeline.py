@@ -38,6 +38,7 @@ from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.settings import Settings
 
 SOURCE = "rasters"
+TEMPLATE = "migrated_template"
 
 
 @dataclass
@@ -178,6 +179,13 @@ def migrate_as_owner(url: str) -> None:
     schema.install()
     schema.grant_roles(login_passwords(Settings(_env_file=None, database_url=SecretStr(pipeline_url))))
     give_dagster_tables(url)
+
+
+def make_template(cluster: EmbeddedPostgres) -> str:
+    """Make the migrated database that tests copy; its name."""
+    cluster.ensure_databases(TEMPLATE)
+    migrate_as_owner(cluster.url(TEMPLATE))
+    return TEMPLATE
 
 
 def as_user(url: str, user: str) -> str:

@@ -8,7 +8,7 @@ Here: threads, the time, and whether a store is down or a name bad. Not here: th
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
@@ -75,6 +75,7 @@ class _SourceLook:
         self._asking = Lock()
         self._groups: SimpleQueue[Sequence[str] | None] = SimpleQueue()
         self._open_groups = 0
+        self._working: list[Future[None]] = []
         self._all_done = Event()
         self._answers: dict[str, Sight | GeoAssetsError | TooMuchForALook] = {}
         self._store_answered = False
@@ -83,20 +84,20 @@ class _SourceLook:
     def run(self, blob_stores: BlobStores) -> None:
         """Look until all is answered or the time is over; requests that hang go on, and are answered to nobody."""
         groups = group_names(self._names)
-        threads = min(LOOKS_AT_ONCE, len(groups))
         self._open_groups = len(groups)
         for group in groups:
             self._groups.put(group)
         try:
             with blob_stores.open(self.source, patience=SHORT_PATIENCE) as store:
-                working = [start(partial(self._work, store), name=f"look-{self.source.name}") for _ in range(threads)]
+                with self._lock:
+                    self._have_hands(store)
                 self._all_done.wait(max(0.0, self._until - time.monotonic()))
-                for _ in working:
+                for _ in range(LOOKS_AT_ONCE):
                     self._groups.put(None)
         except GeoAssetsError as error:
             self._fail(self._names, error)
             return
-        for each in working:
+        for each in list(self._working):
             if each.done():
                 each.result()
 
@@ -121,6 +122,11 @@ class _SourceLook:
             else:
                 looked.found[look] = answer
 
+    def _have_hands(self, store: BlobStore) -> None:
+        """A thread a group, up to `LOOKS_AT_ONCE`: a name that is asked for again and again keeps one of them only."""
+        while len(self._working) < min(LOOKS_AT_ONCE, self._open_groups):
+            self._working.append(start(partial(self._work, store), name=f"look-{self.source.name}"))
+
     def _work(self, store: BlobStore) -> None:
         while time.monotonic() < self._until and (group := self._groups.get()) is not None:
             smaller = self._look(store, group)
@@ -128,6 +134,7 @@ class _SourceLook:
                 self._groups.put(each)
             with self._lock:
                 self._open_groups += len(smaller) - 1
+                self._have_hands(store)
                 if not self._open_groups:
                     self._all_done.set()
 

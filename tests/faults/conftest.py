@@ -19,7 +19,7 @@ from geo_assets.resources.message_queue import Path as QueuePath
 from tests.faults.event_world import EventWorld, event_world
 from tests.faults.fault_record import VARIABLE, keep_records
 from tests.pipeline import Pipeline, copied_database, open_pipeline
-from tests.services import Azurite
+from tests.services import Azurite, Shared
 
 if path := os.environ.get(VARIABLE):
     keep_records(path)
@@ -28,14 +28,18 @@ OpenWorld = Callable[[Sequence[QueuePath]], EventWorld]
 
 
 @pytest.fixture(scope="session")
-def dagster_template(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> str:
+def dagster_template(postgres_cluster: EmbeddedPostgres, migrated_template: str, shared: Shared) -> str:
     """The name of a database with both schemas and Dagster's tables, to copy."""
-    name = "dagster_template"
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(migrated_template)))
-    create_dagster_tables(postgres_cluster.pipeline_url(name))
-    return name
+
+    def make(_: Path) -> str:
+        name = "dagster_template"
+        with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+            copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(copy.format(sql.Identifier(name), sql.Identifier(migrated_template)))
+        create_dagster_tables(postgres_cluster.pipeline_url(name))
+        return name
+
+    return shared.once("dagster_template", make)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ SELECT
     (SELECT content -> 'properties' ->> 'geo_assets:etag' FROM pgstac.items) = (SELECT etag FROM ledger.vector_table)
 """
 WAITS_FOR_READERS = """
-SELECT FROM pg_stat_activity WHERE application_name = 'geo_assets tables' AND wait_event_type = 'Lock'
+SELECT FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'geo_assets tables' AND wait_event_type = 'Lock'
 """
 REFUSE = """
 CREATE FUNCTION pgstac.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no items today'; END $$;

@@ -21,7 +21,10 @@ from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.small_disks import files_of_at_most
 from tests.waiting import wait_until
 
-LOADING = "SELECT FROM pg_stat_activity WHERE application_name = 'geo_assets tables' AND backend_xid IS NOT NULL"
+LOADING = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name = 'geo_assets tables' AND backend_xid IS NOT NULL"
+)
 TABLES = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('vectors') AND relkind = 'r'"
 
 

@@ -22,6 +22,8 @@ from tests.pipeline import SOURCE, Pipeline, as_user, open_pipeline
 from tests.rasters import write_raster
 from tests.vectors import write_shapefile
 
+pytestmark = pytest.mark.alters_roles
+
 VECTORS = "vectors"
 REMEMBERED = ("version", "geo_assets:previous_etag")
 
@@ -69,7 +71,7 @@ def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_a_backup_brings_back_items_ledger_tables_and_roles(
-    catalogued: Pipeline, postgres_cluster: EmbeddedPostgres, tmp_path: Path
+    catalogued: Pipeline, own_cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     url, file = catalogued.database_url, tmp_path / "catalogue.dump"
     made = db(url, "backup", str(file))
@@ -78,7 +80,7 @@ def test_a_backup_brings_back_items_ledger_tables_and_roles(
     assert file.stat().st_mode & 0o077 == 0
     assert [path.name for path in tmp_path.iterdir() if "catalogue.dump" in path.name] == ["catalogue.dump"]
     items, ledger = catalogued.items(), rows(catalogued)
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+    with psycopg.connect(own_cluster.url("postgres"), autocommit=True) as connection:
         lost = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(lost))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(lost))

@@ -25,6 +25,8 @@ from geo_assets.resources.schema import CatalogueSchema
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, as_user
 
+pytestmark = pytest.mark.alters_roles
+
 OWN = "postgresql://me:secret@db.example/catalogue"
 _PLACES = (
     "INSERT INTO ledger.source (source, url, collection_id, rule_digest, reading_digest) VALUES ('a', '', 'a', '', '')",
@@ -34,12 +36,12 @@ _PLACES = (
 OTHER = "postgresql://me:secret@db.example/dagster"
 
 
-def test_without_urls_both_lie_in_the_embedded_cluster(postgres_cluster: EmbeddedPostgres) -> None:
-    settings = Settings(state_folder=postgres_cluster.state_folder)
+def test_without_urls_both_lie_in_the_embedded_cluster(own_cluster: EmbeddedPostgres) -> None:
+    settings = Settings(state_folder=own_cluster.state_folder)
     assert uses_embedded(settings)
-    assert catalogue_url(settings) == postgres_cluster.pipeline_url("geo_assets")
-    assert owner_url(settings) == postgres_cluster.url("geo_assets")
-    assert dagster_url(settings) == postgres_cluster.pipeline_url("dagster")
+    assert catalogue_url(settings) == own_cluster.pipeline_url("geo_assets")
+    assert owner_url(settings) == own_cluster.url("geo_assets")
+    assert dagster_url(settings) == own_cluster.pipeline_url("dagster")
 
 
 def test_a_server_of_the_users_own_holds_both(tmp_path: Path) -> None:

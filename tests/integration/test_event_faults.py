@@ -51,25 +51,26 @@ def test_a_bad_entry_of_an_array_costs_itself_only(arrivals: Arrivals) -> None:
     assert_is_what_the_container_holds(arrivals)
 
 
-@pytest.mark.parametrize("names", [2, 20])
+@pytest.mark.parametrize(("names", "failing"), [(2, 2), (20, 6)])
 def test_names_that_the_store_fails_on_cost_their_own_messages_only(
     arrivals: Arrivals,
     proxied: FailingNames,
     queue_service: Azurite,
     monkeypatch: pytest.MonkeyPatch,
     names: int,
+    failing: int,
 ) -> None:
     good = [arrivals.put(f"good{number}.tif") for number in range(names)]
-    bad = [arrivals.put(f"bad{number}.tif") for number in range(2)]
+    bad = [arrivals.put(f"faulty{number}.tif") for number in range(failing)]
     messages = arrivals.messages(*good, *bad)
-    with monkeypatch.context() as failing:
-        through(proxied.port, queue_service, failing)
-        proxied.names = ("bad0", "bad1")
+    with monkeypatch.context() as as_proxied:
+        through(proxied.port, queue_service, as_proxied)
+        proxied.names = ("faulty",)  # no hexadecimal, as containers are named
         taken = arrivals.observer.take(messages)
-    assert (taken.new, taken.abandoned, taken.poisoned) == (names, 2, 0)
+    assert (taken.new, taken.abandoned, taken.poisoned) == (names, failing, 0)
     again = arrivals.queue.receive(10, wait=SOON)
     assert sorted(message.body for message in again) == sorted(bad)
-    assert arrivals.observer.take(again).new == 2
+    assert arrivals.observer.take(again).new == failing
     assert_is_what_the_container_holds(arrivals)
 
 

@@ -23,6 +23,8 @@ from tests.ledgers import blob, listed
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
 
+pytestmark = pytest.mark.alters_roles
+
 
 @pytest.fixture
 def schema(catalogue: str) -> CatalogueSchema:

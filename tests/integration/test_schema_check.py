@@ -17,6 +17,8 @@ from tests.api_server import served, settings_of
 from tests.pipeline import Pipeline, as_user, failure_text
 from tests.rasters import write_raster
 
+pytestmark = pytest.mark.alters_roles
+
 # As a restore leaves it that was ended before it came to keys, triggers and indexes, and what people do by hand.
 LOSSES = {
     "3 triggers": (
