@@ -108,11 +108,14 @@ class Pipeline:
         document.setdefault("queues", {})[name] = keys
         self.sources_path.write_text(yaml.safe_dump(document))
 
-    def run(self, job: str = "ingest_rasters", *, source: str = SOURCE, **options: Any) -> ExecuteInProcessResult:
-        """Run a job for one source in this process."""
+    def run(
+        self, job: str = "ingest_rasters", *, source: str = SOURCE, run_key: str | None = None, **options: Any
+    ) -> ExecuteInProcessResult:
+        """Run a job for one source in this process; as what a sensor asked for, where ``run_key`` says so."""
+        tags = {"dagster/partition": source, **({"dagster/run_key": run_key} if run_key else {})}
         definitions = build_definitions(self.resources())
         return definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags={"dagster/partition": source}, raise_on_error=False, **options
+            instance=self.instance, tags=tags, raise_on_error=False, **options
         )
 
     def status(self, source: str = SOURCE) -> SourceStatus:

@@ -55,6 +55,25 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedRun:
+    """The last run asked for on behalf of a source by any sensor: by which, and under which key."""
+
+    sensor: str
+    run_key: str
+    request: Request
+
+
+def latest_request(own: Request | None, asked: AskedRun | None, *, sensor: str) -> Request | None:
+    """The last request of a source: ``own`` is what ``sensor`` remembers, ``asked`` what the ledger has of all sensors.
+
+    What a tick of this very sensor asked for and its cursor does not have, was never launched: that tick died.
+    """
+    if asked is None or asked.sensor == sensor:
+        return own
+    return max((each for each in (own, asked.request) if each is not None), key=lambda request: request.at)
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where a look at a source that takes more than one tick goes on: in which shard, after which marker.
 

@@ -14,6 +14,7 @@ from typing import Literal, Self
 from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
+from geo_assets.core.change import AskedRun, Request
 from geo_assets.core.remarks import NOTHING, Remarks
 from geo_assets.core.trouble import Trouble
 from geo_assets.database_errors import database_errors
@@ -294,6 +295,22 @@ class Ledger(EventLedger, DeletionLedger):
         """Forget it: ``source`` could be looked at, or listed."""
         with self.borrow() as connection:
             connection.execute(read_sql("delete_source_trouble"), {"source": source})
+
+    def run_requests(self, source: str | None = None) -> dict[str, AskedRun]:
+        """The runs that sensors last asked for, by source: of ``source``, or of all."""
+        return {
+            row.pop("source"): AskedRun(row.pop("sensor"), row.pop("run_key"), Request(**row))
+            for row in self.rows("select_run_requests", source=source)
+        }
+
+    def record_run_request(self, source: str, asked: AskedRun, *, after: AskedRun | None) -> bool:
+        """Remember that a run of ``source``, which is registered, is asked for; whether it is this sensor's to ask.
+
+        It is not if another request than ``after`` was recorded last: another sensor asked meanwhile.
+        """
+        bound = {"sensor": asked.sensor, "run_key": asked.run_key, **asdict(asked.request)}
+        previous_at = after.request.at if after else None
+        return bool(self.rows("record_run_request", source=source, **bound, previous_at=previous_at))
 
     def extensions(self, source: str) -> list[tuple[str, int, int]]:
         """(extension, blobs, bytes) of the live blobs, the largest first."""

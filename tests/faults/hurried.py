@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from geo_assets.core import change
 from geo_assets.resources import storage_queue
-from geo_assets.sensors import abandoned_runs, blob
+from geo_assets.sensors import abandoned_runs, blob, runs
 
 
 def hurry(*, hidden_seconds: float, silent_seconds: float) -> None:
@@ -19,6 +19,7 @@ def hurry(*, hidden_seconds: float, silent_seconds: float) -> None:
     storage_queue.VISIBILITY = timedelta(seconds=hidden_seconds)
     abandoned_runs.SILENT_SECONDS = silent_seconds
     change.FIRST_RETRY = timedelta(seconds=1)
+    runs.LAUNCHED_WITHIN = timedelta(seconds=5)
     blob.FIRST_PAUSE = timedelta(seconds=1)
 
 
