@@ -17,7 +17,7 @@ from azure.identity import DefaultAzureCredential
 from geo_assets.api.problems import Forbidden
 from geo_assets.resources.blob_stores import azure_resource
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources import Place, Source
 
 _TOKEN_MARGIN_SECONDS = 300
 _STORAGE_SCOPE = "https://storage.azure.com/.default"
@@ -43,24 +43,6 @@ class BlobPath:
 
     path: str
     options: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder, or a container with what names in it start with: "" or ending with a slash."""
-
-    folder: Path | None
-    container: str
-    prefix: str
-
-    @classmethod
-    def of(cls, url: str) -> "Place":
-        """The place at az://container/prefix or file:///folder."""
-        parts = urlsplit(url)
-        path = unquote(parts.path)
-        if parts.scheme == "file":
-            return cls(Path(path).resolve(), "", "")
-        return cls(None, parts.netloc, f"{path.strip('/')}/" if path.strip("/") else "")
 
 
 class BlobPaths:

@@ -75,9 +75,14 @@ async def stats(request: Request) -> dict[str, Any]:
 
 @router.get("/api/sources", tags=["State"], summary="Each source: its counts, its failures, its page in Dagster")
 async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] = 20) -> dict[str, Any]:
-    """What the page for people shows."""
+    """What the page for people shows; `former_sources` are no longer declared and left items or tables."""
     parts = parts_of(request)
-    return {"sources": await parts.work(_sources, parts, most)}
+    return {
+        "sources": await parts.work(_sources, parts, most),
+        "former_sources": await parts.work(
+            lambda: [asdict(each) for each in parts.ledger.former_sources(parts.sources())]
+        ),
+    }
 
 
 @router.get("/api/metrics/comparison", tags=["State"], summary="Listing, Storage Queue and Service Bus side by side")

@@ -84,10 +84,19 @@ def container_listing(
         )
         ledger.clear_trouble(source.name)
         ledger.group_blobs(source, run_id=context.run.run_id)
+        if adopted := ledger.take_over(source, sources_file.all(), complete=diff.complete):
+            context.log.info(
+                one_line(f"{source.name}: {adopted:,} blobs taken over from a source that is no longer declared")
+            )
         repaired: Mapping[str, int] = {}
         if repairs(context.run):
             repair = repair_source(
-                source, blob_stores=blob_stores, census=census, vector_tables=vector_tables, sample=config.sample
+                source,
+                blob_stores=blob_stores,
+                census=census,
+                vector_tables=vector_tables,
+                declared=list(sources_file.all()),
+                sample=config.sample,
             )
             repaired = repair.mended
             context.log.info(one_line("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items())))

@@ -1,8 +1,8 @@
 """The ledger: one row a blob, what was seen of it, what was done and what failed.
 
-Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`), events (`event_ledger`),
-scenes (`scene_ledger`) and deletions (`ledger_deletions`). Not here: deciding anything; the view `ledger.blob_state`
-says what a row's etags mean, and the assets say what happens next.
+Here: every read and write of the schema `ledger`, but for listings (`ledger_listing`), events (`event_ledger`), scenes
+(`scene_ledger`), deletions (`ledger_deletions`) and former sources (`ledger_handover`). Not here: deciding anything;
+the view `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from geo_assets.database_errors import database_errors
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.resources.event_ledger import EventLedger
 from geo_assets.resources.ledger_deletions import DeletionLedger
+from geo_assets.resources.ledger_handover import HandoverLedger
 from geo_assets.resources.scene_ledger import NO_REMARKS, write_failures
 from geo_assets.resources.statements import read_sql
 from geo_assets.sources import Source
@@ -108,7 +109,7 @@ class Poison:
     recorded_at: datetime
 
 
-class Ledger(EventLedger, DeletionLedger):
+class Ledger(EventLedger, DeletionLedger, HandoverLedger):
     """The ledger in the catalogue's database."""
 
     @contextmanager

@@ -20,13 +20,13 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Decision, Observation, Progress, Watch, decide, next_look
+from geo_assets.core.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
 from geo_assets.core.display import one_line
 from geo_assets.core.trouble import next_trouble
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
 from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger
+from geo_assets.resources.ledger import Ledger, Outstanding
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import RunRequests, sources_with_runs
@@ -111,6 +111,9 @@ class _Tick:
             return None
         self._ledger.register_source(source)
         left = self._ledger.outstanding(name)
+        if self._ledger.has_to_take_over(source, self._sources):
+            self._settle(source, replace(watch, looked_at=now), self._decide_to_take_over(source, left))
+            return None
         due = next_look(
             watch,
             listed_at=self._ledger.listed_at(source),
@@ -156,6 +159,14 @@ class _Tick:
         skip_reason = None if self._run_requests else "; ".join(self._reasons) or "sources.yaml has no sources"
         cursor = _CURSOR.dump_json(self._watches).decode()
         return SensorResult(run_requests=self._run_requests, skip_reason=skip_reason, cursor=cursor)
+
+    def _decide_to_take_over(self, source: Source, left: Outstanding) -> Decision:
+        """What a source that is no longer declared has of this one, a listing makes its own."""
+        name, now = source.name, datetime.now(UTC)
+        digest = change_digest("take over", left.digest)
+        observed = replace(recall(left), listing_asked=True, digest=digest)
+        last = self._requests.last(name, self._watches[name].request)
+        return decide(name, observed=observed, last=last, run_in_progress=False, now=now)
 
     def _settle_observed(self, source: Source, watch: Watch, observed: Observation, progress: Progress | None) -> None:
         now = datetime.now(UTC)
