@@ -17,6 +17,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from psycopg import sql
 from pydantic import SecretStr
 
+from geo_assets.assets.reports import MAPS_TAG
 from geo_assets.dagster_storage import give_dagster_tables
 from geo_assets.databases import login_passwords
 from geo_assets.definitions import build_definitions
@@ -109,10 +110,18 @@ class Pipeline:
         self.sources_path.write_text(yaml.safe_dump(document))
 
     def run(
-        self, job: str = "ingest_rasters", *, source: str = SOURCE, run_key: str | None = None, **options: Any
+        self,
+        job: str = "ingest_rasters",
+        *,
+        source: str = SOURCE,
+        run_key: str | None = None,
+        maps: bool = True,
+        **options: Any,
     ) -> ExecuteInProcessResult:
         """Run a job for one source in this process; as what a sensor asked for, where ``run_key`` says so."""
-        tags = {"dagster/partition": source, **({"dagster/run_key": run_key} if run_key else {})}
+        tags = {"dagster/partition": source}
+        tags |= {"dagster/run_key": run_key} if run_key else {}
+        tags |= {} if maps else {MAPS_TAG: "false"}
         definitions = build_definitions(self.resources())
         return definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, tags=tags, raise_on_error=False, **options
