@@ -1,7 +1,7 @@
 """The values that travel between layers: blobs, raster metadata, and what a stage did.
 
 Here: frozen values without behaviour beyond checking themselves. Not here: the rules a user
-writes (`geo_assets.sources`), anything that reads or writes.
+writes (`geo_assets.sources.source`), anything that reads or writes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -210,3 +210,53 @@ class Failure:
         """The failure that ``error`` is for ``blob``, with the remedy as part of the message."""
         message = f"{error.message} {error.remedy}".strip()
         return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError))
+
+
+@dataclass(frozen=True, slots=True)
+class SilverFile:
+    """A file that the ledger knows in a silver place, of the raster ``name``; a ``kept`` one outlives its raster."""
+
+    place: str
+    name_in_place: str
+    source: str
+    name: str
+    kept: bool
+    announced_at: datetime
+
+
+Channel = Literal["storage_queue", "service_bus"]
+"""How an event came: the names of the two kinds of queue, in the ledger and in what people see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery of one message.
+
+    ``body`` is as it lay in the queue: not decoded from base64, not parsed. ``delivery_count`` is 1 the first time.
+    ``receipt`` is what its queue settles it by.
+    """
+
+    body: bytes
+    message_id: str
+    delivery_count: int
+    enqueued_at: datetime | None
+    correlation_id: str | None
+    receipt: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The last run asked for on behalf of a source: what for, which try it was, and when."""
+
+    digest: str
+    attempt: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """The last run asked for on behalf of a source by any sensor: by which, and under which key."""
+
+    sensor: str
+    run_key: str
+    request: Request

@@ -20,7 +20,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 from psycopg import sql
 
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.pipeline import TEMPLATE, Pipeline, copied_database, make_template, open_pipeline
 from tests.services import Azurite, Shared, start_cluster

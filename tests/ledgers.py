@@ -6,9 +6,9 @@ Here: what all tests of the ledger share. Not here: the database (`tests.conftes
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from geo_assets.ledger.blobs import Batch, Ledger, Stage
 from geo_assets.models import BandMetadata, BlobPage, BlobRef, Failure, RasterMetadata
-from geo_assets.resources.ledger import Batch, Ledger, Stage
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.source import CollectionRule, Source
 
 SOURCE = Source(name="landsat", url="az://bronze", collection=CollectionRule(id="landsat", description="d"))
 OTHER_RULE = SOURCE.model_copy(update={"item_id": "v2-{slug}"})

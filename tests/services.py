@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.logins import password_of
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import password_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROGRAMS = PROJECT / "node_modules" / ".bin"

@@ -19,7 +19,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from geo_assets.database_errors import kind_of
 from geo_assets.errors import (
     DatabaseUnavailable,
     GeoAssetsError,
@@ -27,6 +26,7 @@ from geo_assets.errors import (
     PermanentError,
     TransientError,
 )
+from geo_assets.postgres.errors import kind_of
 
 RETRY_SECONDS = 2
 _MOST_ERRORS = 20

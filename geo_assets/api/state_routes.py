@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from geo_assets.api.health import as_document, database_versions, look_at_all
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest
-from geo_assets.databases import login_passwords, owner_url
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.catalogue.handover import Handover
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.databases import login_passwords, owner_url
 
 router = APIRouter()
 
@@ -77,12 +78,9 @@ async def stats(request: Request) -> dict[str, Any]:
 async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] = 20) -> dict[str, Any]:
     """What the page for people shows; `former_sources` are no longer declared and left items or tables."""
     parts = parts_of(request)
-    return {
-        "sources": await parts.work(_sources, parts, most),
-        "former_sources": await parts.work(
-            lambda: [asdict(each) for each in parts.ledger.former_sources(parts.sources())]
-        ),
-    }
+    handover = Handover(database_url=parts.ledger.database_url)
+    former = await parts.work(lambda: handover.former_sources(parts.sources()))
+    return {"sources": await parts.work(_sources, parts, most), "former_sources": [asdict(each) for each in former]}
 
 
 @router.get("/api/metrics/comparison", tags=["State"], summary="Listing, Storage Queue and Service Bus side by side")

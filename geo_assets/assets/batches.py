@@ -13,10 +13,10 @@ from math import ceil
 
 from dagster import DynamicOutput, OpExecutionContext, Output
 
-from geo_assets.core.display import one_line
-from geo_assets.core.fanout import STEP_BUDGET, batch_size
+from geo_assets.assets.fanout import STEP_BUDGET, batch_size
+from geo_assets.display import one_line
 from geo_assets.errors import LoadIncomplete, StorageUnavailable
-from geo_assets.resources.ledger import Batch, Ledger, Stage
+from geo_assets.ledger.blobs import Batch, Ledger, Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The files in silver places against what the ledger knows of them: those of COGs, and those that nobody has.
 
-Here: what the check of the asset cogs and `geo-assets cogs` share. Not here: the ledger's side (`cog_ledger`), the
+Here: what the check of the asset cogs and `geo-assets cogs` share. Not here: the ledger's side (`ledger.cogs`), the
 sweep of what the ledger knows (`CogLedger.sweep`).
 """
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from geo_assets.core.cog.plan import files_start, may_be_of_cog
-from geo_assets.models import BlobRef
-from geo_assets.resources.cog_ledger import CogLedger, SilverFile
-from geo_assets.resources.silver_store import SilverStore
+from geo_assets.cogs.plan import files_start, may_be_of_cog
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.models import BlobRef, SilverFile
+from geo_assets.storage.silver_store import SilverStore
 
 UNRECORDED_STAYS = timedelta(days=1)
 """How old a file must be that the ledger does not know before it is removed, on request: a release from before the

@@ -30,10 +30,10 @@ from geo_assets.assets.cog_report import cogs_report, orphans_metadata, publishe
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import OWNERS, SILVER
 from geo_assets.assets.partitions import register_partitions, sources_partitions
-from geo_assets.core.cog.batches import cut_batches, mapping_key
-from geo_assets.core.cog.plan import check_fit, cog_name, is_as_ruled, scratch_bytes, thumbnail_name
-from geo_assets.core.display import one_line
-from geo_assets.core.projection import build_projection_fields
+from geo_assets.cogs.batches import cut_batches, mapping_key
+from geo_assets.cogs.plan import check_fit, cog_name, is_as_ruled, scratch_bytes, thumbnail_name
+from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
+from geo_assets.display import one_line
 from geo_assets.errors import (
     BlobChanged,
     BlobMissing,
@@ -43,18 +43,18 @@ from geo_assets.errors import (
     StorageUnavailable,
     Unauthorized,
 )
+from geo_assets.ledger.cogs import CogLedger, PublishedCog, RasterToDo
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores, store_access
-from geo_assets.resources.cog_ledger import CogLedger, PublishedCog, RasterToDo
-from geo_assets.resources.cog_writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
-from geo_assets.resources.schema_check import check_schema
-from geo_assets.resources.scratch import open_scratch, used_bytes
-from geo_assets.resources.silver_store import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.worker_pool import Work
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.projection import build_projection_fields
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores, store_access
+from geo_assets.storage.scratch import open_scratch, used_bytes
+from geo_assets.storage.silver_store import SilverStore
+from geo_assets.workers.pool import Work
 
 GEOTIFF, PNG = "image/tiff", "image/png"
 MOST_PREVIEWS = 24

@@ -12,18 +12,18 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import repairs
 from geo_assets.assets.reports import raster_report
 from geo_assets.assets.scenes import describe_documents, split_documents
-from geo_assets.core.display import one_line
+from geo_assets.display import one_line
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
+from geo_assets.ledger.blobs import Batch, Ledger
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.circuit_breaker import circuit_breaker
-from geo_assets.resources.ledger import Batch, Ledger
-from geo_assets.resources.raster_reader import Reading, read_headers
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.raster.reader import Reading, read_headers
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.worker_pool import prepare_workers
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.circuit_breaker import circuit_breaker
+from geo_assets.workers.pool import prepare_workers
 
 # Results are committed in steps of this many blobs, so that a killed worker loses no more.
 COMMIT_EVERY = 100

@@ -1,7 +1,7 @@
 """Finding what disagrees between a source's blobs, items and tables, their contents too, and putting it back to work.
 
 Here: what the job `reconcile` and `geo-assets repair` share: which blobs are opened again, and how each kind is. Not
-here: SQL (`geo_assets.resources.census`), what a disagreement is (`geo_assets.core.agreement`).
+here: SQL (`geo_assets.catalogue.census`), what a disagreement is (`geo_assets.stac.agreement`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from dagster import DagsterRun
 
-from geo_assets.core.agreement import header_disagreements, member_disagreements, table_disagreements
-from geo_assets.core.formats.zarr_store import asset_name
-from geo_assets.core.vector.table_item import build_table_items
+from geo_assets.catalogue.census import Census, CensusReport, Sample
 from geo_assets.errors import (
     BlobChanged,
     BlobMissing,
@@ -21,13 +19,15 @@ from geo_assets.errors import (
     ScratchFull,
     TransientError,
 )
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census, CensusReport, Sample
-from geo_assets.resources.raster_reader import read_headers
-from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.agreement import header_disagreements, member_disagreements, table_disagreements
+from geo_assets.stac.table_item import build_table_items
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.vectors.tables import VectorTables
 
 REPAIR_TAG = "geo_assets/repair"
 """A tag of a run that repairs after its listing; `dagster job execute` would not give a partitioned job its config."""

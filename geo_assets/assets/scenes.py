@@ -1,7 +1,7 @@
 """What the stages do where many blobs make one item: read JSON members, and catalogue whole scenes.
 
 Here: the scenes' part of `raster_metadata` and `stac_items`. Not here: the stages themselves, the item of a scene
-(`core.scene`).
+(`stac.scene`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,20 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from geo_assets.assets.batches import BatchReport
-from geo_assets.core.item_schemas import ItemValidator
-from geo_assets.core.remarks import Remarks, check_item, scene_with_remarks
-from geo_assets.core.scene import build_scene_item
-from geo_assets.core.scene_document import check_document_size, read_document
-from geo_assets.core.scene_members import Scene, membership
+from geo_assets.catalogue.items import Item
+from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.errors import DuplicateItem, PermanentError, TransientError
+from geo_assets.ledger.blobs import Batch, Ledger
 from geo_assets.models import BlobRef, Failure
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import open_store
-from geo_assets.resources.catalogue_items import Item
-from geo_assets.resources.ledger import Batch, Ledger
-from geo_assets.resources.pgstac import PgStac
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.item_schemas import ItemValidator
+from geo_assets.stac.remarks import Remarks, check_item, scene_with_remarks
+from geo_assets.stac.scene import build_scene_item
+from geo_assets.stac.scene_document import check_document_size, read_document
+from geo_assets.stac.scene_members import Scene, membership
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import open_store
 
 Document = dict[str, Any]
 

@@ -13,25 +13,25 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.scenes import catalogue_scenes
 from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.core.display import one_line
-from geo_assets.core.formats.zarr_store import asset_name
-from geo_assets.core.item import build_item
-from geo_assets.core.item_schemas import ItemValidator, item_validator
-from geo_assets.core.local_schemas import unchecked_extensions
-from geo_assets.core.remarks import NOTHING, Remarks, check_item, with_remarks
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.items import Item, id_taken
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.display import one_line
 from geo_assets.errors import PermanentError
+from geo_assets.ledger.blobs import Batch, Ledger
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.catalogue_items import Item, id_taken
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.ledger import Batch, Ledger
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.item import build_item
+from geo_assets.stac.item_schemas import ItemValidator, item_validator
+from geo_assets.stac.local_schemas import unchecked_extensions
+from geo_assets.stac.remarks import NOTHING, Remarks, check_item, with_remarks
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.vectors.tables import VectorTables
 
 # Items go to PgSTAC in loads of this many: few and large, but bounded in memory.
 LOAD_SIZE = 1000

@@ -13,22 +13,22 @@ from geo_assets.assets.repair import repairs
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stac_collections import refresh_collection
 from geo_assets.assets.stac_items import WithdrawalOptions
-from geo_assets.core.display import MarkdownTable, one_line
-from geo_assets.core.local_schemas import unchecked_extensions
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.display import MarkdownTable, one_line
 from geo_assets.errors import InvalidConfiguration, LoadIncomplete, PermanentError, ScratchFull
+from geo_assets.ledger.blobs import Batch, Ledger, Stage
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.models import Failure
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.ledger import Batch, Ledger, Stage
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_load import ItemRefused
-from geo_assets.resources.vector_tables import VectorTable, VectorTables
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
-from geo_assets.vector_errors import TableInUse
+from geo_assets.sources.source import Source
+from geo_assets.stac.local_schemas import unchecked_extensions
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.vectors.errors import TableInUse
+from geo_assets.vectors.load import ItemRefused
+from geo_assets.vectors.tables import VectorTable, VectorTables
 
 MOST_TABLES_SHOWN = 100
 WAITING = (TableInUse, ScratchFull, LoadIncomplete)

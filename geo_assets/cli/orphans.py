@@ -6,12 +6,12 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
+from geo_assets.catalogue.handover import FormerSource, Handover
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.ledger_handover import FormerSource
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.vectors.tables import VectorTables
 
 
 @click.command("orphans")
@@ -34,25 +34,25 @@ def orphans_command(
         raise click.UsageError("--adopt and --withdraw need a SOURCE.")
     if (adopt and withdraw) or (consent and not withdraw):
         raise click.UsageError("Use --adopt NEW, or --withdraw --consent.")
-    ledger = Ledger()
+    handover = Handover()
     with clear_errors():
-        check_schema(ledger)
+        check_schema(handover)
         declared = SourcesFile().all()
         if source is None:
-            _show_all(ledger.former_sources(declared), as_json=as_json)
+            _show_all(handover.former_sources(declared), as_json=as_json)
             return
-        former = ledger.former_source(source, declared)
+        former = handover.former_source(source, declared)
         answer: dict[str, Any] = {**asdict(former), "adopted": 0, "withdrawn": 0}
         if adopt:
             heir = SourcesFile().get(adopt)
-            ledger.register_source(heir)
-            answer["adopted"] = ledger.adopt(heir, former)
+            Ledger().register_source(heir)
+            answer["adopted"] = handover.adopt(heir, former)
         elif withdraw:
-            answer["withdrawn"] = ledger.withdraw_former(former, declared, consent=consent)
+            answer["withdrawn"] = handover.withdraw_former(former, declared, consent=consent)
             VectorTables().drop_unclaimed(source)
-            ledger.forget_source(source)
+            handover.forget_source(source)
         else:
-            answer["first"] = ledger.former_items(source, most=most)
+            answer["first"] = handover.former_items(source, most=most)
     if as_json:
         print_json(answer)
     elif adopt:

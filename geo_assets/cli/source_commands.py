@@ -8,21 +8,21 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
+from geo_assets.catalogue.handover import FormerSource, Handover
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
-from geo_assets.core.durations import say_duration
-from geo_assets.core.listing import build_matcher
+from geo_assets.durations import say_duration
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.blob_store import SHORT_PATIENCE
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
-from geo_assets.resources.ledger_handover import FormerSource
-from geo_assets.resources.scene_ledger import WaitingScene
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.scenes import WaitingScene
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_store import SHORT_PATIENCE
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import build_matcher
 
 STATES = ("blobs", "described", "catalogued", "pending", "waiting", "quarantined", "deleted")
 
@@ -57,7 +57,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
         check_schema(ledger)
         if source is None:
             statuses = [ledger.status(name) for name in SourcesFile().all()]
-            orphans, formers = CogLedger().orphan_counts(), ledger.former_sources(SourcesFile().all())
+            orphans, formers = CogLedger().orphan_counts(), Handover().former_sources(SourcesFile().all())
             if as_json:
                 declared = [_with_orphans(status, orphans) for status in statuses]
                 print_json(declared + [_status_of_former(ledger, former, orphans) for former in formers])

@@ -1,8 +1,8 @@
 """blob_sensor: looks at every source and asks for a run where something is to be done.
 
 Here: a tick, from what the ledger says of each source to runs, troubles and the cursor. Not here: the look at a source
-(`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.core.change`). The sensor only
-looks: the run's own listing writes the ledger.
+(`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.sensors.change`). The sensor
+only looks: the run's own listing writes the ledger.
 """
 
 import time
@@ -19,19 +19,20 @@ from dagster import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
-from geo_assets.core.display import one_line
-from geo_assets.core.trouble import next_trouble
+from geo_assets.catalogue.handover import Handover
+from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
-from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger, Outstanding
+from geo_assets.ledger.blobs import Ledger, Outstanding
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sensors.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
 from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import RunRequests, sources_with_runs
 from geo_assets.sensors.side_by_side import Look, LookClock, StillWaiting, side_by_side
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.sources.trouble import next_trouble
+from geo_assets.storage.blob_stores import BlobStores
 
 SENSOR = "blob_sensor"
 # A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.
@@ -84,6 +85,7 @@ class _Tick:
         register_partitions(context.instance, list(self._sources))
         cursor = _read_cursor(context.cursor)
         self._watches = {name: cursor.get(name, Watch()) for name in self._sources}
+        self._handover = Handover(database_url=ledger.database_url)
         self._requests = RunRequests(context, SENSOR, ledger=ledger)
         self._busy = self._requests.on_their_way() | sources_with_runs(context, ledger=ledger)
         self._troubles = {name: each for name, each in ledger.troubles().items() if name in self._sources}
@@ -111,7 +113,7 @@ class _Tick:
             return None
         self._ledger.register_source(source)
         left = self._ledger.outstanding(name)
-        if self._ledger.has_to_take_over(source, self._sources):
+        if self._handover.has_to_take_over(source, self._sources):
             self._settle(source, replace(watch, looked_at=now), self._decide_to_take_over(source, left))
             return None
         due = next_look(

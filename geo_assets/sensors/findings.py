@@ -1,7 +1,7 @@
 """The troubles that stand now, as Dagster's instance and the ledger know them.
 
 Here: asking, and putting into words what, where, how many and what to do. Not here: what is told of it and when
-(`geo_assets.core.alerts`). What cannot be asked is a trouble too, and ends no other.
+(`geo_assets.alerts.alerts`). What cannot be asked is a trouble too, and ends no other.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,19 +27,20 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from geo_assets.alert_rules import AlertRules, Kind
+from geo_assets.alerts.alerts import Finding
 from geo_assets.assets.census import AGREEMENT, CHECKS
-from geo_assets.core.alerts import Finding
-from geo_assets.core.durations import say_duration
-from geo_assets.core.trouble import Trouble
+from geo_assets.assets.jobs import all_jobs
+from geo_assets.assets.retention import retention
+from geo_assets.catalogue.handover import Handover
+from geo_assets.durations import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
-from geo_assets.jobs import all_jobs
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.retention import retention
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import read_memory, service_bus_sensor, storage_queue_sensor
-from geo_assets.sources import Source
+from geo_assets.sources.alert_rules import AlertRules, Kind
+from geo_assets.sources.source import Source
+from geo_assets.sources.trouble import Trouble
 
 FAILED_RUNS_STAND = timedelta(days=1)
 FAILED_TICKS_STAND = timedelta(hours=1)
@@ -275,7 +276,7 @@ def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
 def _former_sources(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
     """A finding for each source that is no longer declared, whose collection no declared source has."""
     collections = {source.collection.id for source in sources.values()}
-    for former in ledger.former_sources(sources):
+    for former in Handover(database_url=ledger.database_url).former_sources(sources):
         if former.collection_id not in collections:
             yield Finding(
                 kind="census",

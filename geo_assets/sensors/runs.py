@@ -1,6 +1,6 @@
 """What the sensors that ask for runs of a source share: for which of them one is under way or was asked for.
 
-Here: looking runs up, and that one sensor of all asks. Not here: whether a source needs one (`geo_assets.core.change`).
+Here: looking runs up, and that one sensor of all asks. Not here: whether a source needs one (`sensors.change`).
 """
 
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
 
-from geo_assets.core.change import AskedRun, Decision, Request, latest_request
-from geo_assets.core.display import one_line
-from geo_assets.jobs import INGEST_JOBS
-from geo_assets.resources.ledger import Ledger
+from geo_assets.assets.jobs import INGEST_JOBS
+from geo_assets.display import one_line
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.models import AskedRun, Request
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_if_abandoned
+from geo_assets.sensors.change import Decision, latest_request
 
 LAUNCHED_WITHIN = timedelta(minutes=1)
 """Dagster makes the run once the sensor's tick has ended. If none is there by then, the tick died."""

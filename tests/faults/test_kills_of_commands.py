@@ -23,11 +23,11 @@ from psycopg.types.json import Jsonb
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
-from geo_assets.embedded import EmbeddedPostgres, find_postgres
-from geo_assets.resources.local_blob_store import LocalBlobStore
-from geo_assets.resources.schema import CatalogueSchema
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.ledger.schema_check import check_schema
+from geo_assets.postgres.embedded import EmbeddedPostgres, find_postgres
 from geo_assets.settings import Settings
+from geo_assets.storage.local_blob_store import LocalBlobStore
 from tests.faults.fault_record import fault
 from tests.faults.killed_commands import (
     MOMENTS,

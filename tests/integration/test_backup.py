@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 from psycopg import sql
 
 from geo_assets.cli.main import main
-from geo_assets.embedded import SUPERUSER, EmbeddedPostgres
-from geo_assets.logins import PIPELINE_LOGIN
-from geo_assets.resources.backup import CatalogueBackup
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.ledger.backup import CatalogueBackup
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
+from geo_assets.postgres.logins import PIPELINE_LOGIN
 from tests.api_server import served, settings_of
 from tests.integration.test_schema import alembic, alembic_config
 from tests.pipeline import SOURCE, Pipeline, as_user, open_pipeline

@@ -8,8 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from geo_assets.cli.database_commands import migrate_databases
-from geo_assets.dagster_storage import create_dagster_tables
-from geo_assets.databases import (
+from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.dagster_storage import create_dagster_tables
+from geo_assets.postgres.databases import (
     api_url,
     catalogue_url,
     dagster_url,
@@ -18,10 +20,8 @@ from geo_assets.databases import (
     owner_url,
     uses_embedded,
 )
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
-from geo_assets.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN, password_of
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN, password_of
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, as_user
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.resources import container_look
+from geo_assets.storage import container_look
 from tests.arrivals import Arrivals, assert_is_what_the_container_holds, list_into, source_in
 from tests.peers.http_proxy import FailingNames
 from tests.services import Azurite
@@ -107,7 +107,7 @@ def test_a_store_too_large_for_a_look_is_left_to_a_listing(
     store = write_cube(tmp_path / "cube.zarr", zarr_format=3)
     names = {str(path.relative_to(tmp_path)): path for path in sorted(store.rglob("*")) if path.is_file()}
     events = {name: arrivals.put(name, path.read_bytes()) for name, path in names.items()}
-    monkeypatch.setattr("geo_assets.resources.azure_blob_store.PAGE_SIZE", 2)
+    monkeypatch.setattr("geo_assets.storage.azure_blob_store.PAGE_SIZE", 2)
     assert arrivals.ledger.listing_asked_at(source) is None
     taken = arrivals.take(events["cube.zarr/zarr.json"], arrivals.put("a.tif"), arrivals.put("b.tif"))
     assert (taken.new, taken.dropped, taken.abandoned) == (2, {"left_to_listing": 1}, 0)

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from geo_assets.ledger.blobs import Ledger, Stage
 from geo_assets.models import Failure
-from geo_assets.resources.ledger import Ledger, Stage
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
 from tests.ledgers import METADATA, SOURCE, blob, listed
 
 NAMES = st.sampled_from(["a", "b", "x/c", "x/ü"])

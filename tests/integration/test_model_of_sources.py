@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from geo_assets.core.listing import build_matcher
-from geo_assets.resources.census import WRONG
+from geo_assets.catalogue.census import WRONG
+from geo_assets.catalogue.handover import Handover
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.storage.listing import build_matcher
 from tests.pipeline import Pipeline, failure_text
 from tests.rasters import raster_bytes
 
@@ -162,7 +163,9 @@ class Sources(RuleBasedStateMachine):
         names = [*self.declared, *([self.key(self.name)] if self.name else [])]
         items = self.items()
         of_former = [item for item in items if item["source"] not in names]
-        formers = {each.source: each.items for each in self.pipeline.ledger.former_sources(names)}
+        formers = {
+            each.source: each.items for each in Handover(database_url=self.pipeline.database_url).former_sources(names)
+        }
         assert sum(formers.get(source, 0) for source in {item["source"] for item in of_former}) == len(of_former)
         other = self.pipeline.census.take(self.key("other"), declared=names)
         shared = {self.key("first")} - {self.collection_of(name) for name in names if name < self.key("other")}

@@ -15,12 +15,11 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest
 
-from geo_assets.core import change
 from geo_assets.definitions import build_definitions
-from geo_assets.resources import azure_blob_store, container_look
 from geo_assets.sensors import blob as blob_sensor
-from geo_assets.sensors import queues, receiving, runs
+from geo_assets.sensors import change, queues, receiving, runs
 from geo_assets.sensors.observation import observe
+from geo_assets.storage import azure_blob_store, container_look
 from tests.daemon import Daemon, a_run
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import SOURCE, Pipeline

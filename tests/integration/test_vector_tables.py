@@ -10,7 +10,7 @@ import shapely
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.logins import PIPELINE_LOGIN
+from geo_assets.postgres.logins import PIPELINE_LOGIN
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, feature, write_broken, write_geoparquet, write_shapefile, write_vector, zip_folder
 

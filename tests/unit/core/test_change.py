@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.change import (
-    AskedRun,
+from geo_assets.models import AskedRun, Request
+from geo_assets.sensors.change import (
     Decision,
     Observation,
     Progress,
-    Request,
     Watch,
     change_digest,
     decide,
