@@ -17,7 +17,8 @@ from geo_assets.errors import (
     InvalidConfiguration,
     PermanentError,
     ScratchFull,
-    TransientError,
+    StorageUnavailable,
+    Unforeseen,
 )
 from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
@@ -121,7 +122,7 @@ def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStor
             yield _Agreement(each.blob.name, said)
     for reading in read_headers(header_only, [each.blob for each in rasters.values()], settings=Settings()):
         name, result = reading.blob.name, reading.result
-        if isinstance(result, BlobChanged | BlobMissing | TransientError):
+        if isinstance(result, BlobChanged | BlobMissing | StorageUnavailable):
             continue
         if isinstance(result, GeoAssetsError):
             yield _Agreement(name, [f"the header cannot be read: {result}"])
@@ -148,7 +149,7 @@ def _compare_tables(
             continue
         except InvalidConfiguration:  # such as a login that may make no temporary table: no file is at fault
             raise
-        except PermanentError as error:
+        except (PermanentError, Unforeseen) as error:
             yield _Agreement(each.blob.name, [f"the file cannot be loaded: {error.code}: {error.message}"])
         else:
             said = table_disagreements(each.items, list(zip(tables, expected, strict=True)))

@@ -14,6 +14,7 @@ from typing import Literal, Self
 from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
+from geo_assets.errors import Unforeseen
 from geo_assets.ledger.deletions import DeletionLedger
 from geo_assets.ledger.events import EventLedger
 from geo_assets.ledger.scenes import NO_REMARKS, write_failures
@@ -24,8 +25,8 @@ from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
 from geo_assets.stac.remarks import NOTHING, Remarks
 
-Stage = Literal["describe", "catalogue"]
-PENDING_STATE: dict[Stage, str] = {"describe": "to_describe", "catalogue": "to_catalogue"}
+StageName = Literal["describe", "catalogue"]
+PENDING_STATE: dict[StageName, str] = {"describe": "to_describe", "catalogue": "to_catalogue"}
 _METADATA = TypeAdapter(RasterMetadata)
 
 
@@ -39,6 +40,9 @@ class Batch:
     as_of: datetime
     blobs: int
     size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.first} .. {self.last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,16 @@ class Poison:
     recorded_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class UnforeseenFiles:
+    """How many files of a source failed for a reason that nobody foresaw, and what is said of the ``latest``."""
+
+    source: str
+    files: int
+    latest: str
+    message: str
+
+
 class Ledger(EventLedger, DeletionLedger):
     """The ledger in the catalogue's database."""
 
@@ -144,9 +158,11 @@ class Ledger(EventLedger, DeletionLedger):
         rows = self.rows("select_correlation_ids", source=source, most=most)
         return [row["correlation_id"] for row in rows]
 
-    def count_pending(self, source: str, stage: Stage, *, as_of: datetime) -> tuple[int, int]:
-        """(blobs, bytes) that await ``stage`` and were seen by ``as_of``."""
-        row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of)
+    def count_pending(
+        self, source: str, stage: StageName, *, as_of: datetime, but: Sequence[str] = ()
+    ) -> tuple[int, int]:
+        """(blobs, bytes) that await ``stage`` and were seen by ``as_of``; not those that failed since so: ``but``."""
+        row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of, but=list(but))
         return row["blobs"], row["size_bytes"]
 
     def now(self) -> datetime:
@@ -172,7 +188,7 @@ class Ledger(EventLedger, DeletionLedger):
             yield now
 
     def plan_batches(
-        self, source: str, stage: Stage, *, as_of: datetime, batch_size: int, by_scene: bool = False
+        self, source: str, stage: StageName, *, as_of: datetime, batch_size: int, by_scene: bool = False
     ) -> list[Batch]:
         """The blobs that await ``stage``, cut into batches of ``batch_size`` by name; or their scenes by id."""
         statement = "plan_scene_batches" if by_scene else "plan_batches"
@@ -257,7 +273,9 @@ class Ledger(EventLedger, DeletionLedger):
                 },
             )
 
-    def record_failures(self, source: Source, failures: Sequence[Failure], *, stage: Stage, run_id: str | None) -> None:
+    def record_failures(
+        self, source: Source, failures: Sequence[Failure], *, stage: StageName, run_id: str | None
+    ) -> None:
         """Record why these versions failed: the standing reason and the history of attempts."""
         if not failures:
             return
@@ -280,6 +298,10 @@ class Ledger(EventLedger, DeletionLedger):
     def poison(self) -> list[Poison]:
         """The messages that were given up and that nobody replayed or dropped, by queue."""
         return [Poison(**row) for row in self.rows("select_poison")]
+
+    def unforeseen(self) -> list[UnforeseenFiles]:
+        """The files for which no reason is known, of blobs and of COGs, by source."""
+        return [UnforeseenFiles(**row) for row in self.rows("select_unforeseen", code=Unforeseen.code)]
 
     def troubles(self) -> dict[str, Trouble]:
         """The sources that could not be looked at when they last were, with what is known of it."""

@@ -71,7 +71,7 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
     try:
         rules, sources = sources_file.alert_rules(), sources_file.all()
     except InvalidConfiguration as error:
-        unseen |= {"unreachable", "census", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "census", "backlog", "deletions_held", "unforeseen"}
         found.append(_not_observed("sources.yaml", error))
     found += _failed_checks(instance, sources)
     try:
@@ -80,9 +80,10 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
             *(_former_sources(ledger, sources) if "census" not in unseen else ()),
             *_poison(ledger),
             *_backlog_and_deletions(sources.values(), rules, ledger),
+            *_unforeseen(ledger, sources),
         ]
     except DatabaseUnavailable as error:
-        unseen |= {"unreachable", "poison", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "poison", "backlog", "deletions_held", "unforeseen"}
         found.append(_not_observed("the ledger", error))
     return Troubles(found, unseen, rules)
 
@@ -351,6 +352,24 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 "bring the blobs back.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",
+            )
+
+
+def _unforeseen(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    """A finding for each source with files that our code failed at."""
+    for each in ledger.unforeseen():
+        if each.source in sources:
+            files = "1 file" if each.files == 1 else f"{each.files:,} files"
+            yield Finding(
+                kind="unforeseen",
+                key=f"unforeseen:{each.source}",
+                title=f"{each.source}: {files} failed in a way that was not foreseen",
+                what=_cut(f"The latest, {each.latest}: {each.message}"),
+                count=each.files,
+                remedy=f"List them with `geo-assets quarantine list {each.source}` or `geo-assets cogs {each.source}`. "
+                "Each is tried three times; the other files of the source are done.",
+                source=each.source,
+                version=str(each.files),
             )
 
 

@@ -20,9 +20,9 @@ from dagster import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from geo_assets.assets.engine import MAX_CORRELATION_IDS
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.display import one_line
 from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
@@ -217,7 +217,7 @@ class _RunDesk:
             )
 
     def _tags(self, name: str) -> dict[str, str]:
-        ids = self._ledger.correlation_ids(name, most=MOST_CORRELATION_IDS)
+        ids = self._ledger.correlation_ids(name, most=MAX_CORRELATION_IDS)
         return {PATH_TAG: self._path, **({CORRELATION_TAG: ",".join(ids)} if ids else {})}
 
 
