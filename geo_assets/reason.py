@@ -1,7 +1,7 @@
 """Why work on one file failed, whatever it raised: the boundary that no error of one file passes.
 
 Here: an exception as the reason of one file, and which reasons are no file's own. Not here: who asks, which is the
-engine of the stages (`geo_assets.assets.stage`) and a worker, for each file it is handed.
+engine of the stages (`geo_assets.assets.engine`) and a worker, for each file it is handed.
 """
 
 import traceback

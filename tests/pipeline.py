@@ -114,11 +114,22 @@ class Pipeline:
         self.sources_path.write_text(yaml.safe_dump(document))
 
     def run(
-        self, job: str = "ingest_rasters", *, source: str = SOURCE, maps: bool = False, **options: Any
+        self,
+        job: str = "ingest_rasters",
+        *,
+        source: str = SOURCE,
+        run_key: str | None = None,
+        maps: bool = False,
+        **options: Any,
     ) -> ExecuteInProcessResult:
-        """Run a job for one source in this process; ``maps`` are drawn where a test wants them: they take longest."""
+        """Run a job for one source in this process; as what a sensor asked for, where ``run_key`` says so.
+
+        ``maps`` are drawn where a test wants them: they take longest.
+        """
+        tags = {"dagster/partition": source}
+        tags |= {"dagster/run_key": run_key} if run_key else {}
+        tags |= {} if maps else {MAPS_TAG: "false"}
         definitions = build_definitions(self.resources())
-        tags = {"dagster/partition": source} | ({} if maps else {MAPS_TAG: "false"})
         return definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, tags=tags, raise_on_error=False, **options
         )

@@ -10,13 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
-
-from geo_assets.assets.cog_files import look_at_files
-from geo_assets.assets.cog_report import cogs_report, orphans_metadata, published_metadata, small_picture
-from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.cog_report import cogs_report, small_picture
+from geo_assets.assets.engine import build_stage_asset
 from geo_assets.assets.labels import SILVER
-from geo_assets.assets.partitions import sources_partitions
 from geo_assets.assets.stage import (
     BatchReport,
     Metadata,
@@ -25,7 +21,6 @@ from geo_assets.assets.stage import (
     Scope,
     Stage,
     StageRun,
-    build_stage_asset,
     outcome_of,
 )
 from geo_assets.cogs.batches import cut_batches
@@ -33,9 +28,8 @@ from geo_assets.cogs.plan import check_fit, cog_name, is_as_ruled, scratch_bytes
 from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
 from geo_assets.display import one_line
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, Unforeseen
-from geo_assets.ledger.cogs import CogLedger, PublishedCog, RasterToDo
+from geo_assets.ledger.cogs import PublishedCog, RasterToDo
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.stac.projection import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import store_access
@@ -193,35 +187,6 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
 
 
 cogs = build_stage_asset(CogsStage())
-
-
-@asset_check(
-    asset="cogs",
-    partitions_def=sources_partitions,
-    description="Every recorded COG exists, has its recorded size and passed validation; no other file is there.",
-)
-def cogs_are_there(
-    context: AssetCheckExecutionContext, sources_file: SourcesFile, cog_ledger: CogLedger, silver_store: SilverStore
-) -> AssetCheckResult:
-    """List the source's files; a row a COG, and the files that no COG has."""
-    with clear_failures():
-        source = sources_file.get(context.partition_key)
-        standing = [cog for cog in cog_ledger.standing(source.name) if cog.name_in_place]
-        places = [silver_store.at(source.cogs.url).place] if source.cogs else []
-        files = look_at_files(source.name, places=places, cog_ledger=cog_ledger, silver_store=silver_store)
-    rows, wrong = published_metadata(standing, files.found)
-    without_cog = [*files.orphans, *files.unrecorded]
-    return AssetCheckResult(
-        passed=not wrong and not without_cog,
-        severity=AssetCheckSeverity.ERROR if wrong else AssetCheckSeverity.WARN,
-        metadata={
-            "source": source.name,
-            "cogs": len(standing),
-            "wrong": wrong,
-            **rows,
-            **orphans_metadata(files.orphans, files.unrecorded),
-        },
-    )
 
 
 def _look(run: StageRun, raster: RasterToDo, store: BlobStore) -> ReadyCog:

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from geo_assets.assets.engine import build_stage_asset
 from geo_assets.assets.labels import BRONZE
 from geo_assets.assets.ledger_stages import LedgerStage
 from geo_assets.assets.reports import raster_report
-from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, build_stage_asset, outcome_of
+from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, outcome_of
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, StorageUnavailable
 from geo_assets.ledger.blobs import Batch
 from geo_assets.models import BlobRef, RasterMetadata

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from geo_assets.assets.engine import build_stage_asset
 from geo_assets.assets.labels import CATALOGUE
 from geo_assets.assets.ledger_stages import ItemStage
 from geo_assets.assets.reports import items_report
@@ -14,7 +15,6 @@ from geo_assets.assets.stage import (
     Outcome,
     Scope,
     StageRun,
-    build_stage_asset,
     outcome_of,
 )
 from geo_assets.catalogue.items import Item, id_taken

@@ -6,10 +6,11 @@ from typing import Any
 
 from dagster import MetadataValue
 
+from geo_assets.assets.engine import build_stage_asset
 from geo_assets.assets.labels import SILVER
 from geo_assets.assets.ledger_stages import ItemStage
 from geo_assets.assets.reports import stage_report
-from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, build_stage_asset, outcome_of
+from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, outcome_of
 from geo_assets.catalogue.table_items import REASONS_OF_ITEMS
 from geo_assets.display import MarkdownTable, one_line
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, LoadIncomplete, ScratchFull

@@ -14,9 +14,10 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 
 from geo_assets.assets.cogs import CogsStage
+from geo_assets.assets.engine import build_stage_asset
 from geo_assets.assets.raster_metadata import RasterMetadataStage
 from geo_assets.assets.stac_items import ItemsStage
-from geo_assets.assets.stage import Outcome, Stage, StageRun, build_stage_asset
+from geo_assets.assets.stage import Outcome, Stage, StageRun
 from geo_assets.assets.vector_tables import VectorTablesStage
 from geo_assets.cli.main import main
 from geo_assets.cogs.writer import CogTask, make_cogs
@@ -82,7 +83,7 @@ def test_a_header_that_raises_has_its_reason_and_its_neighbours_have_items(pipel
         assert run_stage(pipeline, failing(RasterMetadataStage, broken)).success
         failure = pipeline.failures()[ODD]
         assert (failure.code, failure.attempts, failure.permanent) == ("unforeseen", attempt, attempt == 3)
-        assert "raised ZeroDivisionError: last line (geo_assets/assets/stage.py, line " in failure.message
+        assert "raised ZeroDivisionError: last line (geo_assets/assets/engine.py, line " in failure.message
         assert "first line" not in failure.message
     assert pipeline.run("ingest_observed").success
     assert len(pipeline.items()) == 59
