@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import shapely
 
 from geo_assets.core.vector.columns import Column, column_values, plain_array
-from geo_assets.core.vector.geometry import Geometries, GeometryColumn, Mask
+from geo_assets.core.vector.geometry import GeometryColumn
+from geo_assets.core.vector.paths import Geometries, Integers, Mask
 from geo_assets.vector_errors import BadEncoding, UnloadableValue
 
 Bytes = npt.NDArray[np.uint8]
-Integers = npt.NDArray[np.int64]
 Dump = Callable[[Sequence[Any], str], Sequence[bytes | None]]
 """The binary form of values of a type of PostgreSQL, by the database's own driver."""
 
