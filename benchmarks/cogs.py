@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 
 from benchmarks.result import BenchmarkFailed, Result, at_least, at_most
 from benchmarks.world import SOURCE, Context, Pipeline
-from geo_assets.resources.cog_ledger import CogLedger, StandingCog
+from geo_assets.ledger.cogs import CogLedger, StandingCog
 
 NAMES = ("cog_vs_gdal", "cog_peak_rss", "cogs_parallel")
 MIB = 1024**2

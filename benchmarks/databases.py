@@ -9,11 +9,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from geo_assets.dagster_storage import create_dagster_tables, give_dagster_tables
-from geo_assets.databases import ensure_embedded_databases
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.logins import PIPELINE_LOGIN
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.dagster_storage import create_dagster_tables, give_dagster_tables
+from geo_assets.postgres.databases import ensure_embedded_databases
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import PIPELINE_LOGIN
 
 _CATALOGUE_TEMPLATE = "catalogue_template"
 _DAGSTER_TEMPLATE = "dagster_template"
@@ -66,7 +66,7 @@ def make_templates(cluster: EmbeddedPostgres) -> None:
 def fresh_databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
     """A migrated, empty catalogue and a Dagster database, gone after the block.
 
-    Both are set up as `geo_assets.databases.ensure_embedded_databases` sets up a user's own, and written to
+    Both are set up as `geo_assets.postgres.databases.ensure_embedded_databases` sets up a user's own, and written to
     disk before the block, so that no run pays for another's checkpoint.
     """
     names = {template: f"run_{uuid.uuid4().hex}" for template in (_CATALOGUE_TEMPLATE, _DAGSTER_TEMPLATE)}

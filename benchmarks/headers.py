@@ -11,13 +11,13 @@ from pydantic import SecretStr
 from benchmarks.latency_proxy import running_latency_proxy
 from benchmarks.result import BenchmarkFailed, Result, Target, at_least, ratio
 from benchmarks.world import SOURCE, Context, azure_store, interleaved, source_rule
-from geo_assets.core.range_file import BLOCK_BYTES
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobRef
-from geo_assets.resources.blob_stores import open_store
-from geo_assets.resources.raster_reader import read_headers
+from geo_assets.raster.range_file import BLOCK_BYTES
+from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import open_store
 from tests.services import Azurite
 
 NAMES = ("headers_vs_raw_get", "headers_vs_raw_get_30ms", "latency_30ms_speedup")

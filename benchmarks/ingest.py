@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.result import BenchmarkFailed, NotAvailable, Result, at_least, ratio
 from benchmarks.world import Context, interleaved
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
 
 NAMES = ("ingest_vs_rio_stac", "ingest_stats_vs_rio_stac")
 

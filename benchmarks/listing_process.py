@@ -17,10 +17,10 @@ from dagster import DagsterInstance, materialize
 
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census
-from geo_assets.resources.ledger import Ledger
+from geo_assets.catalogue.census import Census
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.storage.blob_stores import BlobStores
 
 
 @dataclass(frozen=True, slots=True)

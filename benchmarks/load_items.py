@@ -13,12 +13,12 @@ from benchmarks.corpus import blob_content, blob_name
 from benchmarks.result import Result, ratio
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved, source_rule
 from geo_assets.assets.stac_items import LOAD_SIZE
-from geo_assets.core.collection import build_collection
-from geo_assets.core.item import build_item
-from geo_assets.core.raster import read_raster_metadata
+from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.models import BlobRef
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.sources import Source
+from geo_assets.raster.header import read_raster_metadata
+from geo_assets.sources.source import Source
+from geo_assets.stac.collection import build_collection
+from geo_assets.stac.item import build_item
 
 NAMES = ("load_items_per_s",)
 

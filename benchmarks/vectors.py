@@ -17,9 +17,9 @@ import shapely
 from benchmarks.result import BenchmarkFailed, Result, at_least, at_most
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved
 from geo_assets.models import BlobRef
-from geo_assets.resources.local_blob_store import LocalBlobStore
-from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.settings import Settings
+from geo_assets.storage.local_blob_store import LocalBlobStore
+from geo_assets.vectors.tables import VectorTables
 
 NAMES = ("vector_vs_ogr2ogr", "vector_peak_rss")
 KINDS = ("points", "polygons")

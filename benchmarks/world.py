@@ -23,9 +23,9 @@ from benchmarks.corpus import NAME_DATETIME, upload_corpus
 from benchmarks.databases import Databases, fresh_databases, make_templates
 from benchmarks.processes import Measured, run_measured
 from benchmarks.result import BenchmarkFailed
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.resources.ledger import Ledger
-from geo_assets.sources import Source, get_source
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.sources.source import Source, get_source
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, PROJECT, Azurite, own_environment, running_azurite
 
 SOURCE = "corpus"

@@ -7,35 +7,36 @@ from dagster import Definitions, ExecutorDefinition, in_process_executor
 
 from geo_assets.assets.catalog_snapshot import catalog_snapshot
 from geo_assets.assets.census import census_checks, header_agreement, table_agreement, table_census_checks
-from geo_assets.assets.cogs import cogs, cogs_are_there
+from geo_assets.assets.cog_files import cogs_are_there
+from geo_assets.assets.cogs import cogs
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.event_paths import event_paths
+from geo_assets.assets.jobs import all_jobs
 from geo_assets.assets.pgstac_schema import pgstac_schema
 from geo_assets.assets.raster_metadata import raster_metadata
+from geo_assets.assets.retention import retention, retention_schedule
 from geo_assets.assets.stac_collections import stac_collections
 from geo_assets.assets.stac_items import stac_items
 from geo_assets.assets.vector_tables import vector_tables
-from geo_assets.jobs import all_jobs
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census
-from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.history import EventLog, LedgerHistory
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.message_queues import MessageQueues
-from geo_assets.resources.path_comparison import PathComparison
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.schema import CatalogueSchema
-from geo_assets.resources.silver_store import SilverStore
+from geo_assets.catalogue.census import Census
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.events.message_queues import MessageQueues
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.history import EventLog, LedgerHistory
+from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
-from geo_assets.resources.vector_tables import VectorTables
-from geo_assets.retention import retention, retention_schedule
 from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
 from geo_assets.sensors.cogs import cog_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.silver_store import SilverStore
+from geo_assets.vectors.tables import VectorTables
 
 
 def build_definitions(
@@ -44,7 +45,7 @@ def build_definitions(
     """The definitions, with some resources replaced by ``overrides``.
 
     By default the steps of a run share one process: a step in a process of its own costs 3 s.
-    `geo_assets.celery_definitions` spreads them over machines.
+    `geo_assets.celery.definitions` spreads them over machines.
     """
     resources: dict[str, Any] = {
         "sources_file": SourcesFile(),

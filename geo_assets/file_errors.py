@@ -1,7 +1,7 @@
 """What the operating system says where a file of ours cannot be written, as an error with its own remedy.
 
 Here: that translation, for every place that writes a file somebody named. Not here: scratch space, which a setting
-names (`geo_assets.resources.scratch`), and files that are read.
+names (`geo_assets.storage.scratch`), and files that are read.
 """
 
 import errno

@@ -1,17 +1,17 @@
 """The values that travel between layers: blobs, raster metadata, and what a stage did.
 
 Here: frozen values without behaviour beyond checking themselves. Not here: the rules a user
-writes (`geo_assets.sources`), anything that reads or writes.
+writes (`geo_assets.sources.source`), anything that reads or writes.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from geo_assets.errors import GeoAssetsError, PermanentError
+from geo_assets.errors import GeoAssetsError, PermanentError, TransientError
 
 Nodata = Annotated[int, Field(ge=-(2**63), lt=2**64)] | float | Literal["nan", "inf", "-inf"]
 """A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled.
@@ -195,18 +195,69 @@ class RasterMetadata:
             raise ValueError(f"not a raster: shape {self.shape}, {len(self.bands)} bands")
 
 
+class Version(Protocol):
+    """One version of a blob, by the name and etag that say so."""
+
+    @property
+    def name(self) -> str:
+        """The blob's name."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """The version."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one version of one blob could not go on: stored in the ledger, shown to people."""
+    """Why one version of one blob could not go on: stored in the ledger, shown to people.
+
+    After ``max_attempts`` at the version that fail so it is permanent, whatever ``permanent`` says; None: never.
+    """
 
     name: str
     etag: str
     code: str
     message: str
     permanent: bool
+    max_attempts: int | None = None
 
     @classmethod
-    def of(cls, blob: BlobRef, error: GeoAssetsError) -> "Failure":
+    def of(cls, blob: Version, error: GeoAssetsError) -> "Failure":
         """The failure that ``error`` is for ``blob``, with the remedy as part of the message."""
         message = f"{error.message} {error.remedy}".strip()
-        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError))
+        max_attempts = error.max_attempts if isinstance(error, TransientError) else None
+        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError), max_attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class SilverFile:
+    """A file that the ledger knows in a silver place, of the raster ``name``; a ``kept`` one outlives its raster."""
+
+    place: str
+    name_in_place: str
+    source: str
+    name: str
+    kept: bool
+    announced_at: datetime
+
+
+Channel = Literal["storage_queue", "service_bus"]
+"""How an event came: the names of the two kinds of queue, in the ledger and in what people see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery of one message.
+
+    ``body`` is as it lay in the queue: not decoded from base64, not parsed. ``delivery_count`` is 1 the first time.
+    ``receipt`` is what its queue settles it by.
+    """
+
+    body: bytes
+    message_id: str
+    delivery_count: int
+    enqueued_at: datetime | None
+    correlation_id: str | None
+    receipt: Any = field(repr=False, compare=False)

@@ -21,15 +21,15 @@ import click
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from geo_assets.alert_rules import AlertRules
 from geo_assets.api.problems import status_of
 from geo_assets.cli.main import main
-from geo_assets.core.durations import say_duration
+from geo_assets.durations import say_duration
 from geo_assets.errors import GeoAssetsError, PermanentError, TransientError
-from geo_assets.queue_rules import QueueRule
-from geo_assets.rule import OneOrMore
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.alert_rules import AlertRules
+from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rule import OneOrMore
+from geo_assets.sources.source import Source
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -240,11 +240,11 @@ Where a message states a remedy of its own, that one counts.
 # Modules that define errors; importing them makes their classes known.
 _ERROR_MODULES = {
     "geo_assets.errors": "Blobs, runs and what they stand on",
-    "geo_assets.vector_errors": "Vector files",
+    "geo_assets.vectors.errors": "Vector files",
     "geo_assets.api.problems": "Answers of the API",
     "geo_assets.sensors.blob": "Elsewhere",
     "geo_assets.resources.step_values": "Elsewhere",
-    "geo_assets.celery_executor": "Elsewhere",
+    "geo_assets.celery.executor": "Elsewhere",
     "geo_assets.cli.demo": "Elsewhere",
     "geo_assets.cli.up": "Elsewhere",
 }

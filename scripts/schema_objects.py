@@ -1,15 +1,15 @@
 """The list of what the migrations make, from a database that they made: `python -m scripts.schema_objects`.
 
 Here: writing it anew, after a migration was added or pypgstac changed. Not here: what it is for
-(`geo_assets.resources.schema_check`). A test fails where it lists something else than the migrations make.
+(`geo_assets.ledger.schema_check`). A test fails where it lists something else than the migrations make.
 """
 
 import tempfile
 from pathlib import Path
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.resources.schema import CatalogueSchema
-from geo_assets.resources.schema_check import SCHEMA_OBJECTS, read_objects
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.ledger.schema_check import SCHEMA_OBJECTS, read_objects
+from geo_assets.postgres.embedded import EmbeddedPostgres
 
 _DATABASE = "schema_objects"
 _HEAD = "# What the migrations make. Written by `python -m scripts.schema_objects`: change them, not this file.\n"

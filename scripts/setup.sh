@@ -138,7 +138,7 @@ has_packages() {
 
 # Needs no package yet, so that PostgreSQL can be installed beside them.
 has_postgres() {
-    "$VENV/bin/python" -c 'from geo_assets.postgres_programs import find_postgres; find_postgres()' >> "$LOG" 2>&1
+    "$VENV/bin/python" -c 'from geo_assets.postgres.programs import find_postgres; find_postgres()' >> "$LOG" 2>&1
 }
 
 newest_postgis() {

@@ -9,14 +9,15 @@ from datetime import timedelta
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from geo_assets.core.listing import SourceListing, timed_pages
-from geo_assets.queue_rules import QueueRule
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.event_observer import EventObserver, TakenBatch
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.ledger_listing import ListingDiff
-from geo_assets.resources.message_queue import Message, MessageQueue
-from geo_assets.sources import Source
+from geo_assets.events.message_queue import MessageQueue
+from geo_assets.events.observer import EventObserver, TakenBatch
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.listings import ListingDiff
+from geo_assets.models import Message
+from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import SourceListing, timed_pages
 from tests.event_messages import blob_event
 
 

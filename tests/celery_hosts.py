@@ -59,7 +59,7 @@ class CeleryHosts:
         prefix = inside(network, without_folder=str(self.cli.home)) if network else ()
         host = replace(self.cli, home=home, variables={**self.cli.variables, "TMPDIR": temporary}, prefix=prefix)
         with (home.parent / "worker.log").open("w") as log:
-            options = ("-A", "geo_assets.celery_app", "worker", "--hostname", f"{name}@%h", "--loglevel", "INFO")
+            options = ("-A", "geo_assets.celery.app", "worker", "--hostname", f"{name}@%h", "--loglevel", "INFO")
             self.workers[name] = host.popen(*options, program="celery", stdout=log)
 
     def log(self, name: str) -> str:

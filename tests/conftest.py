@@ -1,9 +1,8 @@
-"""Fixtures for all tests: real services, one a session, and a clean world for each test.
+"""Fixtures for all tests: real services, one for all processes of the tests, and a clean world for each test.
 
 Here: fixtures more than one folder of tests needs. Not here: how services start (`tests.services`).
 """
 
-import fcntl
 import os
 import signal
 import socket
@@ -21,12 +20,12 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 from psycopg import sql
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.logins import password_of
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
-from tests.pipeline import Pipeline, copied_database, migrate_as_owner, open_pipeline
-from tests.services import Azurite, running_azurite, running_queues
+from tests.pipeline import TEMPLATE, Pipeline, copied_database, make_template, open_pipeline
+from tests.services import Azurite, Shared, start_cluster
 
+SHARED = "SHARED_BY_TESTS"
 FOREIGN_VARIABLES = ("GEO_ASSETS_", "AZURE_", "DAGSTER_")
 SAMPLES = os.environ.get("GEO_ASSETS_SAMPLES")
 # An example that a busy machine takes long for has not failed.
@@ -76,42 +75,79 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of what all processes of these tests share: xdist's workers find it by a variable."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(tempfile.mkdtemp(prefix="geo_assets-tests-"))
+        folder.chmod(0o755)
+        os.environ[SHARED] = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what they shared, also after Ctrl-C."""
+    if not hasattr(config, "workerinput") and (folder := os.environ.pop(SHARED, None)):
+        Shared(Path(folder)).end()
+
+
 @pytest.fixture(scope="session")
-def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A running PostgreSQL of this session's own."""
+def shared() -> Shared:
+    """What all processes of these tests share."""
+    return Shared(Path(os.environ[SHARED]))
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(shared: Shared) -> EmbeddedPostgres:
+    """The running PostgreSQL of all tests. Nobody alters its roles: see `own_cluster`."""
+    return shared.cluster()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_cluster: EmbeddedPostgres, shared: Shared) -> str:
+    """The name of a database with both schemas installed, to copy: migrating takes seconds, a copy none."""
+    return shared.once("template", lambda _: make_template(postgres_cluster))
+
+
+@pytest.fixture(scope="session")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL of this process's own with a template, for tests marked `alters_roles`.
+
+    All databases of a server have the same roles: two that are migrated at once are in each other's way.
+    """
     cluster = EmbeddedPostgres(tmp_path_factory.mktemp("cluster"), durable=False)
     try:
-        cluster.start()
-        # One password for owner and pipeline: a test has either URL from the other.
-        (cluster.state_folder / "postgres.pipeline.password").write_text(str(password_of(cluster.url("postgres"))))
+        start_cluster(cluster)
+        make_template(cluster)
         yield cluster
     finally:
         cluster.destroy()
 
 
 @pytest.fixture
-def database_url(postgres_cluster: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of an empty database of this test's own, for its owner."""
-    name = f"test_{uuid.uuid4().hex}"
-    postgres_cluster.ensure_databases(name)
-    yield postgres_cluster.url(name)
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@pytest.fixture(scope="session")
-def migrated_template(postgres_cluster: EmbeddedPostgres) -> str:
-    """The name of a database with both schemas installed, to copy: migrating takes seconds, a copy none."""
-    name = "migrated_template"
-    postgres_cluster.ensure_databases(name)
-    migrate_as_owner(postgres_cluster.url(name))
-    return name
+def cluster(request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    """The PostgreSQL that this test's databases lie in, with the template."""
+    if request.node.get_closest_marker("alters_roles"):
+        found = request.getfixturevalue("own_cluster")
+    else:
+        found = request.getfixturevalue("postgres_cluster")
+        request.getfixturevalue("migrated_template")
+    assert isinstance(found, EmbeddedPostgres)
+    return found
 
 
 @pytest.fixture
-def catalogue(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+def database_url(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of an empty database of this test's own, for its owner."""
+    name = f"test_{uuid.uuid4().hex}"
+    cluster.ensure_databases(name)
+    yield cluster.url(name)
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def catalogue(cluster: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a migrated database of this test's own, for its owner."""
-    with copied_database(postgres_cluster, migrated_template) as url:
+    with copied_database(cluster, TEMPLATE) as url:
         yield url
 
 
@@ -137,10 +173,9 @@ def module_pipeline(
 
 
 @pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """A running Azurite of this session's own."""
-    with running_azurite(tmp_path_factory.mktemp("azurite")) as service:
-        yield service
+def azurite(shared: Shared) -> Azurite:
+    """The running Azurite of all tests."""
+    return shared.azurite()
 
 
 @pytest.fixture
@@ -154,10 +189,9 @@ def container(azurite: Azurite) -> Iterator[ContainerClient]:
 
 
 @pytest.fixture(scope="session")
-def queue_service(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """The session's Azurite with its queue service, which starts with the first test that asks for it."""
-    with running_queues(tmp_path_factory.mktemp("azurite_queues"), azurite) as service:
-        yield service
+def queue_service(shared: Shared) -> Azurite:
+    """The same Azurite with its queue service, which starts with the first test that asks for it."""
+    return shared.queues()
 
 
 @pytest.fixture
@@ -171,20 +205,15 @@ def event_queue(queue_service: Azurite) -> Iterator[QueueClient]:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+def made_once(shared: Shared) -> Callable[[str, Callable[[Path], None]], Path]:
     """Makes a folder of this name by a function that fills it: once for all processes of the tests, to be read only."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def make(name: str, fill: Callable[[Path], None]) -> Path:
-        folder = base / name
-        with (base / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                (unfinished := Path(tempfile.mkdtemp(dir=base))).chmod(0o755)
-                fill(unfinished)
-                unfinished.rename(folder)
-        return folder
+        def filled(home: Path) -> str:
+            fill(home)
+            return str(home)
+
+        return Path(shared.once(name, filled))
 
     return make
 

@@ -11,13 +11,13 @@ from dagster import DagsterRun, DagsterRunStatus, SensorDefinition, build_sensor
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 
-from geo_assets.core.change import Progress
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.ledger import Outstanding
+from geo_assets.ledger.blobs import Outstanding
+from geo_assets.sensors.change import Progress
 from geo_assets.sensors.observation import observe
 from geo_assets.sensors.side_by_side import LookClock, side_by_side
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
 from tests.pipeline import SOURCE, Pipeline
 
 

@@ -17,27 +17,28 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from psycopg import sql
 from pydantic import SecretStr
 
-from geo_assets.dagster_storage import give_dagster_tables
-from geo_assets.databases import login_passwords
+from geo_assets.catalogue.census import Census
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.definitions import build_definitions
-from geo_assets.embedded import SUPERUSER, EmbeddedPostgres
-from geo_assets.logins import PIPELINE_LOGIN
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census
-from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.history import EventLog, LedgerHistory
-from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
-from geo_assets.resources.message_queues import MessageQueues
-from geo_assets.resources.path_comparison import PathComparison
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.events.message_queues import MessageQueues
+from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.history import EventLog, LedgerHistory
+from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.dagster_storage import give_dagster_tables
+from geo_assets.postgres.databases import login_passwords
+from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
+from geo_assets.postgres.logins import PIPELINE_LOGIN
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
-from geo_assets.resources.vector_tables import VectorTables
 from geo_assets.settings import Settings
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.vectors.tables import VectorTables
 
 SOURCE = "rasters"
+TEMPLATE = "migrated_template"
 
 
 @dataclass
@@ -178,6 +179,13 @@ def migrate_as_owner(url: str) -> None:
     schema.install()
     schema.grant_roles(login_passwords(Settings(_env_file=None, database_url=SecretStr(pipeline_url))))
     give_dagster_tables(url)
+
+
+def make_template(cluster: EmbeddedPostgres) -> str:
+    """Make the migrated database that tests copy; its name."""
+    cluster.ensure_databases(TEMPLATE)
+    migrate_as_owner(cluster.url(TEMPLATE))
+    return TEMPLATE
 
 
 def as_user(url: str, user: str) -> str:

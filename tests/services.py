@@ -1,17 +1,23 @@
 """The real services that tests run against, started and stopped as processes of our own.
 
-Here: Azurite, Redis, and what both fixtures and tests ask of processes. Not here: fixtures (`conftest`).
+Here: Azurite, Redis, what all processes of the tests share, and what both fixtures and tests ask of processes. Not
+here: fixtures (`conftest`).
 """
 
+import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import password_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROGRAMS = PROJECT / "node_modules" / ".bin"
@@ -77,6 +83,16 @@ def running_queues(
 
 @contextmanager
 def _azurite_service(kind: str, folder: Path, port: int, *, persistent: bool) -> Iterator[int]:
+    process = _start_azurite(kind, folder, port, persistent=persistent)
+    try:
+        _wait_for_port(process, port)
+        yield process.pid
+    finally:
+        process.terminate()  # never kill: Azurite then loses what it acknowledged
+        process.wait(timeout=30)
+
+
+def _start_azurite(kind: str, folder: Path, port: int, *, persistent: bool) -> "subprocess.Popen[bytes]":
     program = PROGRAMS / f"azurite-{kind}"
     if not program.exists():
         raise FileNotFoundError(f"{program} is missing: run `make test`, which installs it.")
@@ -85,15 +101,76 @@ def _azurite_service(kind: str, folder: Path, port: int, *, persistent: bool) ->
     command = [str(program), f"--{kind}Host", "127.0.0.1", f"--{kind}Port", str(port), *options]
     with (folder / f"azurite-{kind}.log").open("wb") as log:
         # In a session of its own: Ctrl-C is for those who use it, and they then end it in its turn.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    try:
+
+
+class Shared:
+    """What all processes of the tests share below one folder: made by who first asks for it, while others wait."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def once(self, name: str, make: Callable[[Path], str]) -> str:
+        """What ``make`` returned, in whichever process that was; it gets a folder to keep things in."""
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made, home = self._folder / f"{name}.made", self._folder / name
+            if not made.exists():
+                home.mkdir(exist_ok=True)
+                made.write_text(make(home))
+            return made.read_text()
+
+    def cluster(self) -> EmbeddedPostgres:
+        """The PostgreSQL, running."""
+        cluster = EmbeddedPostgres(self._folder / "postgres", durable=False)
+        self.once("postgres", lambda _: start_cluster(cluster))
+        return cluster
+
+    def azurite(self) -> Azurite:
+        """The Azurite, with blobs only."""
+        port, pid = self.once("azurite-blob", lambda home: self._azurite_service("blob", home)).split()
+        return Azurite(int(port), int(pid))
+
+    def queues(self) -> Azurite:
+        """The same with its queue service."""
+        port, _ = self.once("azurite-queue", lambda home: self._azurite_service("queue", home)).split()
+        return replace(self.azurite(), queue_port=int(port))
+
+    def end(self) -> None:
+        """Stop what was started, also what was about to start, and remove the folder."""
+        for file in self._folder.glob("*/pid"):
+            _end_process(int(file.read_text()))
+        if (self._folder / "postgres").exists():
+            EmbeddedPostgres(self._folder / "postgres").destroy()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @staticmethod
+    def _azurite_service(kind: str, home: Path) -> str:
+        process = _start_azurite(kind, home, port := free_port(), persistent=False)
+        (home / "pid").write_text(str(process.pid))
         _wait_for_port(process, port)
-        yield process.pid
-    finally:
-        process.terminate()  # never kill: Azurite then loses what it acknowledged
-        process.wait(timeout=30)
+        return f"{port} {process.pid}"
+
+
+def start_cluster(cluster: EmbeddedPostgres) -> str:
+    """Start a PostgreSQL whose owner and pipeline have one password: a test has either URL from the other."""
+    cluster.start()
+    (cluster.state_folder / "postgres.pipeline.password").write_text(str(password_of(cluster.url("postgres"))))
+    return cluster.url("postgres")
+
+
+def _end_process(pid: int, seconds: float = 30) -> None:
+    """End a process that another one may have started, and wait for it."""
+    deadline = time.monotonic() + seconds
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            os.kill(pid, 0)
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from geo_assets.core.vector.geometry import GeometryTally, Normaliser, column_of, read_geometries
-from geo_assets.vector_rules import TableRule
+from geo_assets.sources.vector_rules import TableRule
+from geo_assets.vectors.geometry import GeometryTally, Normaliser, column_of, read_geometries
 
 POINTS = [shapely.Point(number, number / 2) for number in range(20)]
 

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 from azure.identity import DefaultAzureCredential
 
 from geo_assets.api.problems import Forbidden
-from geo_assets.resources.blob_stores import azure_resource
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import azure_resource
 
 _TOKEN_MARGIN_SECONDS = 300
 _STORAGE_SCOPE = "https://storage.azure.com/.default"

@@ -30,9 +30,9 @@ from geo_assets.api.catalogue_filters import WholeQueryExtension, read_catalogue
 from geo_assets.api.connections import open_pool
 from geo_assets.api.ownership import CheckedWrites, TransactionExtensions
 from geo_assets.api.problems import InvalidRequest
-from geo_assets.logins import STAC_LOGIN, TRANSACTIONS_LOGIN
+from geo_assets.postgres.logins import STAC_LOGIN, TRANSACTIONS_LOGIN
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
 
 _READERS, _WRITERS = 12, 4
 _WAIT_SECONDS = 10

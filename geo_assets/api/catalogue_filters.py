@@ -2,7 +2,7 @@
 
 Here: filters of /stac and /raster let through and put into PgSTAC's dialect of CQL2, the query extension whole (PgSTAC
 has its operators on words only as CQL2), and the library's parameters that are read so. Not here: which expressions
-are let through (`core.cql2`), searching (`catalogue`), mosaics (`rasters`).
+are let through (`api.cql2`), searching (`catalogue`), mosaics (`rasters`).
 """
 
 import functools
@@ -14,7 +14,7 @@ from stac_fastapi.extensions.query import QueryExtension
 from titiler.pgstac.dependencies import CollectionIdParams, SearchParams
 from titiler.pgstac.model import Metadata, PgSTACSearch, RegisterMosaic
 
-from geo_assets.core.cql2.expression import allow_filter, read_filter
+from geo_assets.api.cql2.expression import allow_filter, read_filter
 from geo_assets.errors import InvalidFilter
 
 Operator = Literal["eq", "ne", "neq", "lt", "lte", "gt", "gte", "startsWith", "endsWith", "contains", "in"]

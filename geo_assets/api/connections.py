@@ -11,8 +11,8 @@ import asyncpg
 import psycopg
 from stac_fastapi.pgstac.db import con_init
 
-from geo_assets.databases import api_url
-from geo_assets.logins import SESSIONS, STATEMENT_SECONDS
+from geo_assets.postgres.databases import api_url
+from geo_assets.postgres.logins import SESSIONS, STATEMENT_SECONDS
 from geo_assets.settings import Settings
 
 # Longer than the server's own limit, for a session that lifted that.

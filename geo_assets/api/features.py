@@ -29,12 +29,12 @@ from tipg.factory import Endpoints
 from tipg.settings import DatabaseSettings
 
 from geo_assets.api.connections import open_pool
+from geo_assets.api.cql2.expression import read_filter
 from geo_assets.api.pages import page_templates
 from geo_assets.api.table_filters import TableFilter, require_times
 from geo_assets.api.table_pages import PagedCollection, note_form
-from geo_assets.core.cql2.expression import read_filter
-from geo_assets.logins import FEATURES_LOGIN
-from geo_assets.resources.statements import read_sql
+from geo_assets.ledger.statements import read_sql
+from geo_assets.postgres.logins import FEATURES_LOGIN
 from geo_assets.settings import Settings
 
 LOOK_SECONDS = 2.0

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from geo_assets.api.parts import Parts
 from geo_assets.api.problems import in_our_words
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.schema_check import check_schema
-from geo_assets.sources import Source
+from geo_assets.ledger.schema_check import check_schema
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import BlobStores
 
 LOOK_SECONDS = 10.0
 

@@ -1,6 +1,6 @@
 """/api/jobs and /api/db/tasks: submit, look, cancel, retry, and what became of each file.
 
-Here: the routes and what they answer. Not here: which jobs there are (`job_types`), their rows (`api_jobs`).
+Here: the routes and what they answer. Not here: which jobs there are (`job_types`), their rows (`api.jobs`).
 """
 
 from collections import Counter
@@ -9,11 +9,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
+from geo_assets.api.dagster_server import JOB_TAG, RunState, RunSummary, StepState
 from geo_assets.api.job_types import EXAMPLES, JOB_TYPES, Parameters, job_names, parse_parameters, source_of
-from geo_assets.api.parts import Parts, parts_of, principal_of
-from geo_assets.api.problems import Conflict, InvalidRequest, NotFound, correlation_id_of
-from geo_assets.errors import DagsterUnavailable
-from geo_assets.resources.api_jobs import (
+from geo_assets.api.jobs import (
     TO_SUBMIT_AGAIN,
     UNDER_WAY,
     ApiJob,
@@ -23,7 +21,9 @@ from geo_assets.resources.api_jobs import (
     state_of_run,
     store,
 )
-from geo_assets.resources.dagster_server import JOB_TAG, RunState, RunSummary, StepState
+from geo_assets.api.parts import Parts, parts_of, principal_of
+from geo_assets.api.problems import Conflict, InvalidRequest, NotFound, correlation_id_of
+from geo_assets.errors import DagsterUnavailable
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import CORRELATION_TAG
 

@@ -1,6 +1,6 @@
 """The jobs that can be submitted, with the parameters of each.
 
-Here: names, parameters, and what Dagster is told. Not here: the jobs themselves (`geo_assets.jobs`).
+Here: names, parameters, and what Dagster is told. Not here: the jobs themselves (`geo_assets.assets.jobs`).
 """
 
 from typing import Any

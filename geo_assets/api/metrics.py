@@ -1,6 +1,6 @@
 """What Prometheus may ask: requests and their seconds, and the ledger's counts and ages by source.
 
-Here: the metrics and their collection. Not here: what is alerted to (`geo_assets.core.alerts`, deploy/prometheus).
+Here: the metrics and their collection. Not here: what is alerted to (`geo_assets.alerts.alerts`, deploy/prometheus).
 """
 
 import math
@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.ledger import Poison, SourceStatus
+from geo_assets.ledger.blobs import Poison, SourceStatus
 
 AREAS = ("stac", "raster", "features", "api", "static")
 STATES = ("described", "catalogued", "pending", "waiting", "quarantined", "deleted")

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse
 
 from geo_assets.api.access import Principal
 from geo_assets.api.problems import Conflict, InvalidRequest, correlation_id_of
-from geo_assets.resources.statements import read_sql
+from geo_assets.ledger.statements import read_sql
 
 _FUNCTION = re.compile(r"\s*SELECT \* FROM (\w+)\(")
 _OF_ITEMS = ("create_item", "create_items", "update_item", "upsert_item", "upsert_items")

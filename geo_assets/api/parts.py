@@ -13,16 +13,16 @@ from typing import Any, TypeVar, cast
 from fastapi import Request
 
 from geo_assets.api.access import Access, Principal
-from geo_assets.databases import api_url
-from geo_assets.logins import JOBS_LOGIN
-from geo_assets.resources.api_jobs import ApiJobs
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.dagster_server import DagsterServer
-from geo_assets.resources.ledger import Ledger, Poison, SourceStatus
-from geo_assets.resources.path_comparison import PathComparison
+from geo_assets.api.dagster_server import DagsterServer
+from geo_assets.api.jobs import ApiJobs
+from geo_assets.catalogue.collections import Collections
+from geo_assets.ledger.blobs import Ledger, Poison, SourceStatus
+from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.postgres.databases import api_url
+from geo_assets.postgres.logins import JOBS_LOGIN
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
 
 _THREADS = 6
 """Each keeps a connection of its own, so that they are bounded too."""

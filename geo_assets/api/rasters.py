@@ -35,8 +35,8 @@ from geo_assets.api.problems import InvalidRequest, NotFound, Unreadable, correl
 from geo_assets.api.raster_parameters import require_bounded_size, require_listable, require_readable
 from geo_assets.api.raster_readers import GuardedBackend, ItemReader, MosaicItemReader, PartParams, ReaderParams
 from geo_assets.api.stretch import render_stretched
-from geo_assets.databases import api_url
-from geo_assets.logins import TILES_LOGIN
+from geo_assets.postgres.databases import api_url
+from geo_assets.postgres.logins import TILES_LOGIN
 from geo_assets.settings import Settings
 
 _CONNECTIONS = 8

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from geo_assets.api.health import as_document, database_versions, look_at_all
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest
-from geo_assets.databases import login_passwords, owner_url
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.databases import login_passwords, owner_url
 
 router = APIRouter()
 

@@ -2,7 +2,7 @@
 
 Here: one expression as SQL, whose every name is an identifier of the table and whose every value is a quoted literal,
 by psycopg's composition; and the library's collection with a WHERE clause made so. Not here: which filters are let
-through (`core.cql2`), the rest of a query, which the library makes of names that are in the table.
+through (`api.cql2`), the rest of a query, which the library makes of names that are in the table.
 
 The library would have its SQL made by cql2's `to_sql`, which lets any function through, takes a column `user` for the
 user's name, and knows no CRS.
@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from tipg.collections import Column, PgCollection
 from tipg.errors import InvalidDatetime, InvalidDatetimeColumnName, InvalidPropertyName, MissingDatetimeColumn, NotFound
 
-from geo_assets.core.cql2.expression import allow_filter
+from geo_assets.api.cql2.expression import allow_filter
 from geo_assets.errors import InvalidFilter
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"

@@ -8,13 +8,13 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import Stopwatch, snapshot_metadata
-from geo_assets.core.display import one_line
-from geo_assets.resources.catalogue_reading import read_catalogue
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.scratch import open_scratch
-from geo_assets.resources.silver_store import SilverStore
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.catalogue.reading import read_catalogue
+from geo_assets.display import one_line
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
+from geo_assets.storage.scratch import open_scratch
+from geo_assets.storage.silver_store import SilverStore
 
 GEOPARQUET = "application/vnd.apache.parquet"
 ROWS_SHOWN = 10
@@ -35,7 +35,7 @@ def catalog_snapshot(
 ) -> MaterializeResult[None]:
     """Write all items of the collection, as they stand at one moment, and publish the file when it is whole."""
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
-    from geo_assets.resources.geoparquet_file import first_rows, write_geoparquet
+    from geo_assets.catalogue.geoparquet_file import first_rows, write_geoparquet
 
     with clear_failures(), Stopwatch() as watch, open_scratch(Settings()) as folder:
         source = sources_file.get(context.partition_key)

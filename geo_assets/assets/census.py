@@ -1,6 +1,6 @@
 """The census as asset checks of stac_items and vector_tables: whether blobs and items of a source agree, both ways.
 
-Here: what Dagster shows. Not here: comparing (`geo_assets.resources.census`, `geo_assets.assets.repair`).
+Here: what Dagster shows. Not here: comparing (`geo_assets.catalogue.census`, `geo_assets.assets.repair`).
 """
 
 import warnings
@@ -24,10 +24,10 @@ from pydantic import Field
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.partitions import sources_partitions
 from geo_assets.assets.repair import SAMPLE, compare_headers
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census, CensusReport, Kind
+from geo_assets.catalogue.census import Census, CensusReport, Kind
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.vectors.tables import VectorTables
 
 # Checks by partition are a preview in the pinned version of Dagster; its word about that is not for users.
 warnings.filterwarnings("ignore", category=PreviewWarning, message="Specifying a partitions_def")

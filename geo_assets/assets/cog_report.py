@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image
 
 from geo_assets.assets.reports import Metadata, picture, pictures, table
-from geo_assets.models import BlobRef
-from geo_assets.resources.cog_ledger import CogCounts, SilverFile, StandingCog
-from geo_assets.sources import Source
+from geo_assets.ledger.cogs import CogCounts, StandingCog
+from geo_assets.models import BlobRef, SilverFile
+from geo_assets.sources.source import Source
 
 PREVIEW_SIDE = 192
 

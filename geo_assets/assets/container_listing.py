@@ -15,20 +15,20 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import SAMPLE, repair_source, repairs
 from geo_assets.assets.reports import Stopwatch, listing_metadata
-from geo_assets.core.display import one_line
-from geo_assets.core.formats.zarr_store import page_marker
-from geo_assets.core.listing import SourceListing, build_matcher, outside_shards, timed_pages
+from geo_assets.catalogue.census import Census
+from geo_assets.display import one_line
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.ledger_listing import ListingDiff
-from geo_assets.resources.read_ahead import reading_ahead
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.listings import ListingDiff
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_tables import VectorTables
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import SourceListing, build_matcher, outside_shards, timed_pages
+from geo_assets.storage.read_ahead import reading_ahead
+from geo_assets.storage.zarr_stores import page_marker
+from geo_assets.vectors.tables import VectorTables
 
 
 class ListingOptions(Config):

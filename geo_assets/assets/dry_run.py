@@ -1,10 +1,10 @@
 """A dry run: list a source against the ledger, say what a run would do, and do none of it."""
 
-from geo_assets.core.listing import SourceListing
-from geo_assets.core.source_plan import SourcePlan
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger
-from geo_assets.sources import Source
+from geo_assets.assets.plan import SourcePlan
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import SourceListing
 
 
 def plan_source(source: Source, *, blob_stores: BlobStores, ledger: Ledger) -> SourcePlan:

@@ -8,8 +8,8 @@ from pydantic import Field
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.reports import paths_metadata
-from geo_assets.core.display import one_line
-from geo_assets.resources.path_comparison import PathComparison
+from geo_assets.display import one_line
+from geo_assets.ledger.path_comparison import PathComparison
 
 
 class Period(Config):

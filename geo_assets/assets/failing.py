@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from dagster import Failure, MetadataValue
 
-from geo_assets.core.display import one_line
+from geo_assets.display import one_line
 from geo_assets.errors import GeoAssetsError, PermanentError
 
 

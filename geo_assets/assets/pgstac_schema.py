@@ -6,7 +6,7 @@ from dagster import In, Nothing, OpExecutionContext, graph_asset, op
 
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import DATABASE, OWNERS
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.ledger.schema import CatalogueSchema
 
 
 @op(pool="pgstac", description="Bring PgSTAC and the ledger to this release's version.")

@@ -1,7 +1,7 @@
 """Finding what disagrees between a source's blobs, items and tables, their contents too, and putting it back to work.
 
 Here: what the job `reconcile` and `geo-assets repair` share: which blobs are opened again, and how each kind is. Not
-here: SQL (`geo_assets.resources.census`), what a disagreement is (`geo_assets.core.agreement`).
+here: SQL (`geo_assets.catalogue.census`), what a disagreement is (`geo_assets.stac.agreement`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from dagster import DagsterRun
 
-from geo_assets.core.agreement import header_disagreements, member_disagreements, table_disagreements
-from geo_assets.core.formats.zarr_store import asset_name
-from geo_assets.core.vector.table_item import build_table_items
+from geo_assets.catalogue.census import Census, CensusReport, Sample
 from geo_assets.errors import (
     BlobChanged,
     BlobMissing,
@@ -19,15 +17,18 @@ from geo_assets.errors import (
     InvalidConfiguration,
     PermanentError,
     ScratchFull,
-    TransientError,
+    StorageUnavailable,
+    Unforeseen,
 )
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import Census, CensusReport, Sample
-from geo_assets.resources.raster_reader import read_headers
-from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.agreement import header_disagreements, member_disagreements, table_disagreements
+from geo_assets.stac.table_item import build_table_items
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.vectors.tables import VectorTables
 
 REPAIR_TAG = "geo_assets/repair"
 """A tag of a run that repairs after its listing; `dagster job execute` would not give a partitioned job its config."""
@@ -121,7 +122,7 @@ def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStor
             yield _Agreement(each.blob.name, said)
     for reading in read_headers(header_only, [each.blob for each in rasters.values()], settings=Settings()):
         name, result = reading.blob.name, reading.result
-        if isinstance(result, BlobChanged | BlobMissing | TransientError):
+        if isinstance(result, BlobChanged | BlobMissing | StorageUnavailable):
             continue
         if isinstance(result, GeoAssetsError):
             yield _Agreement(name, [f"the header cannot be read: {result}"])
@@ -148,7 +149,7 @@ def _compare_tables(
             continue
         except InvalidConfiguration:  # such as a login that may make no temporary table: no file is at fault
             raise
-        except PermanentError as error:
+        except (PermanentError, Unforeseen) as error:
             yield _Agreement(each.blob.name, [f"the file cannot be loaded: {error.code}: {error.message}"])
         else:
             said = table_disagreements(each.items, list(zip(tables, expected, strict=True)))

@@ -5,11 +5,11 @@ from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ass
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
-from geo_assets.core.collection import build_collection
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.pgstac import CollectionExtent, PgStac
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import CollectionExtent, PgStac
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.stac.collection import build_collection
 
 
 @asset(

@@ -11,11 +11,11 @@ import stamina
 from dagster import DagsterInstance
 from rich.table import Column, Table
 
+from geo_assets.alerts.alerts import Alert, Finding, Message, Told
+from geo_assets.alerts.destinations import deliver_all, open_destinations
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.dagster_process import prepare_dagster_home
-from geo_assets.core.alerts import Alert, Finding, Message, Told
-from geo_assets.resources.alert_destinations import deliver_all, open_destinations
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.findings import find_troubles
 from geo_assets.settings import Settings

@@ -7,13 +7,13 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
+from geo_assets.catalogue.census import KINDS, Census, CensusReport
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.census import KINDS, Census, CensusReport
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_tables import VectorTables
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.vectors.tables import VectorTables
 
 sample_option = click.option(
     "--sample", default=SAMPLE, show_default=True, help="Open this many random blobs of each source again."

@@ -6,10 +6,10 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.pgstac import PgStac
 from geo_assets.resources.sources_file import SourcesFile
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.segment import Segment
 from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
-from geo_assets.core.display import lines, one_line
+from geo_assets.display import lines, one_line
 from geo_assets.errors import GeoAssetsError
 
 # Where the output goes to a file or a pipe there is no width to fit, so tables need not be squeezed.

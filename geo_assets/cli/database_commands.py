@@ -6,7 +6,8 @@ import click
 
 from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.cli.dagster_process import prepare_dagster_home
-from geo_assets.databases import (
+from geo_assets.errors import InvalidConfiguration
+from geo_assets.postgres.databases import (
     catalogue_url,
     dagster_owner_url,
     dagster_url,
@@ -18,7 +19,6 @@ from geo_assets.databases import (
     owner_url,
     uses_embedded,
 )
-from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 
 
@@ -71,7 +71,7 @@ def migrate() -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def backup(file: Path) -> None:
     """Write the catalogue, its ledger and its tables to FILE, as of this moment, while all goes on."""
-    from geo_assets.resources.backup import CatalogueBackup
+    from geo_assets.ledger.backup import CatalogueBackup
 
     with clear_errors():
         contents = CatalogueBackup(database_url=owner_url(Settings())).write(file)
@@ -82,7 +82,7 @@ def backup(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def restore(file: Path) -> None:
     """Bring an empty database to what FILE holds, and to this release's version (see docs/operate/backup.md)."""
-    from geo_assets.resources.backup import CatalogueBackup
+    from geo_assets.ledger.backup import CatalogueBackup
 
     settings = Settings()
     with clear_errors(), databases_running(settings):
@@ -108,9 +108,9 @@ def migrate_databases(settings: Settings) -> dict[str, str]:
     Raises DatabaseIncomplete where the catalogue lacks what migrations made, and none makes again.
     """
     # Imported here: Dagster, alembic and pypgstac take two seconds, and `db url` needs none of them.
-    from geo_assets.dagster_storage import create_dagster_tables, give_dagster_tables
-    from geo_assets.resources.schema import CatalogueSchema
-    from geo_assets.resources.schema_check import check_schema
+    from geo_assets.ledger.schema import CatalogueSchema
+    from geo_assets.ledger.schema_check import check_schema
+    from geo_assets.postgres.dagster_storage import create_dagster_tables, give_dagster_tables
 
     if uses_embedded(settings):
         ensure_embedded_databases(embedded_postgres(settings))

@@ -10,10 +10,10 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_error, print_json, shown
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration, TransientError
-from geo_assets.queue_rules import QueueRule
-from geo_assets.resources.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
-from geo_assets.resources.ledger import Ledger
+from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sources.queue_rules import QueueRule
 
 MOST_AT_ONCE = 1000
 

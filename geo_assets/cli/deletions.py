@@ -6,8 +6,8 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.ledger_deletions import Deletions
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.deletions import Deletions
 from geo_assets.resources.sources_file import SourcesFile
 
 REASONS = {

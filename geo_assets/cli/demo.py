@@ -10,19 +10,19 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from geo_assets.assets.pictures import draw_footprints
+from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.cli.dagster_process import dagster_process, job_arguments, log_file
 from geo_assets.cli.database_commands import migrate_databases
 from geo_assets.cli.demo_rasters import write_demo_container
 from geo_assets.cli.source_commands import print_failures, print_statuses
-from geo_assets.core.pictures import draw_footprints
-from geo_assets.databases import databases_running
 from geo_assets.errors import InvalidConfiguration, PermanentError
 from geo_assets.file_errors import writing
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.pgstac import PgStac
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.postgres.databases import databases_running
 from geo_assets.settings import Settings, project_folder
-from geo_assets.sources import get_source
+from geo_assets.sources.source import get_source
 
 DEMO_SOURCE = "demo"
 JOB = "ingest_rasters"

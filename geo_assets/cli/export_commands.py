@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.catalogue.reading import CatalogueReading, read_catalogue
 from geo_assets.cli.console import clear_errors, console, shown
-from geo_assets.resources.catalogue_reading import CatalogueReading, read_catalogue
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.resources.scratch import appearing_whole
+from geo_assets.storage.scratch import appearing_whole
 
 collection_option = click.option(
     "--collection", "collections", multiple=True, metavar="ID", help="Only this collection (may be given again)."
@@ -27,7 +27,7 @@ def export_group() -> None:
 @collection_option
 def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
     """Write a static STAC catalogue into FOLDER, a new or empty one: catalog.json, collections and items."""
-    from geo_assets.resources.static_catalog import write_static_catalog
+    from geo_assets.catalogue.static_catalog import write_static_catalog
 
     with clear_errors(), read_catalogue(PgStac(), *collections) as reading, _progress(reading) as (bar, task):
         items = write_static_catalog(reading, folder, progress=lambda done: bar.update(task, completed=done))
@@ -39,7 +39,7 @@ def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
 @collection_option
 def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
     """Write the items as stac-geoparquet to FILE, replacing an older one when the new one is whole."""
-    from geo_assets.resources.geoparquet_file import write_geoparquet
+    from geo_assets.catalogue.geoparquet_file import write_geoparquet
 
     with (
         clear_errors(),

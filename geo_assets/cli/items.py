@@ -9,14 +9,14 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from geo_assets.catalogue.collections import Collections
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
-from geo_assets.core.item_patch import read_patches
-from geo_assets.core.item_schemas import item_validator
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
-from geo_assets.resources.collections import Collections
-from geo_assets.resources.item_patches import ItemPatches, StandingPatch
+from geo_assets.ledger.patches import ItemPatches, StandingPatch
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
+from geo_assets.stac.item_patch import read_patches
+from geo_assets.stac.item_schemas import item_validator
 
 _REFUSALS_SHOWN = 20
 

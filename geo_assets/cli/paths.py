@@ -6,7 +6,7 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_json
-from geo_assets.resources.path_comparison import PathComparison
+from geo_assets.ledger.path_comparison import PathComparison
 
 _SECONDS = ("latency_p50", "latency_p95", "latency_max", "seconds_a_thousand")
 

@@ -4,11 +4,11 @@ import click
 from rich.table import Table
 
 from geo_assets.assets.dry_run import plan_source
+from geo_assets.assets.plan import SourcePlan
 from geo_assets.cli.console import clear_errors, console, json_option, print_json
-from geo_assets.core.source_plan import SourcePlan
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.storage.blob_stores import BlobStores
 
 
 @click.command("plan")

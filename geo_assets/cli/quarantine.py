@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
-from geo_assets.resources.quarantine import Quarantine, QuarantinedBlob, QuarantineFilter
+from geo_assets.ledger.quarantine import Quarantine, QuarantinedBlob, QuarantineFilter
 from geo_assets.resources.sources_file import SourcesFile
 
 code_option = click.option("--code", help="Only blobs with this code, such as missing_crs.")

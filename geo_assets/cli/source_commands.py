@@ -10,17 +10,17 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.schema_commands import print_unchecked_schemas
-from geo_assets.core.durations import say_duration
-from geo_assets.core.listing import build_matcher
+from geo_assets.durations import say_duration
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.blob_store import SHORT_PATIENCE
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.ledger import Ledger, SourceStatus, StandingFailure
-from geo_assets.resources.scene_ledger import WaitingScene
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
+from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.scenes import WaitingScene
+from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_store import SHORT_PATIENCE
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import build_matcher
 
 STATES = ("blobs", "described", "catalogued", "pending", "waiting", "quarantined", "deleted")
 

@@ -7,7 +7,7 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.vector_tables import VectorTables
+from geo_assets.vectors.tables import VectorTables
 
 
 @click.group("tables")

@@ -14,8 +14,8 @@ import click
 from geo_assets.cli.console import clear_errors, console
 from geo_assets.cli.dagster_process import dagster_process, log_file
 from geo_assets.cli.database_commands import migrate_databases
-from geo_assets.databases import databases_running
 from geo_assets.errors import TransientError
+from geo_assets.postgres.databases import databases_running
 from geo_assets.settings import Settings, project_folder
 
 HOST = "127.0.0.1"

@@ -7,10 +7,10 @@ from pathlib import Path
 from dagster import ConfigurableResource
 from pydantic import Field
 
-from geo_assets.alert_rules import AlertRules
-from geo_assets.queue_rules import QueueRule
 from geo_assets.settings import Settings
-from geo_assets.sources import Source, get_source, load_alert_rules, load_queues, load_sources
+from geo_assets.sources.alert_rules import AlertRules
+from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.source import Source, get_source, load_alert_rules, load_queues, load_sources
 
 RELIST_SERVED = timedelta(hours=1)
 """Events are told at least once, but not for ever: a source whose events a queue brings is listed so often."""

@@ -1,6 +1,6 @@
 """The values that travel between steps, kept in the catalogue's database: every host of a run finds them there.
 
-Here: the IO manager. Not here: removing what finished runs leave (`geo_assets.resources.history`).
+Here: the IO manager. Not here: removing what finished runs leave (`geo_assets.ledger.history`).
 Steps hand on references (a batch, a scope, a count), so a value is a few hundred bytes of JSON.
 """
 
@@ -13,8 +13,8 @@ from psycopg.types.json import Jsonb
 from pydantic import Field, TypeAdapter
 
 from geo_assets.errors import InvalidConfiguration, TransientError
-from geo_assets.resources.database import DatabaseResource
-from geo_assets.resources.statements import read_sql
+from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.statements import read_sql
 
 
 class StepValueMissing(TransientError):

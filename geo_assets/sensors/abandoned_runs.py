@@ -9,7 +9,7 @@ import time
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 
 # A worker between two steps, or one whose database just restarted, holds no lock for a moment.
 SILENT_SECONDS = 120.0

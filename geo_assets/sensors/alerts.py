@@ -1,7 +1,7 @@
 """failure_alert_sensor: tells people of failed runs and ticks, poison, backlogs, failed censuses and held deletions.
 
 Here: one poll, and the cursor that remembers what each destination was told. Not here: finding troubles (`findings`),
-what is told and when (`geo_assets.core.alerts`), delivering (`geo_assets.resources.alert_destinations`).
+what is told and when (`geo_assets.alerts.alerts`), delivering (`geo_assets.alerts.destinations`).
 """
 
 from datetime import UTC, datetime
@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 from pydantic import TypeAdapter, ValidationError
 
-from geo_assets.core.alerts import Message, Told, plan_alerts
-from geo_assets.core.display import one_line
-from geo_assets.resources.alert_destinations import deliver_all, open_destinations
-from geo_assets.resources.ledger import Ledger
+from geo_assets.alerts.alerts import Message, Told, plan_alerts
+from geo_assets.alerts.destinations import deliver_all, open_destinations
+from geo_assets.display import one_line
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.findings import ALERT_SENSOR, find_troubles
 from geo_assets.settings import Settings

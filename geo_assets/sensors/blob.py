@@ -1,8 +1,8 @@
 """blob_sensor: looks at every source and asks for a run where something is to be done.
 
 Here: a tick, from what the ledger says of each source to runs, troubles and the cursor. Not here: the look at a source
-(`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.core.change`). The sensor only
-looks: the run's own listing writes the ledger.
+(`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.sensors.change`). The sensor
+only looks: the run's own listing writes the ledger.
 """
 
 import time
@@ -19,19 +19,19 @@ from dagster import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.core.change import Decision, Observation, Progress, Watch, decide, next_look
-from geo_assets.core.display import one_line
-from geo_assets.core.trouble import next_trouble
+from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
-from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sensors.change import Decision, Observation, Progress, Watch, decide, next_look
 from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import sources_with_runs
 from geo_assets.sensors.side_by_side import Look, LookClock, StillWaiting, side_by_side
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.sources.trouble import next_trouble
+from geo_assets.storage.blob_stores import BlobStores
 
 # A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.
 TICK_BUDGET_SECONDS = 35.0

@@ -1,6 +1,6 @@
 """cog_sensor: asks for a run of make_cogs where COGs are to be made or removed and nothing else of the source runs.
 
-Here: asking the ledger and Dagster. Not here: which rasters await a COG (`geo_assets.resources.cog_ledger`).
+Here: asking the ledger and Dagster. Not here: which rasters await a COG (`geo_assets.ledger.cogs`).
 """
 
 from datetime import UTC, datetime
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from dagster import DefaultSensorStatus, RunRequest, SensorEvaluationContext, SensorResult, sensor
 from pydantic import TypeAdapter, ValidationError
 
-from geo_assets.core.change import Observation, Request, change_digest, decide
-from geo_assets.jobs import INGEST_JOBS, make_cogs
-from geo_assets.resources.cog_ledger import CogLedger
-from geo_assets.resources.ledger import Ledger
+from geo_assets.assets.jobs import INGEST_JOBS, make_cogs
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.cogs import CogLedger
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sensors.change import Observation, Request, change_digest, decide
 from geo_assets.sensors.runs import sources_with_runs
 
 _CURSOR = TypeAdapter(dict[str, Request])

@@ -1,7 +1,7 @@
 """The troubles that stand now, as Dagster's instance and the ledger know them.
 
 Here: asking, and putting into words what, where, how many and what to do. Not here: what is told of it and when
-(`geo_assets.core.alerts`). What cannot be asked is a trouble too, and ends no other.
+(`geo_assets.alerts.alerts`). What cannot be asked is a trouble too, and ends no other.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,19 +27,19 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from geo_assets.alert_rules import AlertRules, Kind
+from geo_assets.alerts.alerts import Finding
 from geo_assets.assets.census import AGREEMENT, CHECKS
-from geo_assets.core.alerts import Finding
-from geo_assets.core.durations import say_duration
-from geo_assets.core.trouble import Trouble
+from geo_assets.assets.jobs import all_jobs
+from geo_assets.assets.retention import retention
+from geo_assets.durations import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
-from geo_assets.jobs import all_jobs
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.retention import retention
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import read_memory, service_bus_sensor, storage_queue_sensor
-from geo_assets.sources import Source
+from geo_assets.sources.alert_rules import AlertRules, Kind
+from geo_assets.sources.source import Source
+from geo_assets.sources.trouble import Trouble
 
 FAILED_RUNS_STAND = timedelta(days=1)
 FAILED_TICKS_STAND = timedelta(hours=1)
@@ -70,7 +70,7 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
     try:
         rules, sources = sources_file.alert_rules(), sources_file.all()
     except InvalidConfiguration as error:
-        unseen |= {"unreachable", "census", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "census", "backlog", "deletions_held", "unforeseen"}
         found.append(_not_observed("sources.yaml", error))
     found += _failed_checks(instance, sources)
     try:
@@ -78,9 +78,10 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
             *_sources_away(ledger, sources),
             *_poison(ledger),
             *_backlog_and_deletions(sources.values(), rules, ledger),
+            *_unforeseen(ledger, sources),
         ]
     except DatabaseUnavailable as error:
-        unseen |= {"unreachable", "poison", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "poison", "backlog", "deletions_held", "unforeseen"}
         found.append(_not_observed("the ledger", error))
     return Troubles(found, unseen, rules)
 
@@ -325,6 +326,24 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 "bring the blobs back.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",
+            )
+
+
+def _unforeseen(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    """A finding for each source with files that our code failed at."""
+    for each in ledger.unforeseen():
+        if each.source in sources:
+            files = "1 file" if each.files == 1 else f"{each.files:,} files"
+            yield Finding(
+                kind="unforeseen",
+                key=f"unforeseen:{each.source}",
+                title=f"{each.source}: {files} failed in a way that was not foreseen",
+                what=_cut(f"The latest, {each.latest}: {each.message}"),
+                count=each.files,
+                remedy=f"List them with `geo-assets quarantine list {each.source}` or `geo-assets cogs {each.source}`. "
+                "Each is tried three times; the other files of the source are done.",
+                source=each.source,
+                version=str(each.files),
             )
 
 

@@ -1,7 +1,7 @@
 """What a look at a source shows against the ledger: as much of it as fits into a tick, the rest in the next.
 
-Here: listing and comparing, which writes nothing. Not here: what follows from it (`geo_assets.core.change`), whose turn
-it is (`side_by_side`) and Dagster (`blob`).
+Here: listing and comparing, which writes nothing. Not here: what follows from it (`geo_assets.sensors.change`), whose
+turn it is (`side_by_side`) and Dagster (`blob`).
 """
 
 import time
@@ -9,16 +9,16 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
-from geo_assets.core.change import Observation, Progress, change_digest
-from geo_assets.core.formats.zarr_store import page_marker
-from geo_assets.core.listing import SourceListing
+from geo_assets.ledger.blobs import Ledger, Outstanding
 from geo_assets.models import BlobPage
-from geo_assets.resources.blob_store import SHORT_PATIENCE, BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger, Outstanding
-from geo_assets.resources.read_ahead import reading_ahead
+from geo_assets.sensors.change import Observation, Progress, change_digest
 from geo_assets.sensors.side_by_side import LookClock
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import SourceListing
+from geo_assets.storage.read_ahead import reading_ahead
+from geo_assets.storage.zarr_stores import page_marker
 
 
 def observe(

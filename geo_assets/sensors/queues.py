@@ -1,8 +1,8 @@
 """storage_queue_sensor and service_bus_sensor: take in what queues tell of blobs, and ask for runs from the ledger.
 
 Here: a tick's time, its cursor, and Dagster. Not here: receiving (`receiving`) and the decision whether a source needs
-a run (`geo_assets.core.change`). Events only write the ledger; runs are asked for by what it says is left to do, one a
-source a tick, so nothing is forgotten when a tick dies between the two.
+a run (`geo_assets.sensors.change`). Events only write the ledger; runs are asked for by what it says is left to do, one
+a source a tick, so nothing is forgotten when a tick dies between the two.
 """
 
 import time
@@ -20,20 +20,20 @@ from dagster import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from geo_assets.assets.engine import MAX_CORRELATION_IDS
+from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
-from geo_assets.core.change import Observation, Request, change_digest, decide
-from geo_assets.core.display import one_line
-from geo_assets.core.trouble import Trouble
-from geo_assets.jobs import ingest_observed, ingest_rasters, load_vectors
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.message_queue import Path
-from geo_assets.resources.message_queues import MessageQueues
+from geo_assets.display import one_line
+from geo_assets.events.message_queues import MessageQueues
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.models import Channel
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sensors.change import Observation, Request, change_digest, decide
 from geo_assets.sensors.receiving import Receiver, Turn, all_concerned
 from geo_assets.sensors.runs import run_in_progress
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.sources.trouble import Trouble
+from geo_assets.storage.blob_stores import BlobStores
 
 # Dagster looks for sensors that are due every 5 s, counted from the start of their last tick: a tick that waits for
 # messages until just before leaves no gap. Dagster also waits for it when it is stopped.
@@ -61,7 +61,7 @@ class Memory:
 _CURSOR = TypeAdapter(Memory)
 
 
-def _build_sensor(path: Path, description: str) -> SensorDefinition:
+def _build_sensor(path: Channel, description: str) -> SensorDefinition:
     @sensor(
         name=f"{path}_sensor",
         jobs=[ingest_observed, ingest_rasters, load_vectors],
@@ -146,7 +146,7 @@ class _RunDesk:
     def __init__(
         self,
         context: SensorEvaluationContext,
-        path: Path,
+        path: Channel,
         sources: Mapping[str, Source],
         *,
         ledger: Ledger,
@@ -216,7 +216,7 @@ class _RunDesk:
             )
 
     def _tags(self, name: str) -> dict[str, str]:
-        ids = self._ledger.correlation_ids(name, most=MOST_CORRELATION_IDS)
+        ids = self._ledger.correlation_ids(name, most=MAX_CORRELATION_IDS)
         return {PATH_TAG: self._path, **({CORRELATION_TAG: ",".join(ids)} if ids else {})}
 
 

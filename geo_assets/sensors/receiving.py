@@ -1,7 +1,7 @@
 """Receiving from several queues within one tick, side by side, so that none keeps another waiting.
 
 Here: caps, back-pressure, the thread that a queue has, and the pause of a queue that does not serve. Not here: what
-becomes of a batch (`geo_assets.resources.event_observer`), what follows for runs (`queues`).
+becomes of a batch (`geo_assets.events.observer`), what follows for runs (`queues`).
 """
 
 import logging
@@ -16,17 +16,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Self
 
-from geo_assets.core.trouble import Trouble, next_trouble
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, StorageUnavailable
-from geo_assets.queue_rules import QueueRule
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.daemon_threads import start
-from geo_assets.resources.database import close_kept_connection
-from geo_assets.resources.event_observer import EventObserver, TakenBatch
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.message_queue import Message, MessageQueue
-from geo_assets.resources.message_queues import MessageQueues
-from geo_assets.sources import Source
+from geo_assets.events.message_queue import MessageQueue
+from geo_assets.events.message_queues import MessageQueues
+from geo_assets.events.observer import EventObserver, TakenBatch
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.database import close_kept_connection
+from geo_assets.models import Message
+from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.source import Source
+from geo_assets.sources.trouble import Trouble, next_trouble
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.workers.daemon_threads import start
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)
 """Of a queue that does not serve."""

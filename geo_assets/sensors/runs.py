@@ -1,15 +1,15 @@
 """What the sensors that ask for runs of a source share: for which of them one is under way.
 
-Here: looking runs up. Not here: whether a source needs one (`geo_assets.core.change`).
+Here: looking runs up. Not here: whether a source needs one (`geo_assets.sensors.change`).
 """
 
 from collections.abc import Sequence
 
 from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
 
-from geo_assets.core.display import one_line
-from geo_assets.jobs import INGEST_JOBS
-from geo_assets.resources.ledger import Ledger
+from geo_assets.assets.jobs import INGEST_JOBS
+from geo_assets.display import one_line
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_if_abandoned
 
 _IN_PROGRESS = [

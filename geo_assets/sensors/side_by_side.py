@@ -12,8 +12,8 @@ from math import ceil
 from typing import Any, Generic, TypeVar
 
 from geo_assets.errors import StorageUnavailable
-from geo_assets.resources.daemon_threads import start
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.workers.daemon_threads import start
 
 AT_ONCE = 6
 """So many looks work at a time: each takes a processor for the answer, and a connection to the database."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, schedule
 
+from geo_assets.assets.jobs import snapshot
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.jobs import snapshot
 from geo_assets.resources.sources_file import SourcesFile
 
 

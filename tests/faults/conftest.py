@@ -13,29 +13,33 @@ import pytest
 from azure.storage.blob import ContainerClient
 from psycopg import sql
 
-from geo_assets.dagster_storage import create_dagster_tables
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.models import Channel
+from geo_assets.postgres.dagster_storage import create_dagster_tables
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.faults.event_world import EventWorld, event_world
 from tests.faults.fault_record import VARIABLE, keep_records
 from tests.pipeline import Pipeline, copied_database, open_pipeline
-from tests.services import Azurite
+from tests.services import Azurite, Shared
 
 if path := os.environ.get(VARIABLE):
     keep_records(path)
 
-OpenWorld = Callable[[Sequence[QueuePath]], EventWorld]
+OpenWorld = Callable[[Sequence[Channel]], EventWorld]
 
 
 @pytest.fixture(scope="session")
-def dagster_template(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> str:
+def dagster_template(postgres_cluster: EmbeddedPostgres, migrated_template: str, shared: Shared) -> str:
     """The name of a database with both schemas and Dagster's tables, to copy."""
-    name = "dagster_template"
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(migrated_template)))
-    create_dagster_tables(postgres_cluster.pipeline_url(name))
-    return name
+
+    def make(_: Path) -> str:
+        name = "dagster_template"
+        with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+            copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(copy.format(sql.Identifier(name), sql.Identifier(migrated_template)))
+        create_dagster_tables(postgres_cluster.pipeline_url(name))
+        return name
+
+    return shared.once("dagster_template", make)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def open_world(
         monkeypatch.setenv(name, value)
     with ExitStack() as stack:
 
-        def opened(paths: Sequence[QueuePath]) -> EventWorld:
+        def opened(paths: Sequence[Channel]) -> EventWorld:
             return stack.enter_context(event_world(dagster_pipeline, queue_service, container, tmp_path, paths=paths))
 
         yield opened

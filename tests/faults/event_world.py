@@ -19,11 +19,11 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueServiceClient
 
-from geo_assets.resources.bounded_transport import BoundedTransport
-from geo_assets.resources.message_queue import MessageQueue
-from geo_assets.resources.message_queue import Path as QueuePath
-from geo_assets.resources.service_bus import ServiceBusQueue
-from geo_assets.resources.storage_queue import StorageQueue
+from geo_assets.events.message_queue import MessageQueue
+from geo_assets.events.service_bus import ServiceBusQueue
+from geo_assets.events.storage_queue import StorageQueue
+from geo_assets.models import Channel
+from geo_assets.storage.bounded_transport import BoundedTransport
 from tests.faults.killing import Moment
 from tests.faults.verdict import Verdict, judge
 from tests.peers.blob_events import (
@@ -62,7 +62,7 @@ class EventWorld:
     container: ContainerClient
     home: Path
     name: str
-    paths: Sequence[QueuePath]
+    paths: Sequence[Channel]
     peer: ServiceBusPeer | None = None
     _next: int = field(default=0, init=False)
 
@@ -249,7 +249,7 @@ class EventWorld:
 
 @contextmanager
 def event_world(
-    pipeline: Pipeline, azurite: Azurite, container: ContainerClient, folder: Path, *, paths: Sequence[QueuePath]
+    pipeline: Pipeline, azurite: Azurite, container: ContainerClient, folder: Path, *, paths: Sequence[Channel]
 ) -> Iterator[EventWorld]:
     """A world with queues of its own, gone after the block; ``azurite`` has its queue service too."""
     dates = [{"name": r"/(?P<date>\d{8})_", "format": "%Y%m%d"}]

@@ -9,9 +9,8 @@ import runpy
 import sys
 from datetime import timedelta
 
-from geo_assets.core import change
-from geo_assets.resources import storage_queue
-from geo_assets.sensors import abandoned_runs, blob
+from geo_assets.events import storage_queue
+from geo_assets.sensors import abandoned_runs, blob, change
 
 
 def hurry(*, hidden_seconds: float, silent_seconds: float) -> None:

@@ -17,7 +17,7 @@ import psycopg
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.embedded import SUPERUSER, EmbeddedPostgres
+from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
 from tests.dagster_cli import DagsterCli
 from tests.faults.test_random_kills import living
 from tests.pipeline import Pipeline, as_user, copied_database

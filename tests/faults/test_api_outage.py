@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from geo_assets.databases import CATALOGUE_DATABASE
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.databases import CATALOGUE_DATABASE
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
 from tests.pipeline import SOURCE, migrate_as_owner, open_pipeline
 from tests.rasters import write_raster

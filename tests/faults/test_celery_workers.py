@@ -10,7 +10,7 @@ from azure.storage.blob import ContainerClient
 from dagster import DagsterInstance, DagsterRunStatus
 from redis import Redis
 
-from geo_assets.dagster_storage import create_dagster_tables
+from geo_assets.postgres.dagster_storage import create_dagster_tables
 from geo_assets.sensors import abandoned_runs
 from geo_assets.sensors.abandoned_runs import fail_if_abandoned
 from tests.celery_hosts import CeleryHosts
@@ -32,7 +32,7 @@ def hosts(pipeline: Pipeline, azurite: Azurite, tmp_path: Path) -> Iterator[Cele
             "GEO_ASSETS_CELERY_BROKER": f"redis://127.0.0.1:{port}/0",
             "GEO_ASSETS_WORKERS": "1",
         }
-        module = "geo_assets.celery_definitions"
+        module = "geo_assets.celery.definitions"
         cli = DagsterCli(tmp_path / "home", pipeline.database_url, pipeline.sources_path, variables, module=module)
         hosts = CeleryHosts(cli)
         stack.callback(hosts.stop)

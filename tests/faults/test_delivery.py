@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from geo_assets.resources import storage_queue
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.events import storage_queue
+from geo_assets.models import Channel
 from tests.faults.conftest import OpenWorld
 from tests.faults.event_world import EventWorld
 from tests.faults.fault_record import fault
@@ -16,7 +16,7 @@ from tests.faults.ticking import ticking
 from tests.peers.blob_events import Event
 
 GROUP = "delivery"
-PATHS: tuple[QueuePath, ...] = ("storage_queue", "service_bus")
+PATHS: tuple[Channel, ...] = ("storage_queue", "service_bus")
 KEPT, OVERWRITTEN, GONE, BACK = (
     [f"{what}/2024{1 + number:02d}01_.tif" for number in range(4)] for what in ("kept", "overwritten", "gone", "back")
 )
@@ -42,7 +42,7 @@ ORDERS: dict[str, Callable[[list[Event]], list[Event]]] = {
     "order", [pytest.param(order, marks=[] if order == "reversed" else [pytest.mark.soak]) for order in ORDERS]
 )
 @pytest.mark.parametrize("path", ["storage_queue", pytest.param("service_bus", marks=pytest.mark.soak)])
-def test_any_order_ends_as_the_container_is(open_world: OpenWorld, path: QueuePath, order: str) -> None:
+def test_any_order_ends_as_the_container_is(open_world: OpenWorld, path: Channel, order: str) -> None:
     world = open_world([path])
     with ticking(world) as loop, fault(GROUP, f"{order} ({path.replace('_', ' ')})") as run:
         world.send(*ORDERS[order](changes(world)))
@@ -103,7 +103,7 @@ def test_what_is_lost_on_the_way_costs_a_second_delivery_alone(open_world: OpenW
 
 @pytest.mark.soak
 @pytest.mark.parametrize("path", PATHS)
-def test_two_daemons_by_mistake(open_world: OpenWorld, path: QueuePath) -> None:
+def test_two_daemons_by_mistake(open_world: OpenWorld, path: Channel) -> None:
     world = open_world([path])
     world.happen()
     with fault(GROUP, f"two daemons at once ({path.replace('_', ' ')})") as run:

@@ -21,17 +21,17 @@ from typing import Any, ClassVar
 import pytest
 from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceTypes, generate_account_sas
 
-from geo_assets.cog_rules import CogRule
+from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
 from geo_assets.errors import GeoAssetsError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.resources import blob_stores
-from geo_assets.resources.blob_stores import open_store, store_access
-from geo_assets.resources.cog_writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
-from geo_assets.resources.enclosure import Enclosure, this_kernel
-from geo_assets.resources.raster_reader import read_headers
-from geo_assets.resources.worker_pool import shared_pool
+from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.cog_rules import CogRule
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.storage import blob_stores
+from geo_assets.storage.blob_stores import open_store, store_access
+from geo_assets.workers.enclosure import Enclosure, this_kernel
+from geo_assets.workers.pool import shared_pool
 from tests.certificates import write_certificate
 from tests.faults.test_enclosure import outcome
 from tests.rasters import write_raster

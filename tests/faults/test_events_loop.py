@@ -17,7 +17,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from geo_assets.databases import embedded_postgres
+from geo_assets.postgres.databases import embedded_postgres
 from geo_assets.settings import Settings
 from tests.peers.local_loop import INBOX, LoopPlaces
 from tests.rasters import raster_bytes

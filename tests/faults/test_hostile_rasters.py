@@ -11,7 +11,7 @@ SITECUSTOMIZE = """
 import ctypes, os, sys, time
 
 def install():
-    import geo_assets.core.raster as raster
+    import geo_assets.raster.header as raster
     real = raster._open_in_environment
 
     def hostile(path, **options):

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.postgres_programs import find_postgres
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.programs import find_postgres
 from tests.hostile_vectors import COLLECTION, LOADED, Prey, write_endless, write_hostile, write_tangle
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, write_geoparquet, write_vector

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.resources.cog_ledger import CogLedger
+from geo_assets.ledger.cogs import CogLedger
 from tests.dagster_cli import DagsterCli
 from tests.faults.killing import Moment
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 
-SILVER = "geo_assets.resources.silver_store:SilverStore"
-LEDGER = "geo_assets.resources.cog_ledger:CogLedger"
-COPY = "geo_assets.resources.local_blob_store:shutil.copyfileobj"
+SILVER = "geo_assets.storage.silver_store:SilverStore"
+LEDGER = "geo_assets.ledger.cogs:CogLedger"
+COPY = "geo_assets.storage.local_blob_store:shutil.copyfileobj"
 MOMENTS = {
     "before anything is published": Moment("before", f"{SILVER}.publish", 1),
     "amid a thumbnail": Moment("after", COPY, 1),

@@ -23,11 +23,11 @@ from psycopg.types.json import Jsonb
 from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
-from geo_assets.embedded import EmbeddedPostgres, find_postgres
-from geo_assets.resources.local_blob_store import LocalBlobStore
-from geo_assets.resources.schema import CatalogueSchema
-from geo_assets.resources.schema_check import check_schema
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.ledger.schema_check import check_schema
+from geo_assets.postgres.embedded import EmbeddedPostgres, find_postgres
 from geo_assets.settings import Settings
+from geo_assets.storage.local_blob_store import LocalBlobStore
 from tests.faults.fault_record import fault
 from tests.faults.killed_commands import (
     MOMENTS,
@@ -45,10 +45,12 @@ from tests.faults.killed_commands import (
 from tests.faults.verdict import judge
 from tests.integration.test_backup import rows
 from tests.integration.test_schema import alembic
-from tests.pipeline import SOURCE, Pipeline, as_user, copied_database, open_pipeline
+from tests.pipeline import SOURCE, TEMPLATE, Pipeline, as_user, copied_database, open_pipeline
 from tests.rasters import write_raster
 from tests.services import PROJECT
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.alters_roles
 
 GROUP = "kill -9 of a command"
 BLOBS = 60
@@ -84,9 +86,7 @@ class Filled:
 
 
 @pytest.fixture(scope="module")
-def filled(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Filled]:
+def filled(own_cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """Made by two real runs of a month ago, whose events are in the same database."""
     here = tmp_path_factory.mktemp("filled")
     (here / "home").mkdir()
@@ -96,7 +96,7 @@ def filled(
     (here / "container" / "bad.tif").write_text("no raster")
     with (
         pytest.MonkeyPatch.context() as patch,
-        copied_database(postgres_cluster, migrated_template) as url,
+        copied_database(own_cluster, TEMPLATE) as url,
         open_pipeline(url, here) as opened,
     ):
         patch.setitem(Settings.model_config, "env_file", None)
@@ -121,11 +121,11 @@ def filled(
 
 
 @pytest.fixture(scope="module")
-def older(postgres_cluster: EmbeddedPostgres, filled: Filled) -> str:
+def older(own_cluster: EmbeddedPostgres, filled: Filled) -> str:
     """The name of a database with the same catalogue, as older releases of PgSTAC and of the ledger had it."""
     name = "older_release"
-    postgres_cluster.ensure_databases(name)
-    url = postgres_cluster.url(name)
+    own_cluster.ensure_databases(name)
+    url = own_cluster.url(name)
     database = PgstacDB(dsn=url)
     Migrate(database).run_migration(OLDER_PGSTAC)
     database.disconnect()
@@ -237,12 +237,12 @@ def check_all_or_nothing(pipeline: Pipeline) -> None:
 
 @at_moments
 def test_a_restore_is_whole_or_nothing_and_the_next_try_succeeds(
-    filled: Filled, postgres_cluster: EmbeddedPostgres, restores: Victim, number: int | None
+    filled: Filled, own_cluster: EmbeddedPostgres, restores: Victim, number: int | None
 ) -> None:
     if number is not None and not restores.is_measured:
-        with empty_database(postgres_cluster) as url:
+        with empty_database(own_cluster) as url:
             restores.measure(filled.on(url))
-    with empty_database(postgres_cluster) as url:
+    with empty_database(own_cluster) as url:
         pipeline = filled.on(url)
         restores.kill(pipeline, number)
         with judged(filled, pipeline, "db restore"):
@@ -285,12 +285,12 @@ def test_a_restore_whose_server_is_killed_is_whole_or_nothing_and_the_next_try_s
 
 @at_moments
 def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
-    filled: Filled, older: str, postgres_cluster: EmbeddedPostgres, migrations: Victim, number: int | None
+    filled: Filled, older: str, own_cluster: EmbeddedPostgres, migrations: Victim, number: int | None
 ) -> None:
     if number is not None and not migrations.is_measured:
-        with copy_of(postgres_cluster, older) as url:
+        with copy_of(own_cluster, older) as url:
             migrations.measure(filled.on(url))
-    with copy_of(postgres_cluster, older) as url:
+    with copy_of(own_cluster, older) as url:
         pipeline = filled.on(url)
         migrations.kill(pipeline, number)
         with judged(filled, pipeline, "db migrate of an older catalogue"):
@@ -327,12 +327,12 @@ def test_a_backup_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left
 
 @at_moments
 def test_a_retention_is_finished_by_the_next(
-    filled: Filled, postgres_cluster: EmbeddedPostgres, retentions: Victim, number: int | None
+    filled: Filled, own_cluster: EmbeddedPostgres, retentions: Victim, number: int | None
 ) -> None:
     if number is not None and not retentions.is_measured:
-        with copy_of(postgres_cluster, filled.database) as url:
+        with copy_of(own_cluster, filled.database) as url:
             retentions.measure(filled.on(url))
-    with copy_of(postgres_cluster, filled.database) as url:
+    with copy_of(own_cluster, filled.database) as url:
         pipeline = filled.on(url)
         old = {run_id for (run_id,) in pipeline.query("SELECT run_id FROM runs")}
         retentions.kill(pipeline, number)
@@ -346,10 +346,10 @@ def test_a_retention_is_finished_by_the_next(
 
 @at_moments
 def test_a_snapshot_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left(
-    filled: Filled, postgres_cluster: EmbeddedPostgres, snapshots: Victim, number: int | None
+    filled: Filled, own_cluster: EmbeddedPostgres, snapshots: Victim, number: int | None
 ) -> None:
     here = filled.pipeline.sources_path.parent
-    with copy_of(postgres_cluster, filled.database) as url:
+    with copy_of(own_cluster, filled.database) as url:
         pipeline = filled.on(url)
         if number is not None and not snapshots.is_measured:
             snapshots.measure(pipeline)

@@ -5,19 +5,19 @@ By either kind of queue where the path matters. In a quick part each of the most
 
 import pytest
 
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.models import Channel
 from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 from tests.faults.killing import Moment
 
 GROUP = "kill -9 while events are taken in"
 QUEUES = {
-    "storage_queue": "geo_assets.resources.storage_queue:StorageQueue",
-    "service_bus": "geo_assets.resources.service_bus:ServiceBusQueue",
+    "storage_queue": "geo_assets.events.storage_queue:StorageQueue",
+    "service_bus": "geo_assets.events.service_bus:ServiceBusQueue",
 }
 SETTLE_ONE = {"storage_queue": "_delete", "service_bus": "_completed"}
-PATHS: tuple[QueuePath, ...] = ("storage_queue", "service_bus")
-RECORD = "geo_assets.resources.event_ledger:_record"
+PATHS: tuple[Channel, ...] = ("storage_queue", "service_bus")
+RECORD = "geo_assets.ledger.events:_record"
 TICK = "dagster._daemon.sensor"
 
 # By what people call them: the call in the queue of a path, or elsewhere.
@@ -46,7 +46,7 @@ QUICK = {
 }
 
 
-def moments() -> list[tuple[str, QueuePath, Moment]]:
+def moments() -> list[tuple[str, Channel, Moment]]:
     """All moments by each path."""
     found = []
     for path in PATHS:
@@ -75,7 +75,7 @@ def parameters() -> list[object]:
 
 @pytest.mark.parametrize(("name", "path", "moment"), parameters())
 def test_a_daemon_killed_while_it_takes_events_in_loses_none(
-    open_world: OpenWorld, name: str, path: QueuePath, moment: Moment
+    open_world: OpenWorld, name: str, path: Channel, moment: Moment
 ) -> None:
     world = open_world([path])
     world.happen()

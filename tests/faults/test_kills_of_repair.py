@@ -12,9 +12,9 @@ from tests.faults.killing import Moment
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 
-CENSUS = "geo_assets.resources.census:Census"
+CENSUS = "geo_assets.catalogue.census:Census"
 REPAIR = "geo_assets.assets.repair"
-STATEMENT = "geo_assets.resources.census:read_sql"
+STATEMENT = "geo_assets.catalogue.census:read_sql"
 MOMENTS = {
     "before the census": Moment("before", f"{CENSUS}.take", 1),
     "after the census": Moment("after", f"{CENSUS}.take", 1),

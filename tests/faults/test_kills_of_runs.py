@@ -7,9 +7,9 @@ from tests.faults.fault_record import fault
 from tests.faults.killing import Moment
 
 GROUP = "kill -9 amid a run"
-LISTING = "geo_assets.resources.ledger_listing"
-PGSTAC = "geo_assets.resources.pgstac:PgStac"
-LEDGER = "geo_assets.resources.ledger:Ledger"
+LISTING = "geo_assets.ledger.listings"
+PGSTAC = "geo_assets.catalogue.pgstac:PgStac"
+LEDGER = "geo_assets.ledger.blobs:Ledger"
 LISTED = {
     "amid a page of a listing": Moment("after", f"{LISTING}:_blob_values", 30),
     "after a page of a listing is committed": Moment("after", f"{LISTING}:ListingWriter.add_page", 1),

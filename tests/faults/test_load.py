@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.models import Channel
 from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 
@@ -27,7 +27,7 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("path", ["storage_queue", "service_bus"])
-def test_a_burst_is_taken_in_with_bounded_memory(open_world: OpenWorld, path: QueuePath) -> None:
+def test_a_burst_is_taken_in_with_bounded_memory(open_world: OpenWorld, path: Channel) -> None:
     world = open_world([path])
     some = [f"burst/2024{1 + number % 12:02d}01_{number}.tif" for number in range(BURST // 20)]
     with fault(GROUP, f"a burst of {BURST:,} events of {len(some)} blobs ({path.replace('_', ' ')})") as run:

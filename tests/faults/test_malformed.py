@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.models import Channel
 from tests.faults.conftest import OpenWorld
 from tests.faults.event_world import EventWorld
 from tests.faults.fault_record import fault
@@ -100,7 +100,7 @@ def of_nothing(world: EventWorld) -> list[Event]:
 
 
 @pytest.mark.parametrize("path", ["storage_queue", "service_bus"])
-def test_each_costs_itself_only(open_world: OpenWorld, path: QueuePath) -> None:
+def test_each_costs_itself_only(open_world: OpenWorld, path: Channel) -> None:
     world = open_world([path])
     bad, strange = malformed(world), of_nothing(world)
     with ticking(world) as loop:

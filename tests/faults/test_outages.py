@@ -7,10 +7,10 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from dagster import AssetKey
 
-from geo_assets.databases import CATALOGUE_DATABASE
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.logins import PIPELINE_LOGIN
-from geo_assets.resources.raster_reader import STORE_IS_DOWN_AFTER
+from geo_assets.postgres.databases import CATALOGUE_DATABASE
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import PIPELINE_LOGIN
+from geo_assets.raster.reader import STORE_IS_DOWN_AFTER
 from tests.dagster_cli import DagsterCli
 from tests.peers.virtual_container import CONTAINER, VirtualContainer
 from tests.pipeline import Pipeline, as_user, failure_text, migrate_as_owner, open_pipeline

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from geo_assets.resources.message_queue import Path as QueuePath
+from geo_assets.models import Channel
 from tests.faults.conftest import OpenWorld
 from tests.faults.event_world import EventWorld
 from tests.faults.fault_record import fault
@@ -19,7 +19,7 @@ from tests.peers.flaky_proxy import FlakyProxy, Mode
 
 GROUP = "outages"
 QUICK_SECONDS, SOAK_SECONDS = 2.0, 30.0
-SERVICES: dict[str, tuple[QueuePath, tuple[Mode, ...]]] = {
+SERVICES: dict[str, tuple[Channel, tuple[Mode, ...]]] = {
     "blob store": ("storage_queue", ("down", "slow", "reset", "busy")),
     "storage queue": ("storage_queue", ("down", "slow", "reset", "busy")),
     "service bus": ("service_bus", ("down", "slow", "reset")),
@@ -81,7 +81,7 @@ def cases() -> Iterator[object]:
 
 @pytest.mark.parametrize(("service", "path", "mode", "seconds"), list(cases()))
 def test_an_outage_deletes_nothing_refuses_nothing_and_is_over_when_it_is_over(
-    open_world: OpenWorld, service: str, path: QueuePath, mode: Mode, seconds: float
+    open_world: OpenWorld, service: str, path: Channel, mode: Mode, seconds: float
 ) -> None:
     world = open_world([path])
     world.put(*(f"before/2024{1 + number:02d}01_.tif" for number in range(6)))

@@ -23,7 +23,8 @@ SELECT
     (SELECT content -> 'properties' ->> 'geo_assets:etag' FROM pgstac.items) = (SELECT etag FROM ledger.vector_table)
 """
 WAITS_FOR_READERS = """
-SELECT FROM pg_stat_activity WHERE application_name = 'geo_assets tables' AND wait_event_type = 'Lock'
+SELECT FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'geo_assets tables' AND wait_event_type = 'Lock'
 """
 REFUSE = """
 CREATE FUNCTION pgstac.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no items today'; END $$;
@@ -85,7 +86,7 @@ def test_after_kill_9_between_files_each_item_is_of_its_table(
     for name in ("a", "b"):
         write_points(file.with_name(f"{name}.gpkg"), 300)
     cli = DagsterCli(tmp_path / "home", pipeline.database_url, pipeline.sources_path, {})
-    cli.kill_job_at("load_vectors", Moment("after", "geo_assets.resources.vector_tables:VectorTables.load", number))
+    cli.kill_job_at("load_vectors", Moment("after", "geo_assets.vectors.tables:VectorTables.load", number))
     assert table_counts(pipeline) == {"vectors.a": (300, 300), "vectors.b": (300, 300) if number == 2 else (50, 50)}
     assert pipeline.run("load_vectors").success
     assert table_counts(pipeline) == {"vectors.a": (300, 300), "vectors.b": (300, 300)}

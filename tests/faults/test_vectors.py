@@ -12,16 +12,19 @@ import pyogrio
 import shapely
 
 from geo_assets.models import BlobRef
-from geo_assets.resources.blob_download import RANGE_BYTES
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.sources import Source
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_download import RANGE_BYTES
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.small_disks import files_of_at_most
 from tests.waiting import wait_until
 
-LOADING = "SELECT FROM pg_stat_activity WHERE application_name = 'geo_assets tables' AND backend_xid IS NOT NULL"
+LOADING = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name = 'geo_assets tables' AND backend_xid IS NOT NULL"
+)
 TABLES = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('vectors') AND relkind = 'r'"
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import PermanentError, StorageUnavailable, WorkersUnavailable
-from geo_assets.resources.enclosure import Enclosure
-from geo_assets.resources.worker_pool import Limits, WorkerPool, prepare_workers, shared_pool
 from geo_assets.settings import Settings
+from geo_assets.workers.enclosure import Enclosure
+from geo_assets.workers.pool import Limits, WorkerPool, prepare_workers, shared_pool
 
 TESTS = Path(__file__).parents[1]  # its folder is where a worker looks for this module
 GOOD = [f"good {number}" for number in range(200)]

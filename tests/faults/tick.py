@@ -28,7 +28,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from geo_assets.resources import storage_queue
+from geo_assets.events import storage_queue
 from geo_assets.sensors import queues
 from tests.faults.hurried import hurry
 from tests.services import PROJECT

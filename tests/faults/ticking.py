@@ -13,10 +13,9 @@ from datetime import timedelta
 import pytest
 from dagster import DagsterInstance, RunRequest
 
-from geo_assets.core import change
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources import storage_queue
-from geo_assets.sensors import abandoned_runs, blob, queues, receiving
+from geo_assets.events import storage_queue
+from geo_assets.sensors import abandoned_runs, blob, change, queues, receiving
 from tests.daemon import Daemon
 from tests.faults.event_world import HIDDEN_SECONDS, QUIET_WITHIN_SECONDS, EventWorld
 from tests.pipeline import SOURCE, Pipeline, failure_text

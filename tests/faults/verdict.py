@@ -6,8 +6,8 @@ Here: the judgement. Not here: the faults, and writing the judgement down (`faul
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from geo_assets.resources.dead_letters import BODY_CHARACTERS
-from geo_assets.resources.message_queue import MessageQueue
+from geo_assets.events.dead_letters import BODY_CHARACTERS
+from geo_assets.events.message_queue import MessageQueue
 from tests.pipeline import SOURCE, Pipeline
 
 _LETTERS = 32  # of a Storage Queue no more can be seen

@@ -34,12 +34,12 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import serializable_error_info_from_exc_info
 from pydantic import SecretStr
 
+from geo_assets.alerts.alerts import Message
+from geo_assets.alerts.destinations import Webhook, open_destinations
 from geo_assets.assets.census import census_checks
 from geo_assets.cli.main import main
-from geo_assets.core.alerts import Message
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import AlertNotDelivered, GeoAssetsError
-from geo_assets.resources.alert_destinations import Webhook, open_destinations
 from geo_assets.sensors import blob, queues, receiving
 from geo_assets.settings import Settings
 from tests.certificates import write_certificate

@@ -15,7 +15,7 @@ from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
 from geo_assets.api.aggregation import AGGREGATIONS
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
 from tests.pipeline import copied_database

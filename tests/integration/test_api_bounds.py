@@ -184,9 +184,13 @@ def fed_until_cut_off(caller: socket.socket, part: bytes) -> int:
 
 def test_who_sends_no_request_is_not_waited_for(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geo_assets.api.heads.SECONDS_OF_HEAD", 0.5)
-    for begun in (b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /li"):
-        with connected(api) as caller:
-            caller.sendall(begun)
+    with ExitStack() as connections:
+        silent, slow, served = [connections.enter_context(connected(api)) for _ in range(3)]
+        slow.sendall(b"GET /livez HT")
+        served.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert served.recv(1000).startswith(b"HTTP/1.1 200 ")
+        served.sendall(b"GET /li")
+        for caller in (silent, slow, served):
             while caller.recv(1000):
                 pass  # until the server closes the connection
 

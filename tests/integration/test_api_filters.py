@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from geo_assets.api.features import CQL2_CLASSES
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served_by_command
 from tests.pipeline import copied_database
 from tests.places import TABLES

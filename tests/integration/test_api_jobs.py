@@ -19,7 +19,7 @@ from dagster_graphql import DagsterGraphQLClient
 from playwright.sync_api import Page, expect
 
 from geo_assets.cli.dagster_process import end_group
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import Pipeline, copied_database, open_pipeline

@@ -7,8 +7,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from geo_assets.databases import api_url
-from geo_assets.logins import API_LOGINS, password_of, user_of
+from geo_assets.postgres.databases import api_url
+from geo_assets.postgres.logins import API_LOGINS, password_of, user_of
 from geo_assets.settings import Settings
 from tests.api_server import bearer, served, settings_of, with_keys
 from tests.integration.test_api_security import COLLECTION, item

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from tests.api_server import bearer, served, settings_of, with_keys
 from tests.pipeline import Pipeline

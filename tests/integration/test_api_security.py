@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from geo_assets.api.access import Access, parse_keys
 from geo_assets.api.gate import needed_scope
 from geo_assets.cli.main import main
-from geo_assets.embedded import EmbeddedPostgres
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.api_server import KEYS, bearer, served, settings_of, with_keys
 from tests.pipeline import copied_database

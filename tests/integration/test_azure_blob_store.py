@@ -22,10 +22,10 @@ from azure.storage.blob import (
 
 from geo_assets.errors import BlobMissing, InvalidConfiguration, StorageUnavailable, Unauthorized
 from geo_assets.models import BlobRef
-from geo_assets.resources.blob_store import Patience
-from geo_assets.resources.blob_stores import BlobStores, azure_resource
 from geo_assets.settings import Settings
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.storage.blob_store import Patience
+from geo_assets.storage.blob_stores import BlobStores, azure_resource
 from tests.peers.flaky_proxy import FlakyProxy, Mode
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
 

@@ -12,15 +12,17 @@ from click.testing import CliRunner, Result
 from psycopg import sql
 
 from geo_assets.cli.main import main
-from geo_assets.embedded import SUPERUSER, EmbeddedPostgres
-from geo_assets.logins import PIPELINE_LOGIN
-from geo_assets.resources.backup import CatalogueBackup
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.ledger.backup import CatalogueBackup
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
+from geo_assets.postgres.logins import PIPELINE_LOGIN
 from tests.api_server import served, settings_of
 from tests.integration.test_schema import alembic, alembic_config
 from tests.pipeline import SOURCE, Pipeline, as_user, open_pipeline
 from tests.rasters import write_raster
 from tests.vectors import write_shapefile
+
+pytestmark = pytest.mark.alters_roles
 
 VECTORS = "vectors"
 REMEMBERED = ("version", "geo_assets:previous_etag")
@@ -69,7 +71,7 @@ def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_a_backup_brings_back_items_ledger_tables_and_roles(
-    catalogued: Pipeline, postgres_cluster: EmbeddedPostgres, tmp_path: Path
+    catalogued: Pipeline, own_cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     url, file = catalogued.database_url, tmp_path / "catalogue.dump"
     made = db(url, "backup", str(file))
@@ -78,7 +80,7 @@ def test_a_backup_brings_back_items_ledger_tables_and_roles(
     assert file.stat().st_mode & 0o077 == 0
     assert [path.name for path in tmp_path.iterdir() if "catalogue.dump" in path.name] == ["catalogue.dump"]
     items, ledger = catalogued.items(), rows(catalogued)
-    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as connection:
+    with psycopg.connect(own_cluster.url("postgres"), autocommit=True) as connection:
         lost = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(lost))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(lost))

@@ -11,8 +11,8 @@ from dagster import AssetKey, DagsterRunStatus, DefaultSensorStatus
 
 from geo_assets.assets.partitions import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
-from geo_assets.resources import azure_blob_store
 from geo_assets.sensors import blob as sensor_module
+from geo_assets.storage import azure_blob_store
 from tests.daemon import Daemon, a_run, observe_one_page
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes, write_raster
@@ -219,7 +219,7 @@ def test_a_source_that_is_declared_no_more_leaves_the_cursor(pipeline: Pipeline,
 def one_page_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time at all, and a blob a page: a tick then looks at one blob."""
     monkeypatch.setattr(sensor_module, "TICK_BUDGET_SECONDS", -1.0)
-    monkeypatch.setattr("geo_assets.resources.local_blob_store.PAGE_SIZE", 1)
+    monkeypatch.setattr("geo_assets.storage.local_blob_store.PAGE_SIZE", 1)
 
 
 def test_a_look_that_is_out_of_time_takes_nothing_for_deleted_and_goes_on_in_the_next_tick(
@@ -253,7 +253,7 @@ def test_a_look_goes_on_though_another_source_fails(
 ) -> None:
     pipeline.run()
     pipeline.declare((tmp_path / "nosuch").as_uri(), name="away")
-    monkeypatch.setattr("geo_assets.resources.local_blob_store.PAGE_SIZE", 1)
+    monkeypatch.setattr("geo_assets.storage.local_blob_store.PAGE_SIZE", 1)
     monkeypatch.setattr(sensor_module, "observe", observe_one_page)
     assert "away" in str(daemon.tick().skip_message)
     assert daemon.looked_at() == 1

@@ -12,14 +12,14 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from azure.storage.blob import ContainerClient
 
-from geo_assets.core.listing import SourceListing
 from geo_assets.errors import BlobChanged, BlobMissing, InvalidConfiguration
 from geo_assets.models import SIDECARS_MARK, BlobRef
-from geo_assets.resources import azure_blob_store, local_blob_store
-from geo_assets.resources.blob_store import BlobStore
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.container_look import group_names, look_at
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.storage import azure_blob_store, local_blob_store
+from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.container_look import group_names, look_at
+from geo_assets.storage.listing import SourceListing
 from tests.services import AZURITE_KEY, Azurite
 
 CONTENT = bytes(range(256)) * 10

@@ -17,11 +17,11 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 from dagster import DagsterInstance, build_schedule_context
 
+from geo_assets.catalogue import reading as catalogue_reading
+from geo_assets.catalogue.geoparquet_file import write_geoparquet
+from geo_assets.catalogue.reading import read_catalogue
 from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
-from geo_assets.resources import catalogue_reading
-from geo_assets.resources.catalogue_reading import read_catalogue
-from geo_assets.resources.geoparquet_file import write_geoparquet
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
 from tests.pipeline import SOURCE, Pipeline, failure_text

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from geo_assets.core.cql2.expression import read_filter
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.api.cql2.expression import read_filter
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
 from tests.pipeline import copied_database
 

@@ -144,6 +144,7 @@ def test_a_server_of_the_users_own_is_not_started_or_stopped(
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.alters_roles
 def test_db_migrate_makes_an_empty_database_ready_and_may_be_repeated(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

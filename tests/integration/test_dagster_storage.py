@@ -14,8 +14,8 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
 
-from geo_assets.dagster_storage import PostgresStorage, create_dagster_tables
 from geo_assets.errors import DatabaseUnavailable
+from geo_assets.postgres.dagster_storage import PostgresStorage, create_dagster_tables
 from tests.services import PROJECT, own_environment
 
 # Several processes: each step's worker finds its storage anew, from the reference alone.

@@ -8,8 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from geo_assets.cli.database_commands import migrate_databases
-from geo_assets.dagster_storage import create_dagster_tables
-from geo_assets.databases import (
+from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.postgres.dagster_storage import create_dagster_tables
+from geo_assets.postgres.databases import (
     api_url,
     catalogue_url,
     dagster_url,
@@ -18,12 +20,12 @@ from geo_assets.databases import (
     owner_url,
     uses_embedded,
 )
-from geo_assets.embedded import EmbeddedPostgres
-from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
-from geo_assets.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN, password_of
-from geo_assets.resources.schema import CatalogueSchema
+from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.postgres.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN, password_of
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, as_user
+
+pytestmark = pytest.mark.alters_roles
 
 OWN = "postgresql://me:secret@db.example/catalogue"
 _PLACES = (
@@ -34,12 +36,12 @@ _PLACES = (
 OTHER = "postgresql://me:secret@db.example/dagster"
 
 
-def test_without_urls_both_lie_in_the_embedded_cluster(postgres_cluster: EmbeddedPostgres) -> None:
-    settings = Settings(state_folder=postgres_cluster.state_folder)
+def test_without_urls_both_lie_in_the_embedded_cluster(own_cluster: EmbeddedPostgres) -> None:
+    settings = Settings(state_folder=own_cluster.state_folder)
     assert uses_embedded(settings)
-    assert catalogue_url(settings) == postgres_cluster.pipeline_url("geo_assets")
-    assert owner_url(settings) == postgres_cluster.url("geo_assets")
-    assert dagster_url(settings) == postgres_cluster.pipeline_url("dagster")
+    assert catalogue_url(settings) == own_cluster.pipeline_url("geo_assets")
+    assert owner_url(settings) == own_cluster.url("geo_assets")
+    assert dagster_url(settings) == own_cluster.pipeline_url("dagster")
 
 
 def test_a_server_of_the_users_own_holds_both(tmp_path: Path) -> None:

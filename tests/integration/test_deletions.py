@@ -10,8 +10,8 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.resources.ledger import Ledger
-from geo_assets.sources import DeletionRule
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.sources.source import DeletionRule
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, describe, listed
 from tests.pipeline import SOURCE, Pipeline, failure_text

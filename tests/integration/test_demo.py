@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from geo_assets.databases import catalogue_url, databases_running, embedded_postgres
+from geo_assets.postgres.databases import catalogue_url, databases_running, embedded_postgres
 from geo_assets.settings import Settings
 from tests.services import PROJECT, own_environment
 

@@ -20,14 +20,14 @@ import geo_assets
 from geo_assets.api.metrics import Metrics
 from geo_assets.cli.main import SUBCOMMANDS
 from geo_assets.errors import GeoAssetsError
-from geo_assets.resources.ledger import Poison, SourceStatus
+from geo_assets.ledger.blobs import Poison, SourceStatus
 from geo_assets.settings import Settings
 from scripts.reference_pages import PAGES, error_classes, write_pages
 from tests.services import PROJECT
 
 DOCS = PROJECT / "docs"
 # Loaded by alembic and by Celery's workers alone, which bring what these need at import.
-ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery_app", "geo_assets.celery_definitions")
+ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery.app", "geo_assets.celery.definitions")
 CODE = re.MULTILINE | re.DOTALL
 VARIABLES_OF_TESTS = {"GEO_ASSETS_SAMPLES"}
 ABSTRACT = {"error", "permanent", "transient"}

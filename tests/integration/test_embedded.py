@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from geo_assets import postgres_programs
-from geo_assets.embedded import EmbeddedPostgres, find_postgres
 from geo_assets.errors import DatabaseUnavailable
+from geo_assets.postgres import programs as postgres_programs
+from geo_assets.postgres.embedded import EmbeddedPostgres, find_postgres
 from tests.services import PROJECT, own_environment
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -154,7 +154,7 @@ def test_two_starters_at_once_start_one_server(cluster: EmbeddedPostgres) -> Non
 
 
 def test_two_processes_at_once_start_one_server(cluster: EmbeddedPostgres) -> None:
-    script = "import sys; from pathlib import Path; from geo_assets.embedded import EmbeddedPostgres as E\n"
+    script = "import sys; from pathlib import Path; from geo_assets.postgres.embedded import EmbeddedPostgres as E\n"
     script += "print(E(Path(sys.argv[1]), durable=False).start())"
     command = [sys.executable, "-c", script, str(cluster.state_folder)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) for _ in range(2)]

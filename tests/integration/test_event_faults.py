@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.resources import container_look
+from geo_assets.storage import container_look
 from tests.arrivals import Arrivals, assert_is_what_the_container_holds, list_into, source_in
 from tests.peers.http_proxy import FailingNames
 from tests.services import Azurite
@@ -51,25 +51,26 @@ def test_a_bad_entry_of_an_array_costs_itself_only(arrivals: Arrivals) -> None:
     assert_is_what_the_container_holds(arrivals)
 
 
-@pytest.mark.parametrize("names", [2, 20])
+@pytest.mark.parametrize(("names", "failing"), [(2, 2), (20, 6)])
 def test_names_that_the_store_fails_on_cost_their_own_messages_only(
     arrivals: Arrivals,
     proxied: FailingNames,
     queue_service: Azurite,
     monkeypatch: pytest.MonkeyPatch,
     names: int,
+    failing: int,
 ) -> None:
     good = [arrivals.put(f"good{number}.tif") for number in range(names)]
-    bad = [arrivals.put(f"bad{number}.tif") for number in range(2)]
+    bad = [arrivals.put(f"faulty{number}.tif") for number in range(failing)]
     messages = arrivals.messages(*good, *bad)
-    with monkeypatch.context() as failing:
-        through(proxied.port, queue_service, failing)
-        proxied.names = ("bad0", "bad1")
+    with monkeypatch.context() as as_proxied:
+        through(proxied.port, queue_service, as_proxied)
+        proxied.names = ("faulty",)  # no hexadecimal, as containers are named
         taken = arrivals.observer.take(messages)
-    assert (taken.new, taken.abandoned, taken.poisoned) == (names, 2, 0)
+    assert (taken.new, taken.abandoned, taken.poisoned) == (names, failing, 0)
     again = arrivals.queue.receive(10, wait=SOON)
     assert sorted(message.body for message in again) == sorted(bad)
-    assert arrivals.observer.take(again).new == 2
+    assert arrivals.observer.take(again).new == failing
     assert_is_what_the_container_holds(arrivals)
 
 
@@ -106,7 +107,7 @@ def test_a_store_too_large_for_a_look_is_left_to_a_listing(
     store = write_cube(tmp_path / "cube.zarr", zarr_format=3)
     names = {str(path.relative_to(tmp_path)): path for path in sorted(store.rglob("*")) if path.is_file()}
     events = {name: arrivals.put(name, path.read_bytes()) for name, path in names.items()}
-    monkeypatch.setattr("geo_assets.resources.azure_blob_store.PAGE_SIZE", 2)
+    monkeypatch.setattr("geo_assets.storage.azure_blob_store.PAGE_SIZE", 2)
     assert arrivals.ledger.listing_asked_at(source) is None
     taken = arrivals.take(events["cube.zarr/zarr.json"], arrivals.put("a.tif"), arrivals.put("b.tif"))
     assert (taken.new, taken.dropped, taken.abandoned) == (2, {"left_to_listing": 1}, 0)

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from geo_assets.core.listing import SourceListing, timed_pages
-from geo_assets.models import BlobPage
-from geo_assets.queue_rules import QueueRule
-from geo_assets.resources import azure_blob_store
-from geo_assets.resources.blob_stores import BlobStores
-from geo_assets.resources.event_observer import EventObserver
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.message_queue import DeadLetter, Message, Path
-from geo_assets.sources import Source
+from geo_assets.events.message_queue import DeadLetter
+from geo_assets.events.observer import EventObserver
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.models import BlobPage, Channel, Message
+from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.source import Source
+from geo_assets.storage import azure_blob_store
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.listing import SourceListing, timed_pages
 from tests.event_messages import blob_event
 from tests.services import Azurite
 
@@ -29,7 +29,7 @@ NAMES = st.sampled_from(["a.png", "a.pgw", "x/b.tif"])
 class Line:
     """Messages in the order that the machine chooses; what is settled here is known to the machine already."""
 
-    path: Path = "service_bus"
+    path: Channel = "service_bus"
     name = "model"
 
     def receive(self, most: int, *, wait: timedelta) -> list[Message]:  # noqa: ARG002

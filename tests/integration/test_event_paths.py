@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from dagster import TableMetadataValue
 
 from geo_assets.cli.paths import paths_command
-from geo_assets.resources.path_comparison import PathComparison
+from geo_assets.ledger.path_comparison import PathComparison
 from tests.pipeline import Pipeline
 
 BLOBS = """

@@ -16,10 +16,6 @@ from click.testing import CliRunner, Result
 
 from geo_assets.cli.demo_rasters import write_demo_container
 from geo_assets.cli.main import main
-from geo_assets.core.extensions import EXTENSIONS
-from geo_assets.core.local_schemas import schema_path
-from geo_assets.database_errors import database_errors, kind_of
-from geo_assets.embedded import SUPERUSER
 from geo_assets.errors import (
     DatabaseBusy,
     DatabaseDiskFull,
@@ -31,7 +27,11 @@ from geo_assets.errors import (
     GeoAssetsError,
 )
 from geo_assets.file_errors import writing
-from geo_assets.resources.database import DatabaseResource
+from geo_assets.ledger.database import DatabaseResource
+from geo_assets.postgres.embedded import SUPERUSER
+from geo_assets.postgres.errors import database_errors, kind_of
+from geo_assets.stac.extensions import EXTENSIONS
+from geo_assets.stac.local_schemas import schema_path
 from tests.pipeline import Pipeline, as_user, failure_text
 from tests.rasters import write_raster
 from tests.services import own_environment

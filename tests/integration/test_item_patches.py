@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.core.extensions import EO_EXTENSION, VERSION_EXTENSION
-from geo_assets.core.remarks import NOTHING
-from geo_assets.resources.item_patches import ItemPatches
-from geo_assets.resources.ledger import Ledger
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.patches import ItemPatches
+from geo_assets.stac.extensions import EO_EXTENSION, VERSION_EXTENSION
+from geo_assets.stac.remarks import NOTHING
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, counts, describe, listed
 from tests.pipeline import SOURCE, Pipeline

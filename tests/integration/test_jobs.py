@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from dagster import AssetKey, AssetsDefinition, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult
 
+from geo_assets.assets.jobs import all_jobs, hello_world
 from geo_assets.assets.partitions import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
-from geo_assets.jobs import all_jobs, hello_world
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster

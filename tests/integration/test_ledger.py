@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from geo_assets.errors import DatabaseUnavailable
+from geo_assets.ledger.blobs import Ledger, SourceStatus
 from geo_assets.models import Failure
-from geo_assets.resources.ledger import Ledger, SourceStatus
 from tests.ledgers import METADATA, OTHER_RULE, SOURCE, blob, counts, describe, everything, fail, listed
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.listings import ListingDiff
 from geo_assets.models import BlobPage, BlobRef
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.ledger_listing import ListingDiff
 from tests.ledgers import SOURCE, blob, counts, describe, everything, listed
 
 

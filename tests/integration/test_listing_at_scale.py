@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from geo_assets.resources import azure_blob_store, ledger_listing
+from geo_assets.ledger import listings as ledger_listing
+from geo_assets.storage import azure_blob_store
 from tests.peers.virtual_container import CONTAINER, VirtualContainer, blob_name
 from tests.pipeline import Pipeline, failure_text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import BlobChanged, BlobMissing
-from geo_assets.resources.local_blob_store import LocalBlobStore
+from geo_assets.storage.local_blob_store import LocalBlobStore
 
 
 @pytest.fixture

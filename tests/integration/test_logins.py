@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from geo_assets.api.catalogue import stac_connections
 from geo_assets.api.features import features_connections
 from geo_assets.api.rasters import raster_connections
-from geo_assets.databases import api_url
-from geo_assets.logins import (
+from geo_assets.postgres.databases import api_url
+from geo_assets.postgres.logins import (
     API_LOGINS,
     FEATURES_LOGIN,
     JOBS_LOGIN,

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.quarantine import Quarantine, QuarantineFilter
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.quarantine import Quarantine, QuarantineFilter
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, counts, fail, listed
 from tests.pipeline import SOURCE, Pipeline

@@ -16,8 +16,8 @@ from azure.storage.queue import QueueClient
 from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest
 
 from geo_assets.definitions import build_definitions
-from geo_assets.resources import azure_blob_store, container_look
 from geo_assets.sensors import queues, receiving
+from geo_assets.storage import azure_blob_store, container_look
 from tests.daemon import Daemon, a_run
 from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import SOURCE, Pipeline
@@ -205,7 +205,8 @@ def test_a_store_too_large_for_a_look_gets_a_listing_after_what_is_known(
 
 @on_service_bus
 def test_a_burst_is_one_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "TICK_SECONDS", 40.0)
+    monkeypatch.setattr(queues, "TICK_SECONDS", 60.0)
+    monkeypatch.setattr(queues, "GATHER_SECONDS", 60.0)
     names = [f"scene_{number:03}.tif" for number in range(300)]
     world.send(*world.upload(*names))
     (request,) = requests(world.daemon).values()

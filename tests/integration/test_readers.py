@@ -30,7 +30,7 @@ from rio_tiler.errors import NoOverviewWarning
 from rio_tiler.io import STACReader
 from stac_validator.validate import StacValidate
 
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.conftest import SAMPLES
 from tests.pipeline import SOURCE, Pipeline, open_pipeline

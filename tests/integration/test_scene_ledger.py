@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from geo_assets.core.scene_members import Scene
+from geo_assets.catalogue.pgstac import PgStac
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobRef, Failure
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.pgstac import PgStac
-from geo_assets.scene_rules import GroupRule
+from geo_assets.sources.scene_rules import GroupRule
+from geo_assets.stac.scene_members import Scene
 from tests.ledgers import METADATA, SOURCE, blob, listed
 
 SCENES = SOURCE.model_copy(

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.core.item_patch import ItemPatch
-from geo_assets.core.item_schemas import item_validator
-from geo_assets.resources.item_patches import ItemPatches
+from geo_assets.ledger.patches import ItemPatches
+from geo_assets.stac.item_patch import ItemPatch
+from geo_assets.stac.item_schemas import item_validator
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes
 

@@ -14,14 +14,16 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.logins import LOADER_ROLE, LOGINS, READER_ROLE
-from geo_assets.resources.ledger import Ledger
-from geo_assets.resources.schema import CatalogueSchema
-from geo_assets.resources.schema_check import MIGRATIONS_FOLDER
-from geo_assets.resources.statements import SQL_FOLDER, read_sql
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER
+from geo_assets.ledger.statements import SQL_FOLDER, read_sql
+from geo_assets.postgres.logins import LOADER_ROLE, LOGINS, READER_ROLE
 from tests.ledgers import blob, listed
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
+
+pytestmark = pytest.mark.alters_roles
 
 
 @pytest.fixture

@@ -7,15 +7,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.embedded import SUPERUSER
 from geo_assets.errors import DatabaseIncomplete
-from geo_assets.logins import PIPELINE_LOGIN
-from geo_assets.resources.schema import CatalogueSchema
-from geo_assets.resources.schema_check import SCHEMA_OBJECTS, check_schema
+from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.ledger.schema_check import SCHEMA_OBJECTS, check_schema
+from geo_assets.postgres.embedded import SUPERUSER
+from geo_assets.postgres.logins import PIPELINE_LOGIN
 from scripts.schema_objects import made_by_migrations
 from tests.api_server import served, settings_of
 from tests.pipeline import Pipeline, as_user, failure_text
 from tests.rasters import write_raster
+
+pytestmark = pytest.mark.alters_roles
 
 # As a restore leaves it that was ended before it came to keys, triggers and indexes, and what people do by hand.
 LOSSES = {

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.core.extensions import EXTENSIONS, STORAGE_EXTENSION
-from geo_assets.core.local_schemas import ITEM_SCHEMA, schema_path
+from geo_assets.stac.extensions import EXTENSIONS, STORAGE_EXTENSION
+from geo_assets.stac.local_schemas import ITEM_SCHEMA, schema_path
 from tests.pipeline import Pipeline
 
 

@@ -11,10 +11,10 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.core.trouble import Trouble
 from geo_assets.sensors import blob as sensor_module
 from geo_assets.sensors import side_by_side
 from geo_assets.sensors.observation import observe
+from geo_assets.sources.trouble import Trouble
 from tests.api_server import served, settings_of
 from tests.daemon import Daemon
 from tests.peers.flaky_proxy import FlakyProxy, Mode

@@ -25,8 +25,8 @@ from azure.servicebus import ServiceBusClient
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from geo_assets.databases import ensure_embedded_databases
-from geo_assets.embedded import EmbeddedPostgres
+from geo_assets.postgres.databases import ensure_embedded_databases
+from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.peers.event_grid import EventGrid, MirroredFolder, ServiceBusSubscriber, StorageQueueSubscriber, watch
 from tests.peers.service_bus import ServiceBusPeer

@@ -15,7 +15,7 @@ from benchmarks.latency_proxy import serve_latency_proxy
 from benchmarks.report import BEGIN, COLUMNS, END, markdown_table, replace_between_markers, rich_table, row
 from benchmarks.result import Result, at_least, at_most, ratio, write_results
 from benchmarks.steps import SIZES, steps_at
-from geo_assets.core.raster import read_raster_metadata
+from geo_assets.raster.header import read_raster_metadata
 
 FAST = ratio("fast", ours=1200, peer=400, unit="items/s", target=at_least(1.5))
 LARGE = Result("large", 600, "MiB", at_most(512), ours={"10": 1.23456, "1,000": 600.0})

@@ -7,7 +7,7 @@ import pytest
 from billiard.exceptions import WorkerLostError
 from celery.states import FAILURE, PENDING, STARTED, SUCCESS
 
-from geo_assets.celery_executor import (
+from geo_assets.celery.executor import (
     CHECK_SECONDS,
     MOST_SENDS,
     VISIBILITY_SECONDS,

@@ -32,7 +32,7 @@ STABLE_CODES = {
 }
 
 # Loaded by alembic and by Celery's workers alone, which bring what these need at import.
-ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery_app", "geo_assets.celery_definitions")
+ENTRY_POINTS = ("geo_assets.migrations", "geo_assets.celery.app", "geo_assets.celery.definitions")
 
 
 def leaves(of: type[GeoAssetsError]) -> list[type[GeoAssetsError]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import DiskFull, FolderNotWritable, ScratchFull
-from geo_assets.resources.scratch import appearing_whole, open_scratch
 from geo_assets.settings import Settings
+from geo_assets.storage.scratch import appearing_whole, open_scratch
 
 
 def left(parent: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from geo_assets.errors import StorageUnavailable
 from geo_assets.sensors import side_by_side as module
 from geo_assets.sensors.side_by_side import Look, LookClock, SideBySide, StillWaiting
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.source import CollectionRule, Source
 from tests.waiting import wait_until
 
 
@@ -112,7 +112,6 @@ def test_out_of_time_one_source_is_looked_at_and_the_rest_waits() -> None:
 
 def test_a_look_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
     program = (
-        "import time; from geo_assets.resources.daemon_threads import start; "
-        "start(lambda: time.sleep(60), name='hangs')"
+        "import time; from geo_assets.workers.daemon_threads import start; start(lambda: time.sleep(60), name='hangs')"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

@@ -9,16 +9,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from geo_assets.datetime_rules import FixedDatetime, LastModifiedDatetime, MetadataDatetime, NameDatetime
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.item_rules import BandRule
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sources import (
-    CollectionRule,
-    Source,
-    get_source,
-    load_sources,
-)
+from geo_assets.sources.datetime_rules import FixedDatetime, LastModifiedDatetime, MetadataDatetime, NameDatetime
+from geo_assets.sources.item_rules import BandRule
+from geo_assets.sources.source import CollectionRule, Source, get_source, load_sources
 from tests.services import PROJECT
 
 ISSUE = r"""

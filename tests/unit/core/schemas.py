@@ -10,8 +10,8 @@ import pyproj.datadir
 import pystac.validation
 import pytest
 
-from geo_assets.core.item_schemas import item_validator
-from geo_assets.core.local_schemas import COLLECTION_SCHEMA, read_schema
+from geo_assets.stac.item_schemas import item_validator
+from geo_assets.stac.local_schemas import COLLECTION_SCHEMA, read_schema
 
 # Read at import: a fixture clears the environment before each test.
 _FOLDER = os.environ.get("GEO_ASSETS_SCHEMAS")

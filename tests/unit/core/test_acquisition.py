@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from geo_assets.core.acquisition import AcquisitionTime, datetime_fields, item_datetime
 from geo_assets.errors import MissingDatetime
 from geo_assets.models import BlobRef
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.stac.acquisition import AcquisitionTime, datetime_fields, item_datetime
 from tests.unit.core.rasters import metadata
 
 BLOB = BlobRef(

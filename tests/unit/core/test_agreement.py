@@ -2,8 +2,8 @@
 
 import pytest
 
-from geo_assets.core.agreement import Bounds, ComparedTable, TableFacts, table_disagreements
-from geo_assets.core.vector.table_item import DescribedTable
+from geo_assets.stac.agreement import Bounds, ComparedTable, TableFacts, table_disagreements
+from geo_assets.stac.table_item import DescribedTable
 
 COLUMNS = {"fid": "bigint", "geom": "geometry(Point,25832)"}
 EXTENT = (400_000.0, 5_600_000.0, 400_001.0, 5_600_001.0)

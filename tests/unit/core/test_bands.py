@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from geo_assets.core.bands import build_bands
 from geo_assets.errors import InvalidItem
-from geo_assets.item_rules import BandRule
 from geo_assets.models import BandMetadata
+from geo_assets.raster.bands import build_bands
+from geo_assets.sources.item_rules import BandRule
 from tests.unit.core.rasters import metadata
 
 

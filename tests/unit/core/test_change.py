@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.change import (
+from geo_assets.sensors.change import (
     Decision,
     Observation,
     Progress,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.cql2.expression import MOST_BYTES, allow_filter, read_filter
-from geo_assets.core.cql2.text import MOST_NESTED
+from geo_assets.api.cql2.expression import MOST_BYTES, allow_filter, read_filter
+from geo_assets.api.cql2.text import MOST_NESTED
 from geo_assets.errors import InvalidFilter
 from tests.filter_grammar import EXPRESSIONS, JUNK
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import geo_assets
-from geo_assets.core.display import MarkdownTable, chat, lines, markdown, one_line
+from geo_assets.display import MarkdownTable, chat, lines, markdown, one_line
 
 pytestmark = pytest.mark.attack
 
@@ -111,7 +111,7 @@ def test_what_is_logged_of_a_run_goes_through_one_line() -> None:
         f"{file}:{call.lineno}"
         for folder in ("assets", "sensors")
         for file, call in calls(folder)
-        if re.search(r"\blog\.(debug|info|warning|error)$|_log\.\w+$", ast.unparse(call.func))
+        if re.search(r"log\.(debug|info|warning|error|exception)$", ast.unparse(call.func))
         and not isinstance(call.args[0], ast.Constant)
         and not ast.unparse(call.args[0]).startswith("one_line(")
     ]

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from geo_assets.core.event_routing import EventRouter, Look
-from geo_assets.core.events import BlobEvent, Dropped
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.events.blob_events import BlobEvent, Dropped
+from geo_assets.events.routing import EventRouter, Look
+from geo_assets.sources.source import CollectionRule, Source
 
 
 def source(name: str, url: str, **keys: object) -> Source:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.events import (
+from geo_assets.errors import MalformedMessage
+from geo_assets.events.blob_events import (
     BlobEvent,
     Dropped,
     UnreadableEntry,
@@ -20,7 +21,6 @@ from geo_assets.core.events import (
     read_events,
     unreadable_entries,
 )
-from geo_assets.errors import MalformedMessage
 
 AT = "https://rasters.blob.core.windows.net"
 URL = f"{AT}/bronze/a/b.tif"

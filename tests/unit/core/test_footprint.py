@@ -11,9 +11,9 @@ import shapely
 from rasterio.transform import Affine
 from shapely.geometry import shape
 
-from geo_assets.core.footprint import footprint_wgs84
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import Footprint, GroundControl
+from geo_assets.raster.footprint import footprint_wgs84
 from tests.unit.core.rasters import metadata
 
 Bounds = tuple[float, float, float, float]

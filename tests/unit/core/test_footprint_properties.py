@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from geo_assets.core.footprint import CHORD_TOLERANCE, footprint_wgs84
 from geo_assets.errors import NoFootprint
 from geo_assets.models import Footprint
+from geo_assets.raster.footprint import CHORD_TOLERANCE, footprint_wgs84
 from tests.unit.core.rasters import metadata
 from tests.unit.core.test_footprint import check_geojson
 

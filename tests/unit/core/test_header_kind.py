@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, from_origin
 
-from geo_assets.core.header_kind import forget, recall
-from geo_assets.core.raster import read_raster_metadata, read_tiff_structure
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import RasterMetadata
+from geo_assets.raster.header import read_raster_metadata, read_tiff_structure
+from geo_assets.raster.header_kind import forget, recall
 from tests.unit.core.rasters import tiff_bytes
 
 KIND: dict[str, Any] = {"crs": "EPSG:32633", "count": 2, "dtype": "int16", "nodata": -1, "compress": "deflate"}

@@ -11,8 +11,17 @@ import pytest
 import shapely
 from rasterio.transform import Affine
 
-from geo_assets.core.collection import build_collection
-from geo_assets.core.extensions import (
+from geo_assets.errors import MissingDatetime, PermanentError
+from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
+from geo_assets.raster.formats.media_types import COG, GEOTIFF
+from geo_assets.raster.formats.placement import place
+from geo_assets.raster.formats.reading import read_metadata
+from geo_assets.raster.header import read_raster_metadata
+from geo_assets.sources.datetime_rules import FixedDatetime
+from geo_assets.sources.item_rules import BandRule
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.stac.collection import build_collection
+from geo_assets.stac.extensions import (
     DATACUBE_EXTENSION,
     EXTENSIONS,
     PROJECTION_EXTENSION,
@@ -21,17 +30,8 @@ from geo_assets.core.extensions import (
     VERSION_EXTENSION,
     VIEW_EXTENSION,
 )
-from geo_assets.core.formats.media_types import COG, GEOTIFF
-from geo_assets.core.formats.placement import place
-from geo_assets.core.formats.reading import read_metadata
-from geo_assets.core.formats.sidecars import is_sidecar, placing_names
-from geo_assets.core.item import build_item
-from geo_assets.core.raster import read_raster_metadata
-from geo_assets.datetime_rules import FixedDatetime
-from geo_assets.errors import MissingDatetime, PermanentError
-from geo_assets.item_rules import BandRule
-from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.stac.item import build_item
+from geo_assets.storage.sidecars import is_sidecar, placing_names
 from tests.samples import identity
 from tests.unit.core import schemas
 from tests.unit.core.rasters import metadata, tiff_bytes

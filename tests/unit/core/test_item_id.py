@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.core.item_id import item_id, slug
+from geo_assets.names import item_id, slug
 
 NEAR_MISSES = st.text(alphabet="ab1_-./~ éÉ", max_size=12).map(lambda text: text + ".tif") | st.text(
     alphabet="ab-/.TIFtif~", max_size=12

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wcmatch import glob
 
-from geo_assets.core.listing import MOST_EXTENSIONS, SourceListing, build_matcher, outside_shards
 from geo_assets.models import BlobPage, BlobRef
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.storage.listing import MOST_EXTENSIONS, SourceListing, build_matcher, outside_shards
 
 NAMES = st.from_regex(r"(\.?[ab]/){0,2}\.?[ab]{1,3}\.(tif|TIF|txt)", fullmatch=True)
 

@@ -12,13 +12,13 @@ import pytest
 import rasterio
 from rasterio.io import MemoryFile
 
-from geo_assets.core.footprint import with_footprint
-from geo_assets.core.item import build_item
-from geo_assets.core.raster import read_raster_metadata
-from geo_assets.core.tiff import MAX_SAMPLES
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge
 from geo_assets.models import BlobRef
-from geo_assets.sources import Source
+from geo_assets.raster.footprint import with_footprint
+from geo_assets.raster.header import read_raster_metadata
+from geo_assets.raster.tiff import MAX_SAMPLES
+from geo_assets.sources.source import Source
+from geo_assets.stac.item import build_item
 from tests.unit.core.rasters import tiff_bytes
 
 pytestmark = pytest.mark.attack

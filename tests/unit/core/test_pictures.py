@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from shapely.geometry import MultiPolygon, box, mapping
 
-from geo_assets.core.pictures import draw_footprints, draw_size_histogram
+from geo_assets.assets.pictures import draw_footprints, draw_size_histogram
 
 MOST_BYTES = 200_000
 FAR_AND_NEAR = {

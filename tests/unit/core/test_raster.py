@@ -11,10 +11,10 @@ import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
-from geo_assets.core.header_kind import forget
-from geo_assets.core.raster import open_raster, read_raster_metadata
 from geo_assets.errors import Corrupt, NotARaster, PermanentError, StorageUnavailable, UnsupportedFormat
 from geo_assets.models import RasterMetadata
+from geo_assets.raster.header import open_raster, read_raster_metadata
+from geo_assets.raster.header_kind import forget
 from tests.unit.core.rasters import NORTH_UP, tiff_bytes
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from geo_assets.core.render import build_renders
 from geo_assets.models import BandMetadata, BandStatistics
+from geo_assets.stac.render import build_renders
 from tests.unit.core.rasters import metadata
 
 

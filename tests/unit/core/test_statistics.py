@@ -10,12 +10,12 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
-from geo_assets.core.range_file import HEADER_BUDGET_BYTES, RangeFile
-from geo_assets.core.raster import read_raster_metadata
-from geo_assets.core.tiff import read_structure
-from geo_assets.core.valid_data import read_valid_area
 from geo_assets.models import RasterMetadata
-from geo_assets.sources import MOST_READ_BUDGET
+from geo_assets.raster.header import read_raster_metadata
+from geo_assets.raster.range_file import HEADER_BUDGET_BYTES, RangeFile
+from geo_assets.raster.tiff import read_structure
+from geo_assets.raster.valid_data import read_valid_area
+from geo_assets.sources.source import MOST_READ_BUDGET
 
 RANDOM = np.random.default_rng(7)
 

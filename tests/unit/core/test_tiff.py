@@ -10,9 +10,9 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
-from geo_assets.core.tiff import read_structure
-from geo_assets.core.tiff_layout import check_data_is_there, header_size_bytes, is_cog
 from geo_assets.errors import Corrupt, TooLarge
+from geo_assets.raster.tiff import read_structure
+from geo_assets.raster.tiff_layout import check_data_is_there, header_size_bytes, is_cog
 from tests.unit.core.rasters import tiff_bytes
 
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from geo_assets.core.trouble import Trouble, next_trouble
 from geo_assets.errors import QueueUnavailable
+from geo_assets.sources.trouble import Trouble, next_trouble
 
 NOW = datetime(2024, 6, 1, 12, 0, tzinfo=UTC)
 

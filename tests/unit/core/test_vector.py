@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from geo_assets.core.vector.columns import Column, column_type
-from geo_assets.core.vector.copy_encoding import encode_column
-from geo_assets.core.vector.naming import MOST_BYTES, OWN_COLUMNS, column_names, table_names
-from geo_assets.core.vector.sniffing import sniff
 from geo_assets.errors import PermanentError
-from geo_assets.sources import Source
-from geo_assets.vector_errors import UnloadableValue
-from geo_assets.vector_rules import VECTOR_GLOBS, TableRule
+from geo_assets.names import MOST_BYTES, OWN_COLUMNS, column_names, table_names
+from geo_assets.sources.source import Source
+from geo_assets.sources.vector_rules import VECTOR_GLOBS, TableRule
+from geo_assets.vectors.columns import Column, column_type
+from geo_assets.vectors.copy_encoding import encode_column
+from geo_assets.vectors.errors import UnloadableValue
+from geo_assets.vectors.sniffing import sniff
 from tests.vectors import normalise
 
 

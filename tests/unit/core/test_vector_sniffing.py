@@ -5,9 +5,9 @@ import json
 import pyproj
 import pytest
 
-from geo_assets.core.stated_crs import stated_crs
-from geo_assets.core.vector.sniffing import HEAD_BYTES, sniff
-from geo_assets.vector_errors import UnknownFormat, UnreadableVector, WebPage
+from geo_assets.raster.stated_crs import stated_crs
+from geo_assets.vectors.errors import UnknownFormat, UnreadableVector, WebPage
+from geo_assets.vectors.sniffing import HEAD_BYTES, sniff
 
 pytestmark = pytest.mark.attack
 

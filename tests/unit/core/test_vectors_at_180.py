@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shapely import from_wkt
 from shapely.geometry.base import BaseGeometry
 
-from geo_assets.core.vector.reprojection import UnplaceableShape
+from geo_assets.vectors.reprojection import UnplaceableShape
 from tests.vectors import normalise
 
 DEGREE = 20_037_508.342789244 / 180

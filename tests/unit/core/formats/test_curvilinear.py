@@ -10,10 +10,10 @@ import pyproj
 import pytest
 from shapely.geometry import shape
 
-from geo_assets.core.footprint import footprint_wgs84, known_footprint, with_footprint
-from geo_assets.core.formats.reading import read_metadata
 from geo_assets.errors import MissingTransform, NoFootprint, UnsupportedFormat
 from geo_assets.models import Footprint, RasterMetadata, Refusal
+from geo_assets.raster.footprint import footprint_wgs84, known_footprint, with_footprint
+from geo_assets.raster.formats.reading import read_metadata
 from tests.unit.core.formats.files import cf_bytes
 
 ROWS, COLUMNS = 40, 60

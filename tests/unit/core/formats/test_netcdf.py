@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import rasterio
 
-from geo_assets.core.footprint import known_footprint, with_footprint
-from geo_assets.core.formats.reading import read_metadata
-from geo_assets.core.item import build_item
 from geo_assets.errors import Corrupt, MissingDatetime, MissingTransform, PermanentError, TooLarge, UnsupportedFormat
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.raster.footprint import known_footprint, with_footprint
+from geo_assets.raster.formats.reading import read_metadata
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.stac.item import build_item
 from tests.unit.core import schemas
 from tests.unit.core.formats.files import cf_bytes, classic_bytes, gdal_netcdf_bytes
 

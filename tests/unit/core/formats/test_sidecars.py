@@ -8,13 +8,13 @@ from typing import Any
 import pyproj
 import pytest
 
-from geo_assets.core.footprint import with_footprint
-from geo_assets.core.formats.placement import place, read_world_file
-from geo_assets.core.formats.sidecars import is_sidecar, placing_names
-from geo_assets.core.listing import SourceListing
 from geo_assets.errors import MissingCrs, MissingTransform
 from geo_assets.models import BlobPage, BlobRef, GroundControl, Refusal
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.raster.footprint import with_footprint
+from geo_assets.raster.formats.placement import place, read_world_file
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.storage.listing import SourceListing
+from geo_assets.storage.sidecars import is_sidecar, placing_names
 from tests.unit.core.rasters import NORTH_UP, metadata
 
 WORLD = b"10.0\n0.0\n0.0\n-10.0\n500005.0\n4999995.0\n"

@@ -10,10 +10,10 @@ import rasterio
 from pydantic import TypeAdapter
 from rasterio.transform import from_origin
 
-from geo_assets.core.footprint import known_footprint, with_footprint
-from geo_assets.core.formats.vrt import read_vrt_metadata
 from geo_assets.errors import Corrupt, MissingCrs, PermanentError, TooLarge, UnsupportedFormat
 from geo_assets.models import RasterMetadata
+from geo_assets.raster.footprint import known_footprint, with_footprint
+from geo_assets.raster.formats.vrt import read_vrt_metadata
 from tests.rasters import write_raster
 
 HERE = {"a/scene.tif": b"II*\0", "a/RGB.byte.tif": b"II*\0", "a/389225main_sw_1965_1024.jpg": b"\xff\xd8\xff"}
@@ -50,7 +50,7 @@ def vrt(
 _GDAL = """
 import sys, rasterio, rasterio.shutil
 from pydantic import TypeAdapter
-from geo_assets.core.raster import describe_dataset
+from geo_assets.raster.header import describe_dataset
 from geo_assets.models import RasterMetadata
 scene, *paths = sys.argv[1:]
 rasterio.shutil.copy(scene, paths[0], driver="VRT")

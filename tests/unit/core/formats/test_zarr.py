@@ -12,11 +12,11 @@ import pyproj
 import pytest
 import zarr
 
-from geo_assets.core.footprint import known_footprint, with_footprint
-from geo_assets.core.item import build_item
 from geo_assets.errors import Corrupt, MissingCrs, MissingTransform, PermanentError, TooLarge, UnsupportedFormat
 from geo_assets.models import BlobRef
-from geo_assets.sources import CollectionRule, Source
+from geo_assets.raster.footprint import known_footprint, with_footprint
+from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.stac.item import build_item
 from tests.unit.core import schemas
 from tests.unit.core.formats.zarr_files import FolderFiles, add_array, read_store, write_cube
 
@@ -249,7 +249,7 @@ def test_no_codec_that_could_run_code_is_asked(compressor: dict[str, Any], tmp_p
 
 def test_no_more_than_the_bound_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = write_cube(tmp_path / "a.zarr")
-    monkeypatch.setattr("geo_assets.core.formats.zarr_documents.MOST_BYTES", 3000)
+    monkeypatch.setattr("geo_assets.raster.formats.zarr_documents.MOST_BYTES", 3000)
     with pytest.raises(TooLarge, match="3,000 bytes"):
         read_store(store)
 

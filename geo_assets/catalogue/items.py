@@ -1,0 +1,92 @@
+"""Items in a transaction that is open: whose an id is, replacing them, reading them back, deleting them.
+
+Here: what `pgstac` and `table_items` share, without Dagster and pypgstac, so that a worker process stays small. Not
+here: loading many items at once, and when a transaction begins and ends.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import Connection, Cursor
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from geo_assets.errors import DuplicateItem, LoadIncomplete
+from geo_assets.ledger.statements import read_sql
+from geo_assets.models import BlobRef
+from geo_assets.sources.source import Source
+
+Item = dict[str, Any]
+Executor = Connection[DictRow] | Cursor[DictRow]
+
+
+def lock_of_collection(collection_id: str) -> str:
+    """The name of the lock that whoever loads or withdraws items of the collection holds."""
+    return f"load {collection_id}"
+
+
+def hold_collection(executor: Executor, collection_id: str) -> None:
+    """Keep others from loading or withdrawing items of the collection until the transaction ends."""
+    executor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),))
+
+
+def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, tuple[str, str]]:
+    """Claim an item id for each blob; items whose id someone else owns, as {item id: (source, blob)}.
+
+    Where a blob owned another id by an earlier rule, that item is withdrawn.
+    """
+    bound = {
+        "source": source.name,
+        "collection_id": source.collection.id,
+        "item_ids": [item["id"] for _, item in wanted],
+        "names": [blob.name for blob, _ in wanted],
+    }
+    delete_items(executor, source.name, executor.execute(read_sql("release_moved_claims"), bound).fetchall())
+    executor.execute(read_sql("claim_items"), bound)
+    owners = {
+        row["item_id"]: (row["source"], row["name"])
+        for row in executor.execute(read_sql("select_owners"), bound).fetchall()
+    }
+    own = {(source.name, blob.name, item["id"]) for blob, item in wanted}
+    return {item_id: owner for item_id, owner in owners.items() if (*owner, item_id) not in own}
+
+
+def id_taken(item: Item, blob: BlobRef, owner: tuple[str, str]) -> DuplicateItem:
+    """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
+    return DuplicateItem(f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}.")
+
+
+def replace_items(executor: Executor, collection_id: str, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
+    """Load the items in place of those with their ids, and read them back. Raises LoadIncomplete."""
+    items = [item for _, item in loaded]
+    ids = [item["id"] for item in items]
+    executor.execute(read_sql("delete_items"), {"collection_ids": [collection_id] * len(ids), "item_ids": ids})
+    executor.execute("SELECT pgstac.create_items(%s)", (Jsonb(items),))
+    read_back(executor, collection_id, loaded)
+
+
+def read_back(executor: Executor, collection_id: str, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
+    """Raise LoadIncomplete unless each item is there once, and as sent."""
+    bound = {"collection_id": collection_id, "item_ids": [item["id"] for _, item in loaded]}
+    rows = executor.execute(read_sql("read_back_items"), bound).fetchall()
+    found = sorted((row["id"], row["etag"]) for row in rows)
+    sent = sorted((item["id"], blob.etag) for blob, item in loaded)
+    if found != sent:
+        missing = sorted({item_id for item_id, _ in set(sent) - set(found)})
+        raise LoadIncomplete(
+            f"collection {collection_id}: sent {len(sent)} items, read back {len(found)}; "
+            f"missing or stale: {', '.join(missing[:5]) or 'none, but some are there twice'}."
+        )
+
+
+def delete_items(executor: Executor, source: str, released: Sequence[DictRow]) -> None:
+    """Delete these items, and let go of what their blobs and their ids blocked."""
+    if not released:
+        return
+    ids = {
+        "collection_ids": [row["collection_id"] for row in released],
+        "item_ids": [row["item_id"] for row in released],
+    }
+    executor.execute(read_sql("delete_items"), ids)
+    executor.execute(read_sql("unmark_catalogued"), {"source": source, "names": [row["name"] for row in released]})
+    executor.execute(read_sql("reopen_duplicates"), {"collection_ids": sorted(set(ids["collection_ids"]))})

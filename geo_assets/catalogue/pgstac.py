@@ -1,0 +1,116 @@
+"""PgSTAC: where the collections and items live.
+
+Here: loading, reading back, withdrawing, and which blob owns which item. Not here: the statements of one transaction
+(`catalogue.items`), making items (`geo_assets.stac`), the state of blobs (`geo_assets.ledger.blobs`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from pypgstac.db import PgstacDB
+from pypgstac.load import Loader, Methods
+
+from geo_assets.catalogue.items import Item, claim_ids, delete_items, lock_of_collection, read_back
+from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.statements import read_sql
+from geo_assets.models import BlobRef
+from geo_assets.sources.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionExtent:
+    """Where and when the items of a collection lie; bbox is west, south, east, north in EPSG:4326."""
+
+    items: int
+    bbox: tuple[float, float, float, float] | None
+    interval: tuple[datetime, datetime] | None
+
+
+class PgStac(DatabaseResource):
+    """The catalogue's items and collections."""
+
+    def upsert_collection(self, collection: dict[str, Any]) -> None:
+        """Create the collection, or replace what it states about itself."""
+        with self.borrow() as connection:
+            connection.execute("SELECT pgstac.upsert_collection(%s)", (Jsonb(collection),))
+
+    def collection_extent(self, collection_id: str) -> CollectionExtent:
+        """The extent of the items that are in the collection now."""
+        row = self.row("select_collection_extent", collection_id=collection_id)
+        if not row["items"]:
+            return CollectionExtent(items=0, bbox=None, interval=None)
+        return CollectionExtent(
+            items=row["items"],
+            bbox=(row["west"], row["south"], row["east"], row["north"]),
+            interval=(row["first"], row["last"]),
+        )
+
+    def claim(self, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, tuple[str, str]]:
+        """Claim an item id for each blob; items whose id someone else owns, as {item id: (source, blob)}.
+
+        Where a blob owned another id by an earlier rule, that item is withdrawn in the same transaction.
+        """
+        with self.borrow() as connection, connection.transaction():
+            return claim_ids(connection, source, wanted)
+
+    def load(self, source: Source, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
+        """Load the items with delsert, read them back, and raise LoadIncomplete unless each is there as sent.
+
+        One loader a collection at a time: concurrent loads deadlock and can lose items (pgstac#285).
+        """
+        if not loaded:
+            return
+        collection_id = source.collection.id
+        with self.connect() as connection, collection_lock(connection, collection_id):
+            self._delsert([item for _, item in loaded])
+            read_back(connection, collection_id, loaded)
+
+    def withdraw_dead(self, source: Source) -> int:
+        """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
+        with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
+            released = _release_scenes(connection, source) if source.group else _release_blobs(connection, source)
+            delete_items(connection, source.name, released)
+        return len(released)
+
+    def items_of(self, source: str, *, most: int) -> list[Item]:
+        """Up to ``most`` items of ``source``, the newest first."""
+        return [row["item"] for row in self.rows("select_items", source=source, most=most)]
+
+    def _delsert(self, items: Sequence[Item]) -> None:
+        database = PgstacDB(dsn=self.resolved_url())
+        try:
+            Loader(database).load_items(iter([dict(item) for item in items]), Methods.delsert)
+        finally:
+            database.disconnect()
+            database.close()
+
+
+@contextmanager
+def collection_lock(connection: Connection, collection_id: str) -> Iterator[None]:
+    """Keep others from loading or withdrawing items of the collection until the block ends."""
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),))
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(
+                "SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),)
+            )
+
+
+def _release_blobs(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """Let go of the claims of blobs that are gone or quarantined, and of scenes the source made formerly."""
+    bound = {"source": source.name}
+    dead = connection.execute(read_sql("release_dead_claims"), bound).fetchall()
+    return dead + connection.execute(read_sql("release_former_scenes"), bound).fetchall()
+
+
+def _release_scenes(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """Take members that are gone or unreadable from their scenes, and let go of the claims of those that end by it."""
+    bound = {"source": source.name}
+    connection.execute(read_sql("leave_scenes"), bound)
+    return connection.execute(read_sql("release_dead_scenes"), bound).fetchall()

@@ -1,0 +1,137 @@
+"""From a rule and what a raster's header says to what its COG will be: its name, GDAL's options, or why there is none.
+
+Here: deciding before a pixel is read. Not here: the kind of a raster whose pixels must be looked at (`kind`), making
+the COG (`geo_assets.cogs.writer`).
+
+Source of the options: GDAL's COG driver, https://gdal.org/drivers/raster/cog.html.
+"""
+
+from pathlib import PurePosixPath
+
+from geo_assets.errors import MissingCrs, MissingTransform, TooLarge, UnfitForProfile, UnsupportedFormat
+from geo_assets.models import RasterMetadata
+from geo_assets.sources.cog_rules import CogRule, Kind
+
+DRIVERS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG"})
+"""Formats that are one file with one grid."""
+_COMPRESSIONS = {"deflate": "DEFLATE", "zstd": "ZSTD", "lzw": "LZW", "lerc": "LERC", "jpeg": "JPEG", "webp": "WEBP"}
+_PREDICTED = frozenset({"deflate", "zstd", "lzw"})
+# Of a LERC file without loss the header says LERC_DEFLATE or the like in some versions: only these are compared.
+_LINKED_PROFILES = {"deflate": {"DEFLATE"}, "zstd": {"ZSTD"}, "lzw": {"LZW"}}
+_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int32": 4, "uint32": 4, "float32": 4}
+_OVERVIEW_SHARE = 1 / 3
+_TIFFS = frozenset({".tif", ".tiff"})
+_THUMBNAIL = ".thumbnail.png"
+
+
+def check_fit(metadata: RasterMetadata, rule: CogRule) -> None:
+    """Raise the reason why there can be no COG of this raster by this rule, if there is one.
+
+    Raises UnsupportedFormat, MissingCrs, MissingTransform, TooLarge or UnfitForProfile.
+    """
+    if metadata.driver not in DRIVERS or metadata.cube is not None or metadata.members:
+        raise UnsupportedFormat(
+            f"A {metadata.driver} is not one file with one grid, of which a COG could be made.",
+            remedy="Exclude it from a source with `cogs`, or convert it to GeoTIFF.",
+        )
+    if metadata.crs_wkt2 is None and not metadata.gcp_count and not metadata.has_rpcs:
+        raise MissingCrs(
+            "The raster has no CRS, and none is made up for its COG.",
+            remedy="Write the CRS into the file, or state assume_crs in the source.",
+        )
+    if metadata.transform is None and not metadata.gcp_count and not metadata.has_rpcs:
+        raise MissingTransform("The raster has no geotransform, so its COG would lie nowhere.")
+    pixels = metadata.shape[0] * metadata.shape[1] * len(metadata.bands)
+    if pixels > rule.most_pixels:
+        raise TooLarge(
+            f"The raster has {pixels:,} values, more than the {rule.most_pixels:,} of cogs.most_pixels.",
+            remedy="Raise cogs.most_pixels in the source, or split the raster.",
+        )
+    if rule.bands and max(rule.bands) > len(metadata.bands):
+        raise UnfitForProfile(f"cogs.bands names band {max(rule.bands)}, but there are {len(metadata.bands)}.")
+    types = {band.data_type for band in metadata.bands}
+    if rule.profile in ("jpeg", "webp") and types != {"uint8"}:
+        raise UnfitForProfile(f"{rule.profile} takes 8-bit bands only; these are {', '.join(sorted(types))}.")
+    number = len(rule.bands or metadata.bands)
+    if rule.profile == "webp" and number not in (3, 4):
+        raise UnfitForProfile(f"webp takes 3 or 4 bands; there are {number}.")
+    if rule.profile == "jpeg" and number not in (1, 3, 4):
+        raise UnfitForProfile(f"jpeg takes 1, 3 or 4 bands; there are {number}.")
+    if rule.profile == "lerc" and any(data_type.startswith("complex") for data_type in types):
+        raise UnfitForProfile("lerc takes no complex numbers.")
+
+
+def is_as_ruled(metadata: RasterMetadata, rule: CogRule) -> bool:
+    """Whether the raster is a COG already, and one that the rule would make: then it is linked, and nothing is made."""
+    has_overviews = bool(metadata.overview_factors) or max(metadata.shape) <= rule.block_size
+    nodata_is_kept = rule.nodata is None or all(band.nodata is not None for band in metadata.bands)
+    return (
+        metadata.is_cog
+        and has_overviews
+        and (metadata.compression or "").upper() in _LINKED_PROFILES.get(rule.profile, ())
+        and metadata.block_shape == (rule.block_size, rule.block_size)
+        and nodata_is_kept
+        and not (rule.is_resampled or rule.bands or rule.clip)
+        and metadata.crs_source is None
+        and metadata.transform_source is None
+    )
+
+
+def cog_name(*, source: str, prefix: str, blob_name: str) -> str:
+    """The name of the COG in its place: below the source's name as the blob is below the prefix."""
+    path = PurePosixPath(blob_name.removeprefix(prefix))
+    suffix = "" if path.suffix.lower() in _TIFFS else ".cog.tif"
+    return f"{files_start(source)}{path}{suffix}"
+
+
+def thumbnail_name(cog: str) -> str:
+    """The name of the thumbnail beside a COG."""
+    return f"{cog.removesuffix('.tif')}{_THUMBNAIL}"
+
+
+def files_start(source: str) -> str:
+    """How the names of all files that `cog_name` and `thumbnail_name` give for ``source`` start."""
+    return f"cogs/{source}/"
+
+
+def may_be_of_cog(name_in_place: str) -> bool:
+    """Whether `cog_name` or `thumbnail_name` may have given this name: others are of other people's files."""
+    return PurePosixPath(name_in_place).suffix.lower() in _TIFFS or name_in_place.endswith(_THUMBNAIL)
+
+
+def creation_options(metadata: RasterMetadata, rule: CogRule, *, kind: Kind, threads: int) -> dict[str, str]:
+    """The options of GDAL's COG driver for this raster."""
+    is_classes = kind == "categorical"
+    options = {
+        "COMPRESS": _COMPRESSIONS[rule.profile],
+        "BLOCKSIZE": str(rule.block_size),
+        "BIGTIFF": rule.bigtiff.upper(),
+        "NUM_THREADS": str(threads),
+        "OVERVIEWS": "IGNORE_EXISTING" if rule.overviews else "NONE",
+        "OVERVIEW_RESAMPLING": (rule.resampling or ("mode" if is_classes else "average")).upper(),
+        "STATISTICS": "NO",
+    }
+    if rule.profile in _PREDICTED and rule.predictor and not _has_complex(metadata):
+        options["PREDICTOR"] = "YES"
+    if rule.profile == "lerc":
+        options["MAX_Z_ERROR"] = repr(rule.max_error)
+    if rule.profile in ("jpeg", "webp"):
+        options["QUALITY"] = str(rule.quality)
+    if rule.is_resampled:
+        options["WARP_RESAMPLING"] = (rule.resampling or ("nearest" if is_classes else "bilinear")).upper()
+        if rule.tiling_scheme:
+            options["TILING_SCHEME"] = rule.tiling_scheme
+        elif rule.target_crs:
+            options["TARGET_SRS"] = rule.target_crs
+    return options
+
+
+def scratch_bytes(metadata: RasterMetadata, *, size_bytes: int) -> int:
+    """The most that making the COG may take on disk: the raster, its COG and its overviews, as if nothing shrank."""
+    rows, columns = metadata.shape
+    each = sum(_BYTES.get(band.data_type, 16 if "128" in band.data_type else 8) for band in metadata.bands)
+    return int(size_bytes + rows * columns * each * (1 + 2 * _OVERVIEW_SHARE)) + 2**20
+
+
+def _has_complex(metadata: RasterMetadata) -> bool:
+    return any(band.data_type.startswith("complex") for band in metadata.bands)

@@ -1,0 +1,177 @@
+"""The looks for a batch of events: at all sources side by side, within a time that is theirs together.
+
+So a store that does not answer, a name that it fails on and a Zarr store of a million chunks cost themselves only.
+Here: threads, the time, and whether a store is down or a name bad. Not here: the requests of one look
+(`container_look`), what becomes of the messages (`events.observer`).
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from threading import Event, Lock
+
+from geo_assets.errors import GeoAssetsError, StorageUnavailable
+from geo_assets.events.routing import Look
+from geo_assets.models import BlobRef
+from geo_assets.sources.source import Source
+from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
+from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.container_look import TooMuchForALook, by_stem, group_names, look_at
+from geo_assets.storage.zarr_stores import store_folder
+from geo_assets.workers.daemon_threads import start
+
+LOOKS_AT_ONCE = 8
+"""Requests to one store at a time: as many connections as the SDK keeps open, with room to spare."""
+LOOK_SECONDS = 9.0
+"""How long a batch waits for its looks: a store that answers has answered a hundred of them by then."""
+STORE_SECONDS = 4.0
+"""How long one Zarr store, or all that has one stem, is listed for."""
+_NOWHERE = "geo_assets asks whether this store answers"
+
+Sight = Sequence[tuple[str, BlobRef | None]]
+
+
+@dataclass(slots=True)
+class Looked:
+    """What was seen: ``found`` by look; why a store or a name ``failed``; and what is ``left`` to a listing, for it is
+    too much for a look. ``down`` are the sources whose store answered nothing."""
+
+    found: dict[Look, Sight] = field(default_factory=dict)
+    failed: dict[Look, GeoAssetsError] = field(default_factory=dict)
+    left: set[Look] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
+
+
+def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_stores: BlobStores) -> Looked:
+    """Look at each of them once, for `LOOK_SECONDS` at most; every one is found, failed or left."""
+    by_source: dict[str, list[str]] = defaultdict(list)
+    for look in looks:
+        by_source[look.source].append(look.name)
+    until = time.monotonic() + LOOK_SECONDS
+    under_way = [_SourceLook(sources[name], names, until=until) for name, names in sorted(by_source.items())]
+    threads = [start(partial(each.run, blob_stores), name=f"look-{each.source.name}") for each in under_way]
+    wait(threads, timeout=max(0.0, until - time.monotonic()))
+    for thread in threads:
+        if thread.done():
+            thread.result()  # what nobody foresaw is the batch's trouble
+    looked = Looked()
+    for each in under_way:
+        each.end(looked)
+    return looked
+
+
+class _SourceLook:
+    """The looks at one source: groups of names that several threads take in turn, in smaller ones where need be."""
+
+    def __init__(self, source: Source, names: Sequence[str], *, until: float) -> None:
+        self.source = source
+        self._names = names
+        self._until = until
+        self._lock = Lock()
+        self._asking = Lock()
+        self._groups: SimpleQueue[Sequence[str] | None] = SimpleQueue()
+        self._open_groups = 0
+        self._working: list[Future[None]] = []
+        self._all_done = Event()
+        self._answers: dict[str, Sight | GeoAssetsError | TooMuchForALook] = {}
+        self._store_answered = False
+        self._down: GeoAssetsError | None = None
+
+    def run(self, blob_stores: BlobStores) -> None:
+        """Look until all is answered or the time is over; requests that hang go on, and are answered to nobody."""
+        groups = group_names(self._names)
+        self._open_groups = len(groups)
+        for group in groups:
+            self._groups.put(group)
+        try:
+            with blob_stores.open(self.source, patience=SHORT_PATIENCE) as store:
+                with self._lock:
+                    self._have_hands(store)
+                self._all_done.wait(max(0.0, self._until - time.monotonic()))
+                for _ in range(LOOKS_AT_ONCE):
+                    self._groups.put(None)
+        except GeoAssetsError as error:
+            self._fail(self._names, error)
+            return
+        for each in list(self._working):
+            if each.done():
+                each.result()
+
+    def end(self, looked: Looked) -> None:
+        """Put what is known by now into ``looked``."""
+        with self._lock:
+            answers = dict(self._answers)
+        unanswered = self._down or StorageUnavailable(
+            f"the store of {self.source.name} did not answer within {LOOK_SECONDS:.0f} s."
+        )
+        if not self._store_answered:
+            looked.down.add(self.source.name)
+        for name in self._names:
+            look = Look(self.source.name, name)
+            answer = answers.get(name, unanswered)
+            # A store that answers, only not in time for this Zarr store: the next look would find it as large.
+            in_large_store = name not in answers and self._store_answered and bool(store_folder(name))
+            if isinstance(answer, TooMuchForALook) or in_large_store:
+                looked.left.add(look)
+            elif isinstance(answer, GeoAssetsError):
+                looked.failed[look] = answer
+            else:
+                looked.found[look] = answer
+
+    def _have_hands(self, store: BlobStore) -> None:
+        """A thread a group, up to `LOOKS_AT_ONCE`: a name that is asked for again and again keeps one of them only."""
+        while len(self._working) < min(LOOKS_AT_ONCE, self._open_groups):
+            self._working.append(start(partial(self._work, store), name=f"look-{self.source.name}"))
+
+    def _work(self, store: BlobStore) -> None:
+        while time.monotonic() < self._until and (group := self._groups.get()) is not None:
+            smaller = self._look(store, group)
+            for each in smaller:
+                self._groups.put(each)
+            with self._lock:
+                self._open_groups += len(smaller) - 1
+                self._have_hands(store)
+                if not self._open_groups:
+                    self._all_done.set()
+
+    def _look(self, store: BlobStore, group: Sequence[str]) -> list[list[str]]:
+        """Look at one group; the smaller ones that it has to be looked at in."""
+        if self._down is not None:
+            self._fail(group, self._down)
+            return []
+        try:
+            found, smaller = look_at(store, group, until=min(self._until, time.monotonic() + STORE_SECONDS))
+        except TooMuchForALook as error:
+            self._store_answered = True
+            self._answer(dict.fromkeys(group, error))
+            return []
+        except GeoAssetsError as error:
+            self._ask_whether_down(store)
+            if self._down is None and len(alone := by_stem(group)) > 1:
+                return alone
+            self._fail(group, self._down or error)
+            return []
+        self._store_answered = True
+        self._answer(found)
+        return smaller
+
+    def _ask_whether_down(self, store: BlobStore) -> None:
+        """Is it the store, or one of these names? Ask for what is nowhere, which tells of none of them."""
+        with self._asking:
+            if self._down is None and not self._store_answered:
+                try:
+                    next(iter(store.list_level(f"{self.source.prefix}{_NOWHERE}")), None)
+                    self._store_answered = True
+                except GeoAssetsError as error:
+                    self._down = error
+
+    def _fail(self, names: Sequence[str], error: GeoAssetsError) -> None:
+        self._answer(dict.fromkeys(names, error))
+
+    def _answer(self, answers: Mapping[str, Sight | GeoAssetsError | TooMuchForALook]) -> None:
+        with self._lock:
+            self._answers.update(answers)

@@ -1,0 +1,88 @@
+"""Whether the database is what the migrations of this release make: its versions, and that nothing is missing.
+
+Here: looking, for runs, commands and the API. Not here: migrating (`schema`), and who may do what (`roles`).
+"""
+
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from pypgstac import version
+
+from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable
+from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.statements import read_sql
+
+PGSTAC_VERSION: str = version.__version__
+MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
+SCHEMA_OBJECTS = MIGRATIONS_FOLDER / "schema_objects.txt"
+"""What the migrations of PgSTAC and of the ledger make, a line each: written by `python -m scripts.schema_objects`."""
+_NAMED_AT_MOST = 5
+_VERSIONS = "SELECT pgstac.get_version() AS pgstac, (SELECT version_num FROM ledger.alembic_version) AS ledger"
+
+
+def check_schema(database: DatabaseResource) -> dict[str, str]:
+    """The versions of PgSTAC and of the ledger, after a look whether all is there that they are made of: 3 ms.
+
+    Of a schema of a newer release, which may have something else in its place, only the version is looked at. Raises
+    DatabaseUnavailable where a migration is missing, DatabaseIncomplete where anything else is.
+    """
+    with database.connect() as connection:
+        row = connection.execute(_VERSIONS).fetchone()
+        there = read_objects(connection)
+    assert row is not None
+    if row["pgstac"] is None or row["ledger"] is None:
+        raise DatabaseIncomplete("the database has the schemas pgstac and ledger, and nothing says of which version.")
+    if is_older_than_this_release(row["ledger"]) or _numbers(row["pgstac"]) < _numbers(PGSTAC_VERSION):
+        raise DatabaseUnavailable("the database is not migrated.", remedy="Run `geo-assets db migrate`.")
+    ours = {
+        "ledger.": row["ledger"] == _revisions()[0],
+        "pgstac.": row["ledger"] == _revisions()[0]
+        and row["pgstac"] == PGSTAC_VERSION,  # the ledger has triggers there
+    }
+    expected = [each for each in _expected() if any(is_ours and f" {name}" in each for name, is_ours in ours.items())]
+    if missing := set(expected) - there:
+        raise DatabaseIncomplete(f"the database lacks {_said(sorted(missing))}.")
+    return dict(row)
+
+
+def read_objects(connection: Connection) -> set[str]:
+    """What the schemas of the database are made of, as the lines of SCHEMA_OBJECTS."""
+    rows = connection.execute(read_sql("select_schema_objects")).fetchall()
+    return {f"{row['kind']} {row['name']}" for row in rows}
+
+
+def is_older_than_this_release(ledger_version: str) -> bool:
+    """Whether the ledger lacks a migration of this release; one of a newer release has them all, and more."""
+    return ledger_version in _revisions()[1:]
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Those of all migrations, the newest first: reading them takes a file each, and a release's stay as they are."""
+    return tuple(each.revision for each in ScriptDirectory(str(MIGRATIONS_FOLDER)).walk_revisions())
+
+
+@cache
+def _expected() -> frozenset[str]:
+    lines = SCHEMA_OBJECTS.read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(each) for each in re.findall(r"\d+", version)]
+
+
+def _said(missing: list[str]) -> str:
+    """ "2 triggers and 1 index: ledger.blob.a, ledger.blob.b, ledger.blob.c"."""
+    pairs = [line.rsplit(" ", 1) for line in missing]
+    counts = Counter(kind for kind, _ in pairs)
+    parts = [f"{number} {_plural(kind) if number > 1 else kind}" for kind, number in counts.items()]
+    names = ", ".join(name for _, name in pairs[:_NAMED_AT_MOST])
+    return f"{', '.join(parts)}: {names}{', ...' if len(pairs) > _NAMED_AT_MOST else ''}"
+
+
+def _plural(kind: str) -> str:
+    return f"{kind}es" if kind.endswith("x") else f"{kind}s"

@@ -1,0 +1,174 @@
+"""A VRT that its source allows: what the document itself states, as raster metadata.
+
+Here: size, CRS, geotransform, ground control points, bands and tags. Not here: parsing it safely and where its pixels
+lie (`vrt_xml`), and any pixel or header of those files: GDAL opens neither.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from xml.etree.ElementTree import Element
+
+import pyproj
+
+from geo_assets.errors import Corrupt, MissingCrs, TooLarge, UnsupportedFormat
+from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
+from geo_assets.raster.formats.vrt_xml import member_names, parse_vrt
+from geo_assets.raster.header import crs_code
+from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
+from geo_assets.raster.tags import MAX_TAGS_PER_DOMAIN, clean_text
+
+MOST_BYTES = 8 * 1024 * 1024
+_BLOCK = 128
+_DATA_TYPES = {
+    "Byte": "uint8", "Int8": "int8", "UInt16": "uint16", "Int16": "int16", "UInt32": "uint32", "Int32": "int32",
+    "UInt64": "uint64", "Int64": "int64", "Float16": "float16", "Float32": "float32", "Float64": "float64",
+    "CInt16": "cint16", "CInt32": "cint32", "CFloat32": "cfloat32", "CFloat64": "cfloat64",
+}  # fmt: skip
+_EPSG = re.compile(r"EPSG:\d{1,9}")
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+Transform = tuple[float, float, float, float, float, float]
+
+
+def read_vrt_metadata(
+    content: bytes, *, name: str, prefix: str, head: Callable[[str, int], bytes | None]
+) -> RasterMetadata:
+    """The facts the VRT ``name`` with this ``content`` states, once every file it names is seen to be in the source.
+
+    ``prefix`` is what names in the source start with; ``head`` gives the first bytes of a blob, None where there is
+    none. Raises Corrupt, TooLarge, UnsupportedFormat or MissingCrs, and what ``head`` raises.
+    """
+    root = parse_vrt(content)
+    members = member_names(root, name=name, prefix=prefix)
+    bands = root.findall("VRTRasterBand")
+    if not bands or not members:
+        raise UnsupportedFormat("The VRT has no band that takes its pixels from a file.")
+    shape = (_size(root, "rasterYSize"), _size(root, "rasterXSize"))
+    _check_members(members, head)
+    wkt2 = _crs(root.findtext("SRS"), root.find("SRS"), "dataAxisToSRSAxisMapping")
+    tags = _tags(root)
+    control = _ground_control(root.find("GCPList"))
+    return RasterMetadata(
+        driver="VRT",
+        shape=shape,
+        bands=tuple(_band(band) for band in bands),
+        crs_code=crs_code(wkt2) if wkt2 else None,
+        crs_wkt2=wkt2,
+        transform=_transform(root.findtext("GeoTransform")),
+        block_shape=(min(_BLOCK, shape[0]), min(_BLOCK, shape[1])),
+        area_or_point="Point" if tags.get("", {}).get("AREA_OR_POINT") == "Point" else "Area",
+        gcp_count=len(control.points) if control else 0,
+        has_rpcs="RPC" in tags,
+        ground_control=control,
+        tags=tags,
+        members=members,
+    )
+
+
+def _check_members(members: tuple[str, ...], head: Callable[[str, int], bytes | None]) -> None:
+    for member in members:
+        start = head(member, HEAD_BYTES)
+        if start is None:
+            raise Corrupt(
+                f"The VRT takes pixels from {clean_text(member)[:300]}, which is not in the source.",
+                remedy="Upload that file, then replay the VRT with `geo-assets quarantine replay`.",
+            )
+        if is_vrt(start):
+            raise UnsupportedFormat(f"The VRT takes pixels from {clean_text(member)[:300]}, which is a VRT itself.")
+
+
+def _size(root: Element, attribute: str) -> int:
+    text = root.get(attribute, "").strip()
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise Corrupt(f"The VRT states no {attribute}: {clean_text(text)[:40]!r}.")
+    return int(text)
+
+
+def _number(text: str | None) -> float | None:
+    """A number as GDAL reads it, None where it is none."""
+    try:
+        return float(text.strip()) if text else None
+    except ValueError:
+        return None
+
+
+def _transform(text: str | None) -> Transform | None:
+    """The geotransform, which GDAL writes as c, a, b, f, d, e; None where there is none, or the identity."""
+    if not text:
+        return None
+    numbers = [_number(word) for word in text.split(",")]
+    if len(numbers) != len(_IDENTITY) or any(number is None or not math.isfinite(number) for number in numbers):
+        raise Corrupt(f"The VRT's geotransform is no six numbers: {clean_text(text)[:100]!r}.")
+    c, a, b, f, d, e = (number for number in numbers if number is not None)
+    return None if (a, b, c, d, e, f) == _IDENTITY else (a, b, c, d, e, f)
+
+
+def _crs(text: str | None, element: Element | None, mapping: str) -> str | None:
+    """The CRS as WKT2; x comes first, as GDAL has it unless ``mapping`` says otherwise."""
+    text = (text or "").strip()
+    if not text or element is None:
+        return None
+    try:
+        crs = pyproj.CRS.from_string(text) if _EPSG.fullmatch(text) else pyproj.CRS.from_wkt(text)
+    except pyproj.exceptions.CRSError as error:
+        raise MissingCrs(f"PROJ cannot read the VRT's CRS: {clean_text(text)[:60]!r}.") from error
+    directions = [axis.direction for axis in crs.axis_info[:2]]
+    if element.get(mapping, "").startswith("1,2") and directions == ["north", "east"] and crs.is_geographic:
+        raise UnsupportedFormat("The VRT counts latitude as x, which is not read.")
+    return crs.to_wkt("WKT2_2019")
+
+
+def _ground_control(listed: Element | None) -> GroundControl | None:
+    if listed is None:
+        return None
+    points = []
+    for point in listed.iter("GCP"):
+        pixel, line, x, y = (_number(point.get(key)) for key in ("Pixel", "Line", "X", "Y"))
+        if pixel is None or line is None or x is None or y is None or not all(map(math.isfinite, (pixel, line, x, y))):
+            raise Corrupt("A ground control point of the VRT lacks a number.")
+        points.append((pixel, line, x, y))
+        if len(points) > MAX_TAGS_PER_DOMAIN:
+            raise TooLarge(f"The VRT has more than {MAX_TAGS_PER_DOMAIN} ground control points.")
+    wkt2 = _crs(listed.get("Projection"), listed, "dataAxisToSRSAxisMapping")
+    return GroundControl(wkt2, tuple(points)) if points else None
+
+
+def _tags(root: Element) -> dict[str, dict[str, str]]:
+    """The dataset's metadata by domain, as `read_tags` gives them."""
+    tags: dict[str, dict[str, str]] = {}
+    for metadata in root.findall("Metadata"):
+        pairs = {clean_text(item.get("key", "")): clean_text(item.text or "") for item in metadata.findall("MDI")}
+        pairs = dict(list(pairs.items())[:MAX_TAGS_PER_DOMAIN])
+        if pairs:
+            tags.setdefault(clean_text(metadata.get("domain", "")), {}).update(pairs)
+    return tags
+
+
+def _band(band: Element) -> BandMetadata:
+    kind = band.get("dataType", "Byte")
+    if kind not in _DATA_TYPES:
+        raise UnsupportedFormat(f"A band of the VRT has the type {clean_text(kind)[:40]!r}, which is not read.")
+    scale, offset = _number(band.findtext("Scale")), _number(band.findtext("Offset"))
+    return BandMetadata(
+        data_type=_DATA_TYPES[kind],
+        nodata=_nodata(band.findtext("NoDataValue"), _DATA_TYPES[kind]),
+        name=clean_text(band.findtext("Description", "")) or None,
+        color_interpretation=clean_text(band.findtext("ColorInterp", "")).lower() or "undefined",
+        unit=clean_text(band.findtext("UnitType", "")) or None,
+        scale=None if scale is None or scale == 1 or not math.isfinite(scale) else scale,
+        offset=None if not offset or not math.isfinite(offset) else offset,
+    )
+
+
+def _nodata(text: str | None, data_type: str) -> Nodata | None:
+    value = _number(text)
+    if value is None or text is None:
+        return None
+    if "int" in data_type and re.fullmatch(r"[+-]?\d{1,20}", text.strip()):
+        exact = int(text)
+        return exact if -(2**63) <= exact < 2**64 else None
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return int(value) if "int" in data_type and value.is_integer() and abs(value) < 2**63 else value

@@ -1,0 +1,293 @@
+"""What the header of one raster says: opening it safely, and reading its metadata.
+
+Here: the file-like bridge to GDAL with the settings that keep a hostile file inside its own bytes, the one
+place where GDAL's errors become ours, and the facts of the header. Not here: what follows from the facts
+(`footprint`, `item`), fetching bytes (`geo_assets.resources`), and reading pixels.
+"""
+
+import math
+import re
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+import pyproj
+import rasterio
+from rasterio._err import CPLE_BaseError  # some of its methods let these out as they are
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+
+from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
+from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
+from geo_assets.raster.guarded_file import GuardedFile
+from geo_assets.raster.header_kind import recall, remember
+from geo_assets.raster.sniff import check_is_tiff
+from geo_assets.raster.statistics import choose_level, read_statistics
+from geo_assets.raster.tags import clean_text, read_tags
+from geo_assets.raster.tiff import TiffStructure, read_structure
+from geo_assets.raster.tiff_layout import check_data_is_there, with_layout
+
+GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_SKIP": "VRT",
+    "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "TRADITIONAL_GIS_ORDER",
+}
+"""Only the bytes of the file itself count: no sidecar, no sibling, no second driver, no threads of GDAL."""
+
+_DATA_TYPES = {
+    "complex_int16": "cint16",
+    "complex_int32": "cint32",
+    "complex64": "cfloat32",
+    "complex128": "cfloat64",
+}
+# rasterio.open without the environment it makes anew at each call (0.3 ms) for credentials we do not use.
+_open_in_environment = rasterio.open.__wrapped__
+# A raster without a geotransform is recorded as such; GDAL's word about it would only fill the logs.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+_THREAD = threading.local()
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@contextmanager
+def gdal_environment() -> Iterator[None]:
+    """Our GDAL options for this thread until the block ends; nested blocks cost nothing.
+
+    Whoever opens many rasters puts the block round them all: entering it takes as long as reading a header.
+    """
+    if getattr(_THREAD, "has_environment", False):
+        yield
+        return
+    with rasterio.Env(**GDAL_OPTIONS):
+        _THREAD.has_environment = True
+        try:
+            yield
+        finally:
+            _THREAD.has_environment = False
+
+
+@contextmanager
+def open_raster(file: BinaryIO, *, overview: int | None = None, driver: str = "GTiff") -> Iterator[Any]:
+    """Open a seekable binary file as a GeoTIFF, or one of its overviews; yields a rasterio DatasetReader.
+
+    Another ``driver`` opens another format, whose magic the caller has seen; no other driver is tried.
+
+    GDAL sees the bytes of ``file`` and nothing else: no path, no sibling, no other driver. An exception that
+    ``file.read`` raises (a store that does not answer) comes out unchanged, since GDAL would have swallowed it.
+    Raises NotARaster, UnsupportedFormat or Corrupt. Safe in many threads, one file each.
+    """
+    guard = GuardedFile(file)
+    if driver == "GTiff":
+        check_is_tiff(guard)
+    with _gdal_errors_translated(guard), gdal_environment(), _open(guard, overview, driver) as dataset:
+        yield dataset
+    guard.raise_error()
+
+
+def read_tiff_structure(file: BinaryIO) -> TiffStructure:
+    """The directories of a TIFF whose data are all there; after it a caching ``file`` has most of what GDAL reads.
+
+    Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and whatever ``file`` itself raises.
+    """
+    guard = GuardedFile(file)
+    try:
+        check_is_tiff(guard)
+        structure = read_structure(guard)
+        check_data_is_there(structure)
+    finally:
+        guard.raise_error()
+    return structure
+
+
+def read_raster_metadata(
+    file: BinaryIO,
+    *,
+    structure: TiffStructure | None = None,
+    bytes_read: Callable[[], int] | None = None,
+    statistics_budget_bytes: int | None = None,
+) -> RasterMetadata:
+    """Read the header of one raster: only facts the file states.
+
+    ``structure`` is what `read_tiff_structure` gave, where that was called already. GDAL reads the first header
+    of a kind; those that differ from it in place and date only follow from that (see `header_kind`).
+    With ``statistics_budget_bytes`` the pixels too, from the finest level that fits it (see `statistics`).
+    ``bytes_read`` tells at the end how many bytes were fetched for it (a cached range reader knows); without
+    it, the bytes handed out are counted. Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and
+    whatever ``file`` itself raises.
+    """
+    structure = structure or read_tiff_structure(file)
+    guard = GuardedFile(file)
+    count = bytes_read or (lambda: guard.bytes_read)
+    with gdal_environment():
+        metadata = recall(structure)
+        if metadata is None:
+            with open_raster(guard) as dataset:
+                metadata = describe_dataset(dataset, structure, count)
+            metadata = with_layout(metadata, structure)
+            remember(structure, metadata)
+        if statistics_budget_bytes is not None:
+            metadata = _with_statistics(metadata, guard, structure, budget_bytes=statistics_budget_bytes)
+        return replace(metadata, bytes_read=count())
+
+
+def _with_statistics(
+    metadata: RasterMetadata, guard: GuardedFile, structure: TiffStructure, *, budget_bytes: int
+) -> RasterMetadata:
+    """The metadata with statistics of its bands, or with the reason why there are none."""
+    if any(band.data_type.startswith("c") for band in metadata.bands):
+        return replace(metadata, statistics_source="none: complex numbers have no order")
+    level = choose_level(structure, budget_bytes=budget_bytes)
+    if isinstance(level, str):
+        return replace(metadata, statistics_source=f"none: {level}")
+    try:
+        with open_raster(guard, overview=level.overview) as dataset:
+            figures = read_statistics(dataset)
+    except (Corrupt, TooLarge) as error:  # too large: blocks that no estimate foresaw
+        return replace(metadata, statistics_source=f"none: the pixels cannot be read ({error.message})")
+    bands = tuple(replace(band, statistics=each) for band, each in zip(metadata.bands, figures, strict=True))
+    source = "all pixels" if level.overview is None else f"the overview at 1/{level.factor}"
+    return replace(metadata, bands=bands, statistics_source=source)
+
+
+@contextmanager
+def _gdal_errors_translated(guard: GuardedFile) -> Iterator[None]:
+    try:
+        yield
+    except GeoAssetsError:
+        raise
+    except Exception as error:
+        guard.raise_error()
+        if isinstance(error, RasterioError | CPLE_BaseError | CRSError | UnicodeDecodeError):
+            raise Corrupt(f"GDAL cannot read it: {_gdal_message(error)}") from error
+        raise
+
+
+def _gdal_message(error: BaseException) -> str:
+    """GDAL's own words, without the made-up name under which it saw the file."""
+    cause = error.__cause__ or error.__context__ or error
+    return clean_text(str(cause)).split("/vsi")[-1].partition(": ")[2] or clean_text(str(cause))
+
+
+@contextmanager
+def _open(guard: GuardedFile, overview: int | None, driver: str) -> Iterator[Any]:
+    # The name is unique because rasterio keeps one registry of openers for the whole process.
+    path = f"/{uuid.uuid4().hex}/raster.tif"
+
+    def opener(name: str, mode: str = "rb") -> GuardedFile:
+        if name.removeprefix("/") != path.removeprefix("/") or "r" not in mode:
+            raise FileNotFoundError(name)
+        return guard.another()
+
+    level = {} if overview is None else {"overview_level": overview}
+    with _open_in_environment(path, driver=driver, sharing=False, opener=opener, **level) as dataset:
+        _check_self_contained(dataset)
+        yield dataset
+
+
+def _check_self_contained(dataset: Any) -> None:
+    """GDAL follows this tag to any file of this machine as soon as somebody asks for an overview."""
+    if target := dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
+        raise UnsupportedFormat(
+            f"Its overviews are said to lie in another file, {clean_text(target)!r}, which is never opened."
+        )
+
+
+def describe_dataset(dataset: Any, structure: TiffStructure | None, bytes_read: Callable[[], int]) -> RasterMetadata:
+    """The facts an open raster states; ``structure`` where it is a TIFF, which alone has overviews that count."""
+    tags = read_tags(dataset)
+    image = tags.get("IMAGE_STRUCTURE", {})
+    code, wkt2 = _crs(dataset)
+    overviews = structure.overviews if structure else ()
+    return RasterMetadata(
+        driver=dataset.driver,
+        shape=(dataset.height, dataset.width),
+        bands=_bands(dataset, structure.main.nodata_text if structure else ""),
+        crs_code=code,
+        crs_wkt2=wkt2,
+        transform=_transform(dataset),
+        block_shape=dataset.block_shapes[0],
+        overview_factors=tuple(round(dataset.width / overview.width) for overview in overviews),
+        area_or_point="Point" if tags.get("", {}).get("AREA_OR_POINT") == "Point" else "Area",
+        compression=image.get("COMPRESSION"),
+        interleaving=image.get("INTERLEAVE"),
+        gcp_count=len(dataset.gcps[0]),
+        has_rpcs="RPC" in tags,
+        ground_control=_ground_control(*dataset.gcps),
+        tags=tags,
+        bytes_read=bytes_read(),
+    )
+
+
+def _ground_control(points: list[Any], crs: Any) -> GroundControl | None:
+    wkt2 = crs.to_wkt(version="WKT2_2019") if crs else None
+    return GroundControl(wkt2, tuple((each.col, each.row, each.x, each.y) for each in points)) if points else None
+
+
+def _transform(dataset: Any) -> tuple[float, float, float, float, float, float] | None:
+    """The geotransform; GDAL gives the identity where the file has none."""
+    a, b, c, d, e, f = dataset.transform[:6]
+    return None if (a, b, c, d, e, f) == _IDENTITY else (a, b, c, d, e, f)
+
+
+def _crs(dataset: Any) -> tuple[str | None, str | None]:
+    if not dataset.crs:
+        return None, None
+    wkt2 = dataset.crs.to_wkt(version="WKT2_2019")
+    return crs_code(wkt2), wkt2
+
+
+@lru_cache(maxsize=512)
+def crs_code(wkt2: str) -> str | None:
+    """The CRS's code where it is beyond doubt: anything less than full confidence is no code."""
+    try:
+        authority = pyproj.CRS.from_wkt(wkt2).to_authority(min_confidence=100)
+    except pyproj.exceptions.CRSError:
+        return None
+    return ":".join(authority) if authority else None
+
+
+def _bands(dataset: Any, nodata_text: str) -> tuple[BandMetadata, ...]:
+    columns = zip(
+        dataset.dtypes,
+        dataset.nodatavals,
+        dataset.descriptions,
+        dataset.colorinterp,
+        dataset.units,
+        dataset.scales,
+        dataset.offsets,
+        strict=True,
+    )
+    return tuple(
+        BandMetadata(
+            data_type=_DATA_TYPES.get(data_type, data_type),
+            nodata=_nodata(nodata, data_type, nodata_text),
+            name=clean_text(description or "") or None,
+            color_interpretation=color.name,
+            unit=clean_text(unit or "") or None,
+            scale=None if scale == 1 else scale,
+            offset=None if offset == 0 else offset,
+        )
+        for data_type, nodata, description, color, unit, scale, offset in columns
+    )
+
+
+def _nodata(value: float | None, data_type: str, text: str) -> Nodata | None:
+    if value is None:
+        return None
+    if data_type in ("int64", "uint64") and re.fullmatch(r"[+-]?\d+", text):
+        return int(text)  # GDAL hands it on as a double, which has no room for 64 bits
+    if not math.isfinite(value):
+        return _spelled(value)
+    return int(value) if "int" in data_type and float(value).is_integer() else float(value)
+
+
+def _spelled(value: float) -> Nodata:
+    if math.isnan(value):
+        return "nan"
+    return "inf" if value > 0 else "-inf"

@@ -1,0 +1,43 @@
+"""Sources whose store failed a batch in this process: before the next batch it is asked once, and not for every blob.
+
+Here: remembering which. Each process does so for itself, because a store may be away from one host only. Not here:
+when a store counts as down within a batch (`raster.reader`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from geo_assets.errors import StorageUnavailable
+
+
+class CircuitBreaker:
+    """Open for the sources whose last batch ended because their store was down."""
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+
+    @contextmanager
+    def guard(self, source: str, *, probe: Callable[[], object], report: Callable[[str], None]) -> Iterator[None]:
+        """Do the block, which is one batch of ``source``; where the batch before failed, ``probe`` the store first.
+
+        Raises what ``probe`` raises, before the block. A store that answers is reported and trusted again.
+        """
+        if source in self._open:
+            try:
+                probe()
+            except StorageUnavailable as error:
+                raise StorageUnavailable(
+                    f"the store of {source} failed an earlier batch and, asked once, does not answer yet. "
+                    f"None of this batch was tried. {error.message}"
+                ) from error
+            self._open.discard(source)
+            report(f"The store of {source} failed an earlier batch; asked once, it answers again.")
+        try:
+            yield
+        except StorageUnavailable:
+            self._open.add(source)
+            raise
+
+
+circuit_breaker = CircuitBreaker()
+"""This process's own."""

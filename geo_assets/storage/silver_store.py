@@ -1,0 +1,113 @@
+"""The silver place: where geo_assets puts the files it makes itself.
+
+Here: which place that is, publishing a file there whole, looking at it and removing it. Not here: making files.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from dagster import ConfigurableResource
+from pydantic import Field
+
+from geo_assets.errors import InvalidConfiguration
+from geo_assets.models import BlobPage, BlobRef, SilverFile
+from geo_assets.settings import Settings
+from geo_assets.storage.azure_blob_store import AzureBlobStore
+from geo_assets.storage.blob_stores import azure_resource
+from geo_assets.storage.local_blob_store import LocalBlobStore
+
+
+class FileTaker(Protocol):
+    """A store that takes files as well."""
+
+    def list_pages(self, prefix: str) -> Iterator[BlobPage]:
+        """Every blob whose name starts with ``prefix``. Raises what `write_file` raises."""
+        ...
+
+    def remove_file(self, name: str) -> None:
+        """Let there be no blob ``name``. Raises what `write_file` raises."""
+        ...
+
+    def write_file(self, name: str, path: Path, *, content_type: str) -> None:
+        """Make the file at ``path`` the blob ``name``: readers see the old version or the new, never a part.
+
+        Raises StorageUnavailable, Unauthorized, InvalidConfiguration (no such container).
+        """
+        ...
+
+    def href(self, name: str) -> str:
+        """The address that readers use for the blob."""
+        ...
+
+
+class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
+    """Takes files that geo_assets makes."""
+
+    url: str = Field(
+        default="",
+        description="az://container/prefix or file:///folder. Empty: GEO_ASSETS_SILVER, else silver below the state.",
+    )
+
+    def publish(self, path: Path, name: str, *, content_type: str) -> str:
+        """Put the file at ``path`` there as ``name``, replacing an older one in one stroke; its address.
+
+        Raises what `FileTaker.write_file` raises.
+        """
+        with _open(self.place, Settings()) as (store, prefix):
+            store.write_file(prefix + name, path, content_type=content_type)
+            return store.href(prefix + name)
+
+    @property
+    def place(self) -> str:
+        """The URL of the place, as `at` takes it."""
+        settings = Settings()
+        return self.url or settings.silver or (settings.state_folder / "silver").as_uri()
+
+    def check_is_outside(self, url: str) -> None:
+        """Raise InvalidConfiguration where the place lies in a source's ``url``, which would list what is made."""
+        if f"{self.place.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
+            raise InvalidConfiguration(
+                f"{self.place} lies in the source {url}: what is put there would be listed as its rasters.",
+                remedy="Point GEO_ASSETS_SILVER, or the rule's url, somewhere else.",
+            )
+
+    def at(self, place: str | None) -> "SilverStore":
+        """The store at ``place``; this one for None."""
+        return SilverStore(url=place) if place else self
+
+    def files(self, start: str) -> Iterator[BlobRef]:
+        """The files there whose names start with ``start``, by those names; none where there is no such place.
+
+        Raises StorageUnavailable, Unauthorized, and InvalidConfiguration where it is no address of a place.
+        """
+        with _open(self.place, Settings()) as (store, prefix):
+            try:
+                for page in store.list_pages(prefix + start):
+                    yield from (replace(blob, name=blob.name.removeprefix(prefix)) for blob in page)
+            except InvalidConfiguration:
+                return
+
+    def remove(self, file: SilverFile) -> None:
+        """Remove the file from its place, where it is there. Raises what `publish` raises."""
+        with _open(file.place, Settings()) as (store, prefix):
+            store.remove_file(prefix + file.name_in_place)
+
+
+@contextmanager
+def _open(url: str, settings: Settings) -> Iterator[tuple[FileTaker, str]]:
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and path.startswith("/"):
+        yield LocalBlobStore(Path(path)), ""
+    elif parts.scheme == "az" and parts.netloc:
+        prefix = path.strip("/")
+        with AzureBlobStore.open(azure_resource(settings), parts.netloc) as store:
+            yield store, f"{prefix}/" if prefix else ""
+    else:
+        raise InvalidConfiguration(
+            f"GEO_ASSETS_SILVER is no place: {url}.", remedy="Write az://container/prefix or file:///folder."
+        )

@@ -1,0 +1,295 @@
+"""Worker processes for work that a hostile blob may crash, hang or bloat: that blob fails, nothing else.
+
+Here: the processes, their limits, and finding the culprit when one dies. Not here: the work itself
+(`raster.reader`).
+"""
+
+import os
+import resource
+import signal
+import struct
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import ceil
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
+from geo_assets.settings import Settings
+from geo_assets.workers.clean_processes import CleanContext, die_with_parent
+from geo_assets.workers.enclosure import Enclosure, enter, warn_of_gaps
+
+T = TypeVar("T")
+R = TypeVar("R")
+W = TypeVar("W", contravariant=True)
+V = TypeVar("V", covariant=True)
+
+# Imported once in the process that workers are forked from, so that a worker starts in milliseconds.
+_CONTEXT = CleanContext("geo_assets.raster.reader")
+# A worker that dies before it starts on any blob is tried again this often: nobody's blob is at fault.
+_LOST_TRIES = 3
+# Pools kept for the next run of a process that has many.
+_MOST_KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one blob may cost a worker: seconds by the clock and of CPU, and the worker's memory in bytes."""
+
+    wall_seconds: float = 60.0
+    cpu_seconds: int = 30
+    memory_bytes: int = 2 * 1024**3
+
+
+class Work(Protocol[W, V]):
+    """What a worker does to a chunk of tasks; it calls ``start(index)`` before each, in order."""
+
+    def __call__(self, tasks: Sequence[W], start: Callable[[int], None]) -> Sequence[V]:
+        """The results, one a task and in the same order."""
+        ...
+
+
+class WorkerPool:
+    """Processes that work on chunks of tasks; closed at the end of this process."""
+
+    def __init__(self, *, processes: int, limits: Limits, enclosure: Enclosure | None = None) -> None:
+        self._limits = limits
+        self._processes = processes
+        self._folder = tempfile.TemporaryDirectory(prefix="geo_assets-workers-")
+        self._enclosure = enclosure and replace(enclosure, writable=(*enclosure.writable, Path(self._folder.name)))
+        self._pool = self._start()
+        self._chunks = 0
+        self.in_use = 0
+        if enclosure is not None:
+            warn_of_gaps(enclosure)
+
+    def map(
+        self,
+        work: Work[T, R],
+        tasks: Sequence[T],
+        *,
+        chunk_size: int,
+        lost: Callable[[T, PermanentError], R],
+    ) -> Generator[R, None, None]:
+        """The result of each task, in no promised order beyond that of a chunk.
+
+        A task whose worker dies gets ``lost(task, error)`` with ReaderCrashed, ReaderTimeout or TooLarge; the
+        rest of its chunk is done anew. What ``work`` raises ends the iteration. At most two chunks a process
+        are under way, so memory is bounded whatever the number of tasks; who closes the iterator ends those too.
+        """
+        return self.map_renewed(lambda: work, tasks, chunk_size=chunk_size, lost=lost)
+
+    def map_renewed(
+        self,
+        work: Callable[[], Work[T, R]],
+        tasks: Sequence[T],
+        *,
+        chunk_size: int,
+        lost: Callable[[T, PermanentError], R],
+    ) -> Generator[R, None, None]:
+        """As `map`, with work that is asked for again for each chunk: what opens a store may expire."""
+        waiting = deque(tasks[start : start + chunk_size] for start in range(0, len(tasks), chunk_size))
+        running: deque[_Chunk[T, R]] = deque()
+        lost_before_start = 0
+        self.in_use += 1
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * self._processes:
+                    running.append(self._submit(work(), waiting.popleft()))
+                chunk = running.popleft()
+                try:
+                    yield from chunk.future.result()
+                except ProcessExpired as death:
+                    index = chunk.started()
+                    rest = [task for number, task in enumerate(chunk.tasks) if number != index]
+                    if index is not None:
+                        yield lost(chunk.tasks[index], reason_of_death(death.exitcode, self._limits))
+                    elif (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
+                        raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
+                    if rest:
+                        waiting.appendleft(rest)
+                except BrokenProcessPool as broken:  # and with it each chunk that was under way
+                    if (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
+                        raise WorkersUnavailable("worker processes end before they start on a blob.") from broken
+                    waiting.extendleft(each.tasks for each in reversed([chunk, *running]))
+                    for each in running:
+                        each.marker.unlink(missing_ok=True)
+                    running.clear()
+                finally:
+                    chunk.marker.unlink(missing_ok=True)
+        finally:
+            self.in_use -= 1
+            for chunk in running:
+                chunk.future.cancel()
+                chunk.marker.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+        self._folder.cleanup()
+
+    def _submit(self, work: Work[T, R], tasks: Sequence[T]) -> "_Chunk[T, R]":
+        self._chunks += 1
+        marker = Path(self._folder.name) / str(self._chunks)
+        arguments = (work, tasks, str(marker), self._limits)
+        try:
+            future = self._pool.schedule(_work_on_chunk, args=arguments)
+        except RuntimeError:  # pebble gives a pool up for good when it cannot start a worker
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = self._start()
+            future = self._pool.schedule(_work_on_chunk, args=arguments)
+        return _Chunk(tasks, future, marker)
+
+    def _start(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self._processes,
+            initializer=_prepare,
+            initargs=(self._limits, self._enclosure),
+            context=_CONTEXT,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk(Generic[T, R]):
+    tasks: Sequence[T]
+    future: "Future[Sequence[R]]"
+    marker: Path
+
+    def started(self) -> int | None:
+        """The index of the task the worker was at, None where it had not begun."""
+        try:
+            (index,) = struct.unpack("<q", self.marker.read_bytes())
+        except (FileNotFoundError, struct.error):
+            return None
+        return int(index)
+
+
+def prepare_workers() -> None:
+    """Have what workers are forked from import what they need by now, which takes seconds; returns at once."""
+    _CONTEXT.start_server()
+
+
+def shared_pool(settings: Settings, enclosure: Enclosure) -> WorkerPool:
+    """This process's pool of workers, with the numbers and limits of ``settings``; started when first used."""
+    limits = Limits(
+        wall_seconds=settings.worker_seconds,
+        cpu_seconds=ceil(settings.worker_seconds / 2),
+        memory_bytes=settings.worker_memory_mb * 1024**2,
+    )
+    return _KEPT_POOLS.pool(settings.workers, limits, enclosure)
+
+
+class _KeptPools:
+    """Pools that the next caller with the same needs gets; of those not in use, the least recent are closed."""
+
+    def __init__(self) -> None:
+        self._pools: dict[object, WorkerPool] = {}
+        self._lock = threading.Lock()
+
+    def pool(self, processes: int, limits: Limits, enclosure: Enclosure) -> WorkerPool:
+        """The pool. An enclosure holds the folders themselves, so one that was made again is another one."""
+        folders = tuple(_identity(path) for path in (*enclosure.readable, *enclosure.writable))
+        key = (processes, limits, enclosure, folders)
+        with self._lock:
+            if not self._pools:
+                # Before this process waits for its children: a run's process, itself a child, has no atexit.
+                Finalize(None, self._close, exitpriority=10)
+            self._pools[key] = pool = self._pools.pop(key, None) or WorkerPool(
+                processes=processes, limits=limits, enclosure=enclosure
+            )
+            idle = [each for each in list(self._pools)[:-_MOST_KEPT] if not self._pools[each].in_use]
+            closing = [self._pools.pop(each) for each in idle]
+        for each in closing:
+            each.close()
+        return pool
+
+    def _close(self) -> None:
+        while self._pools:
+            self._pools.popitem()[1].close()
+
+
+_KEPT_POOLS = _KeptPools()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _prepare(limits: Limits, enclosure: Enclosure | None) -> None:
+    """In a worker, before its first task."""
+    die_with_parent()
+    limit_memory(limits)
+    if enclosure is not None:
+        enter(enclosure)
+
+
+def reason_of_death(exitcode: int, limits: Limits) -> PermanentError:
+    """What the way in which a worker died says about the blob it was at."""
+    if exitcode in (-signal.SIGALRM, -signal.SIGXCPU):
+        return ReaderTimeout(f"Reading it took longer than {limits.wall_seconds:g} s ({limits.cpu_seconds} s of CPU).")
+    if exitcode == -signal.SIGKILL:
+        return TooLarge(f"Reading it took more memory than the {limits.memory_bytes:,} bytes allowed.")
+    with suppress(ValueError):
+        return ReaderCrashed(f"The process that read it was ended by {signal.Signals(-exitcode).name}.")
+    return ReaderCrashed(f"The process that read it ended with status {exitcode}.")
+
+
+def limit_memory(limits: Limits) -> None:
+    """In a worker: let allocations fail where they would pass the limit, and let no crash write its memory to disk."""
+    for kind, most in ((resource.RLIMIT_DATA, limits.memory_bytes), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # not every system has this limit
+            resource.setrlimit(kind, (most, most))
+
+
+def limit_time(limits: Limits) -> None:
+    """In a worker: have it end once it took the time of one task from now on.
+
+    The default action of both signals ends the process, also from within C code that never returns.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)
+    limit_cpu(limits.cpu_seconds)
+
+
+def limit_cpu(seconds: int) -> None:
+    """In a worker: have it end once it took so much CPU from now on, and leave its clock as it is."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _lift_limits_of_time() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _work_on_chunk(work: Work[T, R], tasks: Sequence[T], marker: str, limits: Limits) -> Sequence[R]:
+    """In a worker: do the chunk, marking each start, under the clock and CPU limits of one task."""
+    descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600)
+
+    def start(index: int) -> None:
+        os.pwrite(descriptor, struct.pack("<q", index), 0)
+        limit_time(limits)
+
+    try:
+        return work(tasks, start)
+    finally:
+        _lift_limits_of_time()
+        os.close(descriptor)
