@@ -1,5 +1,7 @@
 """Vectors on their way to tables: names, types, geometries and formats, without files or a database."""
 
+import json
+
 import pyarrow as pa
 import pytest
 import shapely
@@ -13,8 +15,8 @@ from geo_assets.sources.source import Source
 from geo_assets.sources.vector_rules import VECTOR_GLOBS, TableRule
 from geo_assets.vectors.columns import Column, column_type
 from geo_assets.vectors.copy_encoding import encode_column
-from geo_assets.vectors.errors import UnloadableValue
-from geo_assets.vectors.sniffing import sniff
+from geo_assets.vectors.errors import UnknownFormat, UnloadableValue
+from geo_assets.vectors.sniffing import HEAD_BYTES, sniff
 from tests.vectors import normalise
 
 
@@ -105,6 +107,57 @@ def test_a_file_is_known_by_its_bytes() -> None:
         with pytest.raises(PermanentError) as refusal:
             sniff(head, "a.gpkg")
         assert refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"displayFieldName": "", "geometryType": "esriGeometryPoint", "features": []},
+        {"hasZ": True, "features": []},
+        {"features": [{"attributes": {"type": "Feature"}, "geometry": {"x": 1, "y": 2}}]},
+        {"exceededTransferLimit": True, "features": [{"geometry": {"rings": [[[0, 0]] * 40_000]}}]},
+        {"features": [{"geometry": {"x": 1, "y": 2}}], "fields": []},
+        {"attributes": {"a": 1}, "geometry": {"paths": [[[0, 0], [1, 1]]]}},
+        {"rings": [[[0, 0], [1, 0], [1, 1], [0, 0]]]},
+        {"x": 1, "y": 2},
+        {"layers": [{"layerDefinition": {"type": "Feature Layer"}, "featureSet": {"features": []}}]},
+    ],
+)
+def test_esri_json_is_refused_by_its_name_with_how_to_convert_it(content: object) -> None:
+    with pytest.raises(UnknownFormat, match="ESRI JSON") as refusal:
+        sniff(json.dumps(content).encode()[:HEAD_BYTES], "a.geojson")
+    assert "f=geojson" in refusal.value.remedy
+    assert "ogr2ogr -f GPKG" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"features": [{"properties": {"x": 1, "y": 2, "rings": []}, "type": "Feature"}], "type": "FeatureCollection"},
+        {"features": [{"geometry": {"coordinates": [[0, 0]] * 40_000, "type": "LineString"}}]},
+        {"exceededTransferLimit": True, "features": [], "type": "FeatureCollection"},
+        {"attributes": {"a": 1}, "type": "Feature", "geometry": None},
+        {"features": []},
+    ],
+)
+def test_geojson_is_not_taken_for_esri_json(content: object) -> None:
+    assert sniff(json.dumps(content).encode()[:HEAD_BYTES], "a.geojson") == "geojson"
+
+
+def test_an_error_that_a_server_answered_with_is_no_vector_file() -> None:
+    with pytest.raises(UnknownFormat, match="an error that a server answered with"):
+        sniff(b'{"error": {"code": 400, "message": "Invalid query"}}', "a.geojson")
+
+
+def test_objects_in_objects_without_end_are_no_trouble() -> None:
+    assert sniff((b'{"features":[' * 10_000)[:HEAD_BYTES], "a.geojson") == "geojson"
+
+
+def test_a_polygon_with_a_part_that_collapsed_is_repaired() -> None:
+    parts = "MULTIPOLYGON (((3 2, 3 2, 3 2, 3 2)), ((0 0, 5 5, 5 0, 0 5, 0 0)))"
+    (made,), tally = normalise([shapely.from_wkt(parts)], crs=4326)
+    assert made is not None
+    assert (made.is_valid, made.area, tally.repaired) == (True, 12.5, 1)
 
 
 @pytest.mark.parametrize(
