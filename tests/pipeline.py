@@ -4,11 +4,11 @@ Here: what integration and fault tests share. Not here: services (`tests.service
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -17,6 +17,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from psycopg import sql
 from pydantic import SecretStr
 
+from geo_assets.assets.reports import MAPS_TAG
 from geo_assets.catalogue.census import Census
 from geo_assets.catalogue.collections import Collections
 from geo_assets.catalogue.pgstac import PgStac
@@ -36,6 +37,10 @@ from geo_assets.resources.step_values import StepValues
 from geo_assets.settings import Settings
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.vectors.tables import VectorTables
+from geo_assets.workers.pool import Work
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SOURCE = "rasters"
 TEMPLATE = "migrated_template"
@@ -108,11 +113,25 @@ class Pipeline:
         document.setdefault("queues", {})[name] = keys
         self.sources_path.write_text(yaml.safe_dump(document))
 
-    def run(self, job: str = "ingest_rasters", *, source: str = SOURCE, **options: Any) -> ExecuteInProcessResult:
-        """Run a job for one source in this process."""
+    def run(
+        self,
+        job: str = "ingest_rasters",
+        *,
+        source: str = SOURCE,
+        run_key: str | None = None,
+        maps: bool = False,
+        **options: Any,
+    ) -> ExecuteInProcessResult:
+        """Run a job for one source in this process; as what a sensor asked for, where ``run_key`` says so.
+
+        ``maps`` are drawn where a test wants them: they take longest.
+        """
+        tags = {"dagster/partition": source}
+        tags |= {"dagster/run_key": run_key} if run_key else {}
+        tags |= {} if maps else {MAPS_TAG: "false"}
         definitions = build_definitions(self.resources())
         return definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags={"dagster/partition": source}, raise_on_error=False, **options
+            instance=self.instance, tags=tags, raise_on_error=False, **options
         )
 
     def status(self, source: str = SOURCE) -> SourceStatus:
@@ -150,6 +169,17 @@ class Pipeline:
         assert set(items) <= live
         duplicates = self.query("SELECT collection, id FROM pgstac.items GROUP BY 1, 2 HAVING count(*) > 1")
         assert duplicates == []
+
+
+class InProcess:
+    """Does in this process what a pool of workers does: without limits, and with no enclosure."""
+
+    def map_renewed(
+        self, work: Callable[[], Work[T, R]], tasks: Sequence[T], *, chunk_size: int, **_: object
+    ) -> Iterator[R]:
+        """As that of `WorkerPool`, where no task is lost."""
+        for start in range(0, len(tasks), chunk_size):
+            yield from work()(tasks[start : start + chunk_size], lambda _: None)
 
 
 @contextmanager
