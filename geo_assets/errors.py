@@ -27,6 +27,7 @@ GeoAssetsError
 │   ├── CogNameTaken           another raster's COG has the name already
 │   ├── FolderNotWritable      a file cannot be written where it should go
 │   ├── InvalidBackup          a file is no backup that can be restored
+│   ├── UnreadableName         no client can ask for a blob of this name
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
@@ -279,6 +280,13 @@ class BlobChanged(PermanentError):
 
     code = "blob_changed"
     remedy = "Nothing to do: the next listing picks up the new version."
+
+
+class UnreadableName(PermanentError):
+    """A folder in the blob's name is called `.` or `..`, which clients take for a step to another blob."""
+
+    code = "unreadable_name"
+    remedy = "Upload the blob under another name, or exclude it in sources.yaml."
 
 
 class BlobMissing(PermanentError):

@@ -261,3 +261,21 @@ class Message:
     enqueued_at: datetime | None
     correlation_id: str | None
     receipt: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The last run asked for on behalf of a source: what for, which try it was, and when."""
+
+    digest: str
+    attempt: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """The last run asked for on behalf of a source by any sensor: by which, and under which key."""
+
+    sensor: str
+    run_key: str
+    request: Request

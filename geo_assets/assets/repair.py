@@ -162,15 +162,17 @@ def repair_source(
     blob_stores: BlobStores,
     census: Census,
     vector_tables: VectorTables,
+    declared: Collection[str] | None = None,
     sample: int = SAMPLE,
     consent: bool = False,
 ) -> Repair:
     """Find what disagrees and put it right in ledger and catalogue; the next ingest_rasters does what is then left.
 
-    Where a blob of a sample disagrees, another sample is drawn, until none of one does.
-    Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and what the store raises.
+    ``declared`` are the names of the sources there are. Where a blob of a sample disagrees, another sample is drawn,
+    until none of one does. Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and
+    what the store raises.
     """
-    found = census.take(source.name, collection_id=source.collection.id, most=MOST_MENDED)
+    found = census.take(source.name, collection_id=source.collection.id, declared=declared, most=MOST_MENDED)
     headers, clean = HeaderCensus(compared=0, not_compared=0, disagreements={}), False
     while not clean:
         drawn = compare_headers(

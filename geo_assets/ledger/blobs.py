@@ -1,8 +1,8 @@
 """The ledger: one row a blob, what was seen of it, what was done and what failed.
 
 Here: every read and write of the schema `ledger`, but for listings (`ledger.listings`), events (`ledger.events`),
-scenes (`scene_ledger`) and deletions (`ledger.deletions`). Not here: deciding anything; the view `ledger.blob_state`
-says what a row's etags mean, and the assets say what happens next.
+scenes (`ledger.scenes`), deletions (`ledger.deletions`) and former sources (`catalogue.handover`). Not here: deciding
+anything; the view `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from geo_assets.ledger.deletions import DeletionLedger
 from geo_assets.ledger.events import EventLedger
 from geo_assets.ledger.scenes import NO_REMARKS, write_failures
 from geo_assets.ledger.statements import read_sql
-from geo_assets.models import BlobRef, Failure, RasterMetadata
+from geo_assets.models import AskedRun, BlobRef, Failure, RasterMetadata, Request
 from geo_assets.postgres.errors import database_errors
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
@@ -316,6 +316,22 @@ class Ledger(EventLedger, DeletionLedger):
         """Forget it: ``source`` could be looked at, or listed."""
         with self.borrow() as connection:
             connection.execute(read_sql("delete_source_trouble"), {"source": source})
+
+    def run_requests(self, source: str | None = None) -> dict[str, AskedRun]:
+        """The runs that sensors last asked for, by source: of ``source``, or of all."""
+        return {
+            row.pop("source"): AskedRun(row.pop("sensor"), row.pop("run_key"), Request(**row))
+            for row in self.rows("select_run_requests", source=source)
+        }
+
+    def record_run_request(self, source: str, asked: AskedRun, *, after: AskedRun | None) -> bool:
+        """Remember that a run of ``source``, which is registered, is asked for; whether it is this sensor's to ask.
+
+        It is not if another request than ``after`` was recorded last: another sensor asked meanwhile.
+        """
+        bound = {"sensor": asked.sensor, "run_key": asked.run_key, **asdict(asked.request)}
+        previous_at = after.request.at if after else None
+        return bool(self.rows("record_run_request", source=source, **bound, previous_at=previous_at))
 
     def extensions(self, source: str) -> list[tuple[str, int, int]]:
         """(extension, blobs, bytes) of the live blobs, the largest first."""
