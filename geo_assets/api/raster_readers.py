@@ -1,7 +1,7 @@
 """The readers of /raster: each blob by one driver, each read paid for before it is made.
 
-Here: what stands between the library's readers and GDAL. Not here: which blobs may be opened (`blob_paths`), and the limits
-(`drawing`).
+Here: what stands between the library's readers and GDAL. Not here: which blobs may be opened (`blob_paths`), and the
+limits (`drawing`).
 """
 
 from collections.abc import Callable

@@ -49,7 +49,7 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.stac.projection import build_projection_fields
+from geo_assets.stac.extensions import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import BlobStores, store_access
 from geo_assets.storage.scratch import open_scratch, used_bytes

@@ -16,11 +16,10 @@ from geo_assets.ledger.blobs import Batch, Ledger
 from geo_assets.models import BlobRef, Failure
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.stac.item_schemas import ItemValidator
 from geo_assets.stac.remarks import Remarks, check_item, scene_with_remarks
-from geo_assets.stac.scene import build_scene_item
-from geo_assets.stac.scene_document import check_document_size, read_document
+from geo_assets.stac.scene import build_scene_item, check_document_size, read_document
 from geo_assets.stac.scene_members import Scene, membership
+from geo_assets.stac.schemas import ItemValidator
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import open_store
 

@@ -25,9 +25,8 @@ from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.stac.item import build_item
-from geo_assets.stac.item_schemas import ItemValidator, item_validator
-from geo_assets.stac.local_schemas import unchecked_extensions
 from geo_assets.stac.remarks import NOTHING, Remarks, check_item, with_remarks
+from geo_assets.stac.schemas import ItemValidator, item_validator, unchecked_extensions
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.zarr_stores import asset_name

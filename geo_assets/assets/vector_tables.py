@@ -23,7 +23,7 @@ from geo_assets.models import Failure
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.stac.local_schemas import unchecked_extensions
+from geo_assets.stac.schemas import unchecked_extensions
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.vectors.errors import TableInUse
