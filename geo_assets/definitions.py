@@ -7,7 +7,8 @@ from dagster import Definitions, ExecutorDefinition, in_process_executor
 
 from geo_assets.assets.catalog_snapshot import catalog_snapshot
 from geo_assets.assets.census import census_checks, header_agreement, table_agreement, table_census_checks
-from geo_assets.assets.cogs import cogs, cogs_are_there
+from geo_assets.assets.cog_files import cogs_are_there
+from geo_assets.assets.cogs import cogs
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.event_paths import event_paths
 from geo_assets.assets.jobs import all_jobs

@@ -6,7 +6,6 @@ GeoAssetsError
 │   ├── NotARaster             the bytes are no raster at all
 │   ├── UnsupportedFormat      a raster, but of a format that is not read
 │   ├── Corrupt                a raster whose header cannot be read
-│   ├── UnforeseenContent      reading it raised what no reason is known for
 │   ├── TooLarge               reading it would need more memory than is allowed
 │   ├── ReaderCrashed          the process that read it died
 │   ├── ReaderTimeout          reading it did not end
@@ -28,11 +27,13 @@ GeoAssetsError
 │   ├── CogNameTaken           another raster's COG has the name already
 │   ├── FolderNotWritable      a file cannot be written where it should go
 │   ├── InvalidBackup          a file is no backup that can be restored
+│   ├── UnreadableName         no client can ask for a blob of this name
 │   ├── BlobChanged            overwritten after it was listed
 │   └── BlobMissing            gone after it was listed
 └── TransientError: the work is right, the moment is wrong; the next run finishes it
     ├── Unauthorized           the store refuses our credential
     ├── StorageUnavailable     the store does not answer, or answers 5xx
+    ├── Unforeseen             work on a file raised what no reason is known for; permanent after three attempts
     ├── SourceNotReadable      looking at a source raised what no reason is known for
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── QueueUnavailable       a queue of events does not answer
@@ -86,9 +87,13 @@ class PermanentError(GeoAssetsError):
 
 
 class TransientError(GeoAssetsError):
-    """The same call may succeed later."""
+    """The same call may succeed later.
+
+    After ``max_attempts`` at one version of a blob the reason counts as permanent; None: never.
+    """
 
     code = "transient"
+    max_attempts: ClassVar[int | None] = None
 
 
 class InvalidConfiguration(PermanentError):
@@ -116,16 +121,6 @@ class Corrupt(PermanentError):
 
     code = "corrupt"
     remedy = "Upload the file again from its origin."
-
-
-class UnforeseenContent(PermanentError):
-    """Reading the file raised an error that no reason is known for."""
-
-    code = "unforeseen_content"
-    remedy = (
-        "Check it with gdalinfo, and upload it again if it is damaged. If it is sound, geo_assets is at fault: report "
-        "it with this message, and exclude the blob in sources.yaml until then."
-    )
 
 
 class TooLarge(PermanentError):
@@ -287,6 +282,13 @@ class BlobChanged(PermanentError):
     remedy = "Nothing to do: the next listing picks up the new version."
 
 
+class UnreadableName(PermanentError):
+    """A folder in the blob's name is called `.` or `..`, which clients take for a step to another blob."""
+
+    code = "unreadable_name"
+    remedy = "Upload the blob under another name, or exclude it in sources.yaml."
+
+
 class BlobMissing(PermanentError):
     """The blob was deleted after it was listed; the next listing records the deletion."""
 
@@ -306,6 +308,17 @@ class StorageUnavailable(TransientError):
 
     code = "storage_unavailable"
     remedy = "Check that the storage account can be reached; the next run finishes the rest."
+
+
+class Unforeseen(TransientError):
+    """Something failed for which no reason is known; of a file, work on it stops after three attempts."""
+
+    code = "unforeseen"
+    remedy = (
+        "Check the file with gdalinfo or ogrinfo, and upload it again if it is damaged. If it is sound, geo_assets is "
+        "at fault: report this message, and exclude the blob in sources.yaml until then."
+    )
+    max_attempts = 3
 
 
 class SourceNotReadable(TransientError):

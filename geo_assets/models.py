@@ -7,11 +7,11 @@ writes (`geo_assets.sources.source`), anything that reads or writes.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from geo_assets.errors import GeoAssetsError, PermanentError
+from geo_assets.errors import GeoAssetsError, PermanentError, TransientError
 
 Nodata = Annotated[int, Field(ge=-(2**63), lt=2**64)] | float | Literal["nan", "inf", "-inf"]
 """A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled.
@@ -195,21 +195,40 @@ class RasterMetadata:
             raise ValueError(f"not a raster: shape {self.shape}, {len(self.bands)} bands")
 
 
+class Version(Protocol):
+    """One version of a blob, by the name and etag that say so."""
+
+    @property
+    def name(self) -> str:
+        """The blob's name."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """The version."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one version of one blob could not go on: stored in the ledger, shown to people."""
+    """Why one version of one blob could not go on: stored in the ledger, shown to people.
+
+    After ``max_attempts`` at the version that fail so it is permanent, whatever ``permanent`` says; None: never.
+    """
 
     name: str
     etag: str
     code: str
     message: str
     permanent: bool
+    max_attempts: int | None = None
 
     @classmethod
-    def of(cls, blob: BlobRef, error: GeoAssetsError) -> "Failure":
+    def of(cls, blob: Version, error: GeoAssetsError) -> "Failure":
         """The failure that ``error`` is for ``blob``, with the remedy as part of the message."""
         message = f"{error.message} {error.remedy}".strip()
-        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError))
+        max_attempts = error.max_attempts if isinstance(error, TransientError) else None
+        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError), max_attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +261,21 @@ class Message:
     enqueued_at: datetime | None
     correlation_id: str | None
     receipt: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The last run asked for on behalf of a source: what for, which try it was, and when."""
+
+    digest: str
+    attempt: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """The last run asked for on behalf of a source by any sensor: by which, and under which key."""
+
+    sensor: str
+    run_key: str
+    request: Request

@@ -75,10 +75,10 @@ def observe_one_page(
 
 
 def a_run(
-    pipeline: Pipeline, status: DagsterRunStatus, *, job: str = "ingest_rasters", source: str = SOURCE
+    pipeline: Pipeline, status: DagsterRunStatus, *, job: str = "ingest_rasters", source: str = SOURCE, **tags: str
 ) -> DagsterRun:
     """A run as the instance may know one, without any process."""
     run: DagsterRun = create_run_for_test(
-        pipeline.instance, job_name=job, status=status, tags={"dagster/partition": source}
+        pipeline.instance, job_name=job, status=status, tags={"dagster/partition": source, **tags}
     )
     return run

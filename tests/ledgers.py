@@ -6,7 +6,7 @@ Here: what all tests of the ledger share. Not here: the database (`tests.conftes
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from geo_assets.ledger.blobs import Batch, Ledger, Stage
+from geo_assets.ledger.blobs import Batch, Ledger, StageName
 from geo_assets.models import BandMetadata, BlobPage, BlobRef, Failure, RasterMetadata
 from geo_assets.sources.source import CollectionRule, Source
 
@@ -42,7 +42,7 @@ def listed(
     return diff.new, diff.changed, diff.deleted, diff.unchanged
 
 
-def everything(ledger: Ledger, stage: Stage = "describe", *, source: str = SOURCE.name) -> Batch:
+def everything(ledger: Ledger, stage: StageName = "describe", *, source: str = SOURCE.name) -> Batch:
     """All that awaits a stage, as one batch."""
     (batch,) = ledger.plan_batches(source, stage, as_of=ledger.now(), batch_size=10_000)
     return batch
@@ -54,7 +54,7 @@ def describe(ledger: Ledger, *blobs: BlobRef) -> None:
 
 
 def fail(
-    ledger: Ledger, failed: BlobRef, *, stage: Stage = "describe", permanent: bool = True, code: str = "bad"
+    ledger: Ledger, failed: BlobRef, *, stage: StageName = "describe", permanent: bool = True, code: str = "bad"
 ) -> None:
     failure = Failure(failed.name, failed.etag, code, f"{code} happened", permanent)
     ledger.record_failures(SOURCE, [failure], stage=stage, run_id="run")

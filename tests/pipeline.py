@@ -17,6 +17,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from psycopg import sql
 from pydantic import SecretStr
 
+from geo_assets.assets.reports import MAPS_TAG
 from geo_assets.catalogue.census import Census
 from geo_assets.catalogue.collections import Collections
 from geo_assets.catalogue.pgstac import PgStac
@@ -108,11 +109,22 @@ class Pipeline:
         document.setdefault("queues", {})[name] = keys
         self.sources_path.write_text(yaml.safe_dump(document))
 
-    def run(self, job: str = "ingest_rasters", *, source: str = SOURCE, **options: Any) -> ExecuteInProcessResult:
-        """Run a job for one source in this process."""
+    def run(
+        self,
+        job: str = "ingest_rasters",
+        *,
+        source: str = SOURCE,
+        run_key: str | None = None,
+        maps: bool = True,
+        **options: Any,
+    ) -> ExecuteInProcessResult:
+        """Run a job for one source in this process; as what a sensor asked for, where ``run_key`` says so."""
+        tags = {"dagster/partition": source}
+        tags |= {"dagster/run_key": run_key} if run_key else {}
+        tags |= {} if maps else {MAPS_TAG: "false"}
         definitions = build_definitions(self.resources())
         return definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags={"dagster/partition": source}, raise_on_error=False, **options
+            instance=self.instance, tags=tags, raise_on_error=False, **options
         )
 
     def status(self, source: str = SOURCE) -> SourceStatus:

@@ -16,7 +16,7 @@ from azure.identity import DefaultAzureCredential
 
 from geo_assets.api.problems import Forbidden
 from geo_assets.settings import Settings
-from geo_assets.sources.source import Source
+from geo_assets.sources.source import Place, Source
 from geo_assets.storage.blob_stores import azure_resource
 
 _TOKEN_MARGIN_SECONDS = 300
@@ -45,24 +45,6 @@ class BlobPath:
     options: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder, or a container with what names in it start with: "" or ending with a slash."""
-
-    folder: Path | None
-    container: str
-    prefix: str
-
-    @classmethod
-    def of(cls, url: str) -> "Place":
-        """The place at az://container/prefix or file:///folder."""
-        parts = urlsplit(url)
-        path = unquote(parts.path)
-        if parts.scheme == "file":
-            return cls(Path(path).resolve(), "", "")
-        return cls(None, parts.netloc, f"{path.strip('/')}/" if path.strip("/") else "")
-
-
 class BlobPaths:
     """Which blobs may be opened, and how."""
 
@@ -80,7 +62,7 @@ class BlobPaths:
             if parts.scheme == "file" and parts.netloc in ("", "localhost"):
                 found = self._local(Path(unquote(parts.path)))
             elif parts.scheme == "az":
-                found = self._azure(parts.netloc, unquote(parts.path).lstrip("/"))
+                found = self._azure(parts.netloc, unquote(parts.path).removeprefix("/"))
             elif parts.scheme in ("https", "http"):
                 found = self._by_url(href)
         if found is None:

@@ -24,8 +24,8 @@ from geo_assets.api.problems import (
     RequestTooLarge,
     TooManyRequestsMade,
     Unauthenticated,
-    Unforeseen,
     problem_response,
+    server_failed,
 )
 from geo_assets.api.telemetry import Metrics
 from geo_assets.errors import GeoAssetsError
@@ -87,7 +87,7 @@ class Gate:
             await passage.answer(error, scope, receive)
         except Exception as error:
             log.error("unforeseen", exc_info=error)
-            await passage.answer(Unforeseen("something failed that should not."), scope, receive)
+            await passage.answer(server_failed(), scope, receive)
         finally:
             self._tell(scope, passage)
 

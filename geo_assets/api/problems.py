@@ -25,6 +25,7 @@ from geo_assets.errors import (
     InvalidConfiguration,
     PermanentError,
     TransientError,
+    Unforeseen,
 )
 from geo_assets.postgres.errors import kind_of
 
@@ -111,13 +112,6 @@ class Unreadable(GeoAssetsError):
 
     code = "unreadable"
     remedy = "Is it gone, or broken? See its state in /api/db/tasks, or run `geo-assets quarantine explain`."
-
-
-class Unforeseen(GeoAssetsError):
-    """The server failed."""
-
-    code = "unforeseen"
-    remedy = "Report it with the correlation id; the log has the traceback under it."
 
 
 STATUS: dict[type[GeoAssetsError], int] = {
@@ -236,6 +230,14 @@ def install_handlers(app: FastAPI, *, own_forms: bool = False) -> None:
     app.add_exception_handler(RequestValidationError, shortened)
 
 
+def server_failed() -> Unforeseen:
+    """What is said of an error that no part of the API knows."""
+    return Unforeseen(
+        "something failed that should not.",
+        remedy="Report it with the correlation id; the log has the traceback under it.",
+    )
+
+
 def correlation_id_of(request: Request) -> str:
     """The id that the gate gave the request."""
     return str(request.scope.get("state", {}).get("correlation_id", ""))
@@ -291,13 +293,13 @@ async def _query_refused(request: Request, error: Exception) -> JSONResponse:
     if state == "P0001":
         words = next((ours for theirs, ours in _PGSTAC_WORDS.items() if re.match(theirs, said)), words)
     if words is None:
-        return _respond(request, Unforeseen("something failed that should not."))
+        return _respond(request, server_failed())
     return _respond(request, InvalidRequest(f"the database refuses the query: {words}"))
 
 
 async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
     """The gate logs it, for the error goes on to there."""
-    return _respond(request, Unforeseen("something failed that should not."))
+    return _respond(request, server_failed())
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

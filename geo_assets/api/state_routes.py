@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
+from geo_assets.catalogue.handover import Handover
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
@@ -159,9 +160,11 @@ async def stats(request: Request) -> dict[str, Any]:
 
 @router.get("/api/sources", tags=["State"], summary="Each source: its counts, its failures, its page in Dagster")
 async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] = 20) -> dict[str, Any]:
-    """What the page for people shows."""
+    """What the page for people shows; `former_sources` are no longer declared and left items or tables."""
     parts = parts_of(request)
-    return {"sources": await parts.work(_sources, parts, most)}
+    handover = Handover(database_url=parts.ledger.database_url)
+    former = await parts.work(lambda: handover.former_sources(parts.sources()))
+    return {"sources": await parts.work(_sources, parts, most), "former_sources": [asdict(each) for each in former]}
 
 
 @router.get("/api/metrics/comparison", tags=["State"], summary="Listing, Storage Queue and Service Bus side by side")

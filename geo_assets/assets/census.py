@@ -44,6 +44,7 @@ CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
         ("going", "held", "in_grace"),
         "Every item has its blob, but those that await consent or the end of their grace.",
     ),
+    "items_have_sources": ("former", (), "Every item of the source's collection is of a declared source."),
     "items_are_claimed": ("unclaimed", (), "Every item of the source's collection was made by a source."),
     "items_are_current": ("stale", (), "Every item is of the version of its blob that was catalogued."),
     "items_are_unique": ("duplicate", (), "No blob has two items, and no item id is there twice."),
@@ -73,7 +74,7 @@ def _census_of(asset: str, *, name: str) -> AssetChecksDefinition:
         """Compare the source's blobs and items in the database; the blobs themselves are not asked."""
         with clear_failures():
             source = sources_file.get(context.partition_key)
-            report = census.take(source.name, collection_id=source.collection.id)
+            report = census.take(source.name, collection_id=source.collection.id, declared=list(sources_file.all()))
         for check, (wrong, shown, _) in CHECKS.items():
             yield _result(report, asset, check, wrong, shown)
 

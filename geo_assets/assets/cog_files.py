@@ -1,16 +1,22 @@
 """The files in silver places against what the ledger knows of them: those of COGs, and those that nobody has.
 
-Here: what the check of the asset cogs and `geo-assets cogs` share. Not here: the ledger's side (`ledger.cogs`), the
-sweep of what the ledger knows (`CogLedger.sweep`).
+Here: the check of the asset cogs, and what it shares with `geo-assets cogs`. Not here: the side of the ledger
+(`ledger.cogs`), the sweep of what the ledger knows (`CogLedger.sweep`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
+
+from geo_assets.assets.cog_report import orphans_metadata, published_metadata
+from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.partitions import sources_partitions
 from geo_assets.cogs.plan import files_start, may_be_of_cog
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import BlobRef, SilverFile
+from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.silver_store import SilverStore
 
 UNRECORDED_STAYS = timedelta(days=1)
@@ -56,3 +62,32 @@ def remove_unrecorded(files: FilesOfSource, *, silver_store: SilverStore) -> lis
     for file in old:
         silver_store.remove(file)
     return old
+
+
+@asset_check(
+    asset="cogs",
+    partitions_def=sources_partitions,
+    description="Every recorded COG exists, has its recorded size and passed validation; no other file is there.",
+)
+def cogs_are_there(
+    context: AssetCheckExecutionContext, sources_file: SourcesFile, cog_ledger: CogLedger, silver_store: SilverStore
+) -> AssetCheckResult:
+    """List the source's files; a row a COG, and the files that no COG has."""
+    with clear_failures():
+        source = sources_file.get(context.partition_key)
+        standing = [cog for cog in cog_ledger.standing(source.name) if cog.name_in_place]
+        places = [silver_store.at(source.cogs.url).place] if source.cogs else []
+        files = look_at_files(source.name, places=places, cog_ledger=cog_ledger, silver_store=silver_store)
+    rows, wrong = published_metadata(standing, files.found)
+    without_cog = [*files.orphans, *files.unrecorded]
+    return AssetCheckResult(
+        passed=not wrong and not without_cog,
+        severity=AssetCheckSeverity.ERROR if wrong else AssetCheckSeverity.WARN,
+        metadata={
+            "source": source.name,
+            "cogs": len(standing),
+            "wrong": wrong,
+            **rows,
+            **orphans_metadata(files.orphans, files.unrecorded),
+        },
+    )

@@ -16,6 +16,7 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import SAMPLE, repair_source, repairs
 from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.catalogue.census import Census
+from geo_assets.catalogue.handover import Handover
 from geo_assets.display import one_line
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
 from geo_assets.ledger.blobs import Ledger
@@ -84,10 +85,21 @@ def container_listing(
         )
         ledger.clear_trouble(source.name)
         ledger.group_blobs(source, run_id=context.run.run_id)
+        if adopted := Handover(database_url=ledger.database_url).take_over(
+            source, sources_file.all(), complete=diff.complete
+        ):
+            context.log.info(
+                one_line(f"{source.name}: {adopted:,} blobs taken over from a source that is no longer declared")
+            )
         repaired: Mapping[str, int] = {}
         if repairs(context.run):
             repair = repair_source(
-                source, blob_stores=blob_stores, census=census, vector_tables=vector_tables, sample=config.sample
+                source,
+                blob_stores=blob_stores,
+                census=census,
+                vector_tables=vector_tables,
+                declared=list(sources_file.all()),
+                sample=config.sample,
             )
             repaired = repair.mended
             context.log.info(one_line("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items())))

@@ -17,7 +17,8 @@ from geo_assets.errors import (
     InvalidConfiguration,
     PermanentError,
     ScratchFull,
-    TransientError,
+    StorageUnavailable,
+    Unforeseen,
 )
 from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
@@ -121,7 +122,7 @@ def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStor
             yield _Agreement(each.blob.name, said)
     for reading in read_headers(header_only, [each.blob for each in rasters.values()], settings=Settings()):
         name, result = reading.blob.name, reading.result
-        if isinstance(result, BlobChanged | BlobMissing | TransientError):
+        if isinstance(result, BlobChanged | BlobMissing | StorageUnavailable):
             continue
         if isinstance(result, GeoAssetsError):
             yield _Agreement(name, [f"the header cannot be read: {result}"])
@@ -148,7 +149,7 @@ def _compare_tables(
             continue
         except InvalidConfiguration:  # such as a login that may make no temporary table: no file is at fault
             raise
-        except PermanentError as error:
+        except (PermanentError, Unforeseen) as error:
             yield _Agreement(each.blob.name, [f"the file cannot be loaded: {error.code}: {error.message}"])
         else:
             said = table_disagreements(each.items, list(zip(tables, expected, strict=True)))
@@ -161,15 +162,17 @@ def repair_source(
     blob_stores: BlobStores,
     census: Census,
     vector_tables: VectorTables,
+    declared: Collection[str] | None = None,
     sample: int = SAMPLE,
     consent: bool = False,
 ) -> Repair:
     """Find what disagrees and put it right in ledger and catalogue; the next ingest_rasters does what is then left.
 
-    Where a blob of a sample disagrees, another sample is drawn, until none of one does.
-    Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and what the store raises.
+    ``declared`` are the names of the sources there are. Where a blob of a sample disagrees, another sample is drawn,
+    until none of one does. Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and
+    what the store raises.
     """
-    found = census.take(source.name, collection_id=source.collection.id, most=MOST_MENDED)
+    found = census.take(source.name, collection_id=source.collection.id, declared=declared, most=MOST_MENDED)
     headers, clean = HeaderCensus(compared=0, not_compared=0, disagreements={}), False
     while not clean:
         drawn = compare_headers(

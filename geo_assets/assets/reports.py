@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
-from geo_assets.assets.batches import BatchReport, Scope
+from geo_assets.assets.stage import BatchReport, Scope
 from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
 from geo_assets.ledger.listings import ListingDiff
@@ -110,7 +110,6 @@ def items_report(
     done: BatchReport,
     *,
     source: Source,
-    withdrawn: int,
     tags: Mapping[str, str],
     ledger: Ledger,
     pgstac: PgStac,
@@ -119,14 +118,12 @@ def items_report(
 
     A run whose ``tags`` say so draws none.
     """
-    drawn = (scope.blobs or withdrawn) and tags.get(MAPS_TAG) != "false"
+    drawn = (scope.blobs or scope.withdrawn) and tags.get(MAPS_TAG) != "false"
     items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
     return {
         **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
         **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
         **_waiting_metadata(ledger.waiting_scenes(scope.source, most=MOST_FAILURES_SHOWN)),
-        "catalogued": done.done,
-        "withdrawn": withdrawn,
         **_stage_metadata(scope, done, ledger=ledger),
         "collection": source.collection.id,
     }

@@ -1,219 +1,241 @@
-"""stac_items: one STAC item for each described raster, in PgSTAC, or the reason why not."""
+"""stac_items: one STAC item for each described raster, or for each scene, in PgSTAC, or the reason why not."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from dagster import AssetIn, Config, DynamicOut, In, Nothing, OpExecutionContext, Out, graph_asset, op
-from pydantic import Field
-
-from geo_assets.assets.batches import BatchReport, PlannedStage, Scope, check_complete, plan_stage, total
-from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import CATALOGUE, OWNERS
-from geo_assets.assets.partitions import register_partitions, sources_partitions
+from geo_assets.assets.engine import build_stage_asset
+from geo_assets.assets.labels import CATALOGUE
+from geo_assets.assets.ledger_stages import ItemStage
 from geo_assets.assets.reports import items_report
-from geo_assets.assets.scenes import catalogue_scenes
-from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.catalogue.collections import Collections
+from geo_assets.assets.stage import (
+    BatchReport,
+    Metadata,
+    Outcome,
+    Scope,
+    StageRun,
+    outcome_of,
+)
 from geo_assets.catalogue.items import Item, id_taken
-from geo_assets.catalogue.pgstac import PgStac
-from geo_assets.display import one_line
-from geo_assets.errors import PermanentError
-from geo_assets.ledger.blobs import Batch, Ledger
-from geo_assets.ledger.schema_check import check_schema
-from geo_assets.models import BlobRef, Failure, RasterMetadata
-from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.settings import Settings
+from geo_assets.errors import DuplicateItem, GeoAssetsError
+from geo_assets.ledger.blobs import Batch
+from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources.source import Source
 from geo_assets.stac.item import build_item
-from geo_assets.stac.remarks import NOTHING, Remarks, check_item, with_remarks
-from geo_assets.stac.schemas import ItemValidator, item_validator, unchecked_extensions
-from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.stac.remarks import NOTHING, Remarks, check_item, scene_with_remarks, with_remarks
+from geo_assets.stac.scene import build_scene_item
+from geo_assets.stac.scene_members import Scene
+from geo_assets.stac.schemas import ItemValidator, item_validator
 from geo_assets.storage.zarr_stores import asset_name
-from geo_assets.vectors.tables import VectorTables
 
-# Items go to PgSTAC in loads of this many: few and large, but bounded in memory.
 LOAD_SIZE = 1000
+"""Items go to PgSTAC in loads of this many: few and large, but bounded in memory."""
+
+Href = Callable[[str], str]
+Owner = tuple[str, str]
+"""A source and the blob, or the scene, that owns an item id."""
 
 
-class WithdrawalOptions(Config):
-    """How to withdraw items."""
+class Described(Protocol):
+    """What becomes one item: a raster, or a scene."""
 
-    consent_to_deletions: bool = Field(
-        default=False, description="Withdraw the items of all blobs that are gone, also of more than the source allows."
+    @property
+    def name(self) -> str:
+        """The blob's name, or the scene's id: who owns the item."""
+        ...
+
+    @property
+    def version(self) -> BlobRef:
+        """Of which version the item is."""
+        ...
+
+    @property
+    def blobs(self) -> Sequence[BlobRef]:
+        """The blobs that the item is of."""
+        ...
+
+    @property
+    def surplus(self) -> Sequence[BlobRef]:
+        """Blobs beside them that have no place in it."""
+        ...
+
+    def build(self, source: Source, href: Href, remarks: Mapping[str, Remarks]) -> Item:
+        """The item, with what is known of its blobs."""
+        ...
+
+    def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
+        """Why it has no item: another one owns the id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRaster:
+    """A raster and what its header says."""
+
+    version: BlobRef
+    metadata: RasterMetadata
+    surplus: tuple[BlobRef, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The blob's."""
+        return self.version.name
+
+    @property
+    def blobs(self) -> Sequence[BlobRef]:
+        """The one blob."""
+        return (self.version,)
+
+    def build(self, source: Source, href: Href, remarks: Mapping[str, Remarks]) -> Item:
+        """The item of the blob."""
+        address = href(asset_name(self.name))
+        item = build_item(source=source, blob=self.version, metadata=self.metadata, href=address)
+        return with_remarks(item, remarks.get(self.name, NOTHING))
+
+    def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
+        """Another blob owns the id."""
+        return id_taken(item, self.version, owner)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedScene:
+    """A scene that has all that it requires."""
+
+    scene: Scene
+
+    @property
+    def name(self) -> str:
+        """The scene's id."""
+        return self.scene.id
+
+    @property
+    def version(self) -> BlobRef:
+        """The scene as if it were one blob."""
+        return self.scene.version
+
+    @property
+    def blobs(self) -> Sequence[BlobRef]:
+        """Its members."""
+        return [member.blob for member in self.scene.members]
+
+    @property
+    def surplus(self) -> Sequence[BlobRef]:
+        """Blobs whose asset another member is already."""
+        return [member.blob for member in self.scene.surplus]
+
+    def build(self, source: Source, href: Href, remarks: Mapping[str, Remarks]) -> Item:
+        """The item of all members."""
+        return scene_with_remarks(build_scene_item(source=source, scene=self.scene, href=href), remarks)
+
+    def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
+        """Another blob or scene owns the id."""
+        return DuplicateItem(
+            f"item id {item['id']!r} of scene {self.name} belongs to {owner[1]} of source {owner[0]}.",
+            remedy="Make the regular expression's group `item` in sources.yaml unique.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A valid item, and what was known of its blobs when it was built."""
+
+    item: Item
+    remarks: Mapping[str, Remarks]
+
+
+class ItemsStage(ItemStage[Described, Built]):
+    """Builds, loads and reads back the items of rasters and scenes."""
+
+    asset = "stac_items"
+    after = ("raster_metadata", "cogs", "stac_collections")
+    ops = ("plan_stac_items", "catalogue_batch", "finish_stac_items")
+    descriptions = (
+        "Withdraw the items of blobs that are gone or refused, and cut the rest of the work into batches.",
+        "Build, load and read back the items of one batch; each blob gets its item or its reason.",
+        "Ask the ledger whether every blob of the plan has its item or its reason, and report.",
     )
+    description = "One truthful STAC item for each raster, loaded into PgSTAC and read back."
+    group = CATALOGUE
+    kinds = frozenset({"stac", "postgis"})
+    pool = "pgstac"
+    state = "catalogue"
+    reads_store = False
+    step_size = LOAD_SIZE
 
+    def by_scene(self, run: StageRun) -> bool:
+        """Where the source has scenes."""
+        return run.source.group is not None
 
-@op(
-    ins={"raster_metadata": In(Nothing), "cogs": In(Nothing), "stac_collections": In(Nothing)},
-    out={"batches": DynamicOut(Batch), "scope": Out(Scope)},
-    description="Withdraw the items of blobs that are gone or refused, and cut the rest of the work into batches.",
-)
-def plan_stac_items(
-    context: OpExecutionContext,
-    config: WithdrawalOptions,
-    sources_file: SourcesFile,
-    ledger: Ledger,
-    pgstac: PgStac,
-    vector_tables: VectorTables,
-) -> PlannedStage:
-    """The batches to catalogue, and the scope they make up; deletions that are held do not keep it from starting."""
-    with clear_failures():
-        source = sources_file.get(context.partition_key)
-        register_partitions(context.instance, [source.name])
-        check_schema(ledger)
-        ledger.register_source(source)
-        ledger.group_blobs(source, run_id=context.run_id)
-        ledger.judge_deletions(source)
-        if config.consent_to_deletions:
-            context.log.info(
-                one_line(f"{source.name}: consent to {ledger.consent_to_deletions(source.name)} deletions")
-            )
-        withdrawn = pgstac.withdraw_dead(source)
-        vector_tables.drop_unclaimed(source.name)  # of a source that made tables before
-        context.log.info(one_line(f"{source.name}: {withdrawn} items withdrawn"))
-        yield from plan_stage(
-            context,
-            source.name,
-            stage="catalogue",
-            ledger=ledger,
-            withdrawn=withdrawn,
-            by_scene=source.group is not None,
+    def units(self, run: StageRun, batch: Batch) -> Sequence[Described]:
+        """The rasters or scenes of the batch that await their item."""
+        if run.source.group is None:
+            return [DescribedRaster(*each) for each in run.ledger.blobs_to_catalogue(batch)]
+        first, last = batch.first, batch.last
+        scenes = run.ledger.scenes_to_catalogue(run.source.name, first=first, last=last, as_of=batch.as_of)
+        return [DescribedScene(scene) for scene in scenes]
+
+    def blobs_of(self, unit: Described) -> Sequence[BlobRef]:
+        """Each blob of a scene that cannot be an item gets the reason."""
+        return (*unit.blobs, *unit.surplus)
+
+    def work(self, run: StageRun, units: Sequence[Described]) -> Generator[Outcome[Described, Built], None, None]:
+        """Build the items and check them."""
+        validator = item_validator(run.settings.schemas_folder)
+        with run.blob_stores.open(run.source) as store:
+            for portion in _portions(units):
+                names = [blob.name for unit in portion for blob in unit.blobs]
+                remarks = run.ledger.remarks(run.source.name, names)
+                for unit in portion:
+                    own = {blob.name: remarks[blob.name] for blob in unit.blobs if blob.name in remarks}
+                    yield outcome_of(unit, partial(_build, unit, run.source, store.href, own, validator))
+
+    def keep(self, run: StageRun, done: Sequence[tuple[Described, Built]]) -> Sequence[Outcome[Described, Built]]:
+        """Claim the ids, load the items of those that have theirs, read them back, and mark their versions."""
+        owners = run.pgstac.claim(run.source, [(unit.version, built.item) for unit, built in done])
+        own = [(unit, built) for unit, built in done if built.item["id"] not in owners]
+        run.pgstac.load(run.source, [(unit.version, built.item) for unit, built in own])
+        remarks = {name: said for _, built in own for name, said in built.remarks.items()}
+        rasters = [unit.version for unit, _ in own if isinstance(unit, DescribedRaster)]
+        scenes = [unit.scene for unit, _ in own if isinstance(unit, DescribedScene)]
+        run.ledger.record_catalogued(run.source, rasters, run_id=run.run_id, remarks=remarks)
+        run.ledger.record_scenes_catalogued(run.source, scenes, run_id=run.run_id, remarks=remarks)
+        run.ledger.record_surplus(run.source, scenes, run_id=run.run_id)
+        return [
+            Outcome(unit, unit.id_taken(built.item, owners[taken]) if (taken := built.item["id"]) in owners else built)
+            for unit, built in done
+        ]
+
+    def tally(self, outcome: Outcome[Described, Built]) -> BatchReport:
+        """By blobs."""
+        blobs, surplus = len(outcome.unit.blobs), len(outcome.unit.surplus)
+        if isinstance(outcome.result, GeoAssetsError):
+            return BatchReport(failed=blobs + surplus)
+        return BatchReport(done=blobs, failed=surplus)
+
+    def figures(self, run: StageRun, scope: Scope, report: BatchReport) -> Metadata:
+        """Counts, rate, failures, scenes that wait, and a map."""
+        return items_report(
+            scope,
+            report,
+            source=run.source,
+            tags=run.context.run.tags,
+            ledger=run.ledger,
+            pgstac=run.pgstac,
         )
 
 
-@op(
-    pool="pgstac",
-    description="Build, load and read back the items of one batch; each blob gets its item or its reason.",
-)
-def catalogue_batch(
-    context: OpExecutionContext,
-    batch: Batch,
-    sources_file: SourcesFile,
-    blob_stores: BlobStores,
-    ledger: Ledger,
-    pgstac: PgStac,
-) -> BatchReport:
-    """Catalogue the blobs of one batch."""
-    report = BatchReport(done=0, failed=0)
-    with clear_failures():
-        source = sources_file.get(batch.source)
-        validator = item_validator(Settings().schemas_folder)
-        with blob_stores.open(source) as store:
-            if source.group is not None:
-                return catalogue_scenes(
-                    source,
-                    batch,
-                    store=store,
-                    validator=validator,
-                    ledger=ledger,
-                    pgstac=pgstac,
-                    run_id=context.run_id,
-                )
-            described = ledger.blobs_to_catalogue(batch)
-            for start in range(0, len(described), LOAD_SIZE):
-                portion = described[start : start + LOAD_SIZE]
-                remarks = ledger.remarks(source.name, [blob.name for blob, _ in portion])
-                items, failures = build_items(source, portion, store=store, validator=validator, remarks=remarks)
-                items, duplicates = claim_items(source, items, pgstac=pgstac)
-                failures += duplicates
-                pgstac.load(source, items)
-                ledger.record_catalogued(source, [blob for blob, _ in items], run_id=context.run_id, remarks=remarks)
-                ledger.record_failures(source, failures, stage="catalogue", run_id=context.run_id)
-                report += BatchReport(done=len(items), failed=len(failures))
-    context.log.info(one_line(f"{batch.first} .. {batch.last}: {report}"))
-    return report
+stac_items = build_stage_asset(ItemsStage())
 
 
-@op(description="Ask the ledger whether every blob of the plan has its item or its reason, and report.")
-def finish_stac_items(
-    context: OpExecutionContext,
-    scope: Scope,
-    reports: list[BatchReport],
-    sources_file: SourcesFile,
-    ledger: Ledger,
-    pgstac: PgStac,
-    collections: Collections,
-) -> None:
-    """Bring the collection's extent up to date and report; fail where blobs still wait, or deletions are held."""
-    with clear_failures():
-        source = sources_file.get(scope.source)
-        withdrawn = scope.withdrawn + pgstac.withdraw_dead(source)
-        # A run that is tried again may have died between its last blob and this.
-        if scope.blobs or withdrawn or context.run.parent_run_id:
-            refresh_collection(source, pgstac=pgstac, collections=collections, summarize=True)
-        context.add_output_metadata(
-            {
-                **items_report(
-                    scope,
-                    total(reports),
-                    source=source,
-                    withdrawn=withdrawn,
-                    tags=context.run.tags,
-                    ledger=ledger,
-                    pgstac=pgstac,
-                ),
-                "extensions_not_checked": unchecked_extensions(Settings().schemas_folder),
-            }
-        )
-        check_complete(scope, stage="catalogue", ledger=ledger)
-        ledger.check_no_deletions_held(source)
+def _build(
+    unit: Described, source: Source, href: Href, remarks: Mapping[str, Remarks], validator: ItemValidator
+) -> Built:
+    item = unit.build(source, href, remarks)
+    check_item(item, validator)
+    return Built(item, remarks)
 
 
-@graph_asset(
-    ins={
-        "raster_metadata": AssetIn(dagster_type=Nothing),
-        "cogs": AssetIn(dagster_type=Nothing),
-        "stac_collections": AssetIn(dagster_type=Nothing),
-    },
-    partitions_def=sources_partitions,
-    description="One truthful STAC item for each raster, loaded into PgSTAC and read back.",
-    group_name=CATALOGUE,
-    kinds={"stac", "postgis"},
-    owners=OWNERS,
-)
-def stac_items(raster_metadata: Any, cogs: Any, stac_collections: Any) -> Any:
-    """plan -> catalogue each batch -> finish."""
-    batches, scope = plan_stac_items(raster_metadata=raster_metadata, cogs=cogs, stac_collections=stac_collections)
-    return finish_stac_items(scope, batches.map(catalogue_batch).collect())
-
-
-def build_items(
-    source: Source,
-    described: Sequence[tuple[BlobRef, RasterMetadata]],
-    *,
-    store: BlobStore,
-    validator: ItemValidator,
-    remarks: Mapping[str, Remarks],
-) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
-    """The item of each described blob, checked by ``validator``, and a failure for each that cannot have one.
-
-    ``remarks`` are by blob name.
-    """
-    items: list[tuple[BlobRef, Item]] = []
-    failures: list[Failure] = []
-    for blob, metadata in described:
-        try:
-            item = build_item(source=source, blob=blob, metadata=metadata, href=store.href(asset_name(blob.name)))
-            item = with_remarks(item, remarks.get(blob.name, NOTHING))
-            check_item(item, validator)
-            items.append((blob, item))
-        except PermanentError as error:
-            failures.append(Failure.of(blob, error))
-    return items, failures
-
-
-def claim_items(
-    source: Source, items: Sequence[tuple[BlobRef, Item]], *, pgstac: PgStac
-) -> tuple[list[tuple[BlobRef, Item]], list[Failure]]:
-    """The items whose id is this blob's own, and a failure for each whose id another blob owns."""
-    owners: dict[str, Any] = pgstac.claim(source, items)
-    own: list[tuple[BlobRef, Item]] = []
-    failures: list[Failure] = []
-    for blob, item in items:
-        owner = owners.get(item["id"])
-        if owner is None or owner == (source.name, blob.name):
-            own.append((blob, item))
-        else:
-            failures.append(Failure.of(blob, id_taken(item, blob, owner)))
-    return own, failures
+def _portions(units: Sequence[Described]) -> Iterator[Sequence[Described]]:
+    for start in range(0, len(units), LOAD_SIZE):
+        yield units[start : start + LOAD_SIZE]

@@ -19,9 +19,9 @@ from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
 
-Kind = Literal["missing", "pending", "orphan", "unclaimed", "going", "held", "in_grace", "duplicate", "stale"]
+Kind = Literal["missing", "pending", "orphan", "former", "unclaimed", "going", "held", "in_grace", "duplicate", "stale"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-WRONG: tuple[Kind, ...] = ("missing", "orphan", "unclaimed", "duplicate", "stale")
+WRONG: tuple[Kind, ...] = ("missing", "orphan", "former", "unclaimed", "duplicate", "stale")
 """What no run mends by itself; the other kinds wait for the next run, for their time, or for consent."""
 _WITHDRAWN: tuple[Kind, ...] = ("orphan", "unclaimed", "duplicate")
 
@@ -45,10 +45,11 @@ class CensusReport:
     """What a census found: ``counts`` of each kind, and the first findings of each.
 
     missing: catalogued, but without an item or, of a vector file, without one of its items or tables. pending: awaits
-    its turn. orphan: an item of the source that nobody owns. unclaimed: an item in its collection that no source made.
-    going: an item that the next run withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits
-    for consent or for its time. duplicate: one of several items of a blob or of an id. stale: an item of another
-    version, or of another blob, than its own.
+    its turn. orphan: an item of the source that nobody owns. former: one in its collection of a source that is no
+    longer declared. unclaimed: an item in its collection that no source made. going: an item that the next run
+    withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits for consent or for its time.
+    duplicate: one of several items of a blob or of an id. stale: an item of another version, or of another blob, than
+    its own.
     """
 
     source: str
@@ -90,12 +91,21 @@ class Sample:
 class Census(DatabaseResource):
     """Compares the ledger's blobs with PgSTAC's items."""
 
-    def take(self, source: str, *, collection_id: str | None = None, most: int = 20) -> CensusReport:
+    def take(
+        self,
+        source: str,
+        *,
+        collection_id: str | None = None,
+        declared: Collection[str] | None = None,
+        most: int = 20,
+    ) -> CensusReport:
         """Compare blobs and items of ``source``; up to ``most`` findings of each kind.
 
-        ``collection_id`` is the collection that is declared for it, which counts before its first run.
+        ``collection_id`` is the collection that is declared for it, which counts before its first run; ``declared`` are
+        the names of the sources there are (None: all that the ledger knows).
         """
-        rows = self.rows("select_findings", source=source, collection_id=collection_id, most=most)
+        names = None if declared is None else list(declared)
+        rows = self.rows("select_findings", source=source, collection_id=collection_id, declared=names, most=most)
         totals = {row["kind"]: row["total"] for row in rows}
         return CensusReport(
             source=source,

@@ -10,13 +10,16 @@ from pathlib import Path
 import psycopg
 
 from geo_assets.catalogue.items import Executor, claim_ids, hold_collection, id_taken, replace_items
-from geo_assets.errors import InvalidItem, LoadIncomplete
+from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete, MissingDatetime
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
 from geo_assets.stac.remarks import NOTHING, Remarks, check_item, with_remarks
 from geo_assets.stac.schemas import item_validator
 from geo_assets.stac.table_item import DescribedTable, build_table_items
+
+REASONS_OF_ITEMS = (MissingDatetime, InvalidItem, DuplicateItem)
+"""Why a file whose tables are right can have no items: another rule of items may change that."""
 
 
 def catalogue_tables(

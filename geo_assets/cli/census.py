@@ -7,13 +7,16 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
-from geo_assets.catalogue.census import KINDS, Census, CensusReport
+from geo_assets.catalogue.census import KINDS, Census, CensusReport, Finding, Kind
+from geo_assets.catalogue.handover import FormerSource, Handover
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.vectors.tables import VectorTables
+
+NOTHING_COMPARED = HeaderCensus(compared=0, not_compared=0, disagreements={})
 
 sample_option = click.option(
     "--sample", default=SAMPLE, show_default=True, help="Open this many random blobs of each source again."
@@ -28,18 +31,26 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
     """Compare the blobs, items and tables of SOURCE (or of each source) both ways, and say what disagrees (status 1).
 
     Random blobs are opened again: headers of rasters are compared with their items, vector files with their tables and
-    items. What only waits is named as well: for the next run, for the end of a grace period, or for consent.
+    items. What only waits is named as well: for the next run, for the end of a grace period, or for consent. Items of a
+    source that is no longer declared (former) are counted with its collection, else in a row of their own.
     """
-    census, answers, green = Census(), [], True
+    census, answers, green = Census(), list[dict[str, Any]](), True
     with clear_errors():
         check_schema(census)
+        everything = SourcesFile().all()
+        names = list(everything)
         for declared in _sources(source):
-            found = census.take(declared.name, collection_id=declared.collection.id)
+            found = census.take(declared.name, collection_id=declared.collection.id, declared=names)
             headers = compare_headers(
                 declared, sample=sample, blob_stores=BlobStores(), census=census, vector_tables=VectorTables()
             )
             green = green and found.green and not headers.disagreements
             answers.append(_answer(found, headers))
+        collections = {declared.collection.id for declared in everything.values()}
+        formers = [] if source else Handover().former_sources(names)
+        counted_apart = [former for former in formers if former.collection_id not in collections]
+        answers += [_answer(_census_of_former(former), NOTHING_COMPARED) for former in counted_apart]
+        green = green and not counted_apart
     print_json(answers) if as_json else _print_answers(answers)
     if not green:
         raise SystemExit(1)
@@ -60,12 +71,14 @@ def repair_command(source: str | None, *, sample: int, consent: bool, as_json: b
     census, answers = Census(), []
     with clear_errors():
         check_schema(census)
+        names = list(SourcesFile().all())
         for declared in _sources(source):
             repair = repair_source(
                 declared,
                 blob_stores=BlobStores(),
                 census=census,
                 vector_tables=VectorTables(),
+                declared=names,
                 sample=sample,
                 consent=consent,
             )
@@ -76,6 +89,12 @@ def repair_command(source: str | None, *, sample: int, consent: bool, as_json: b
 def _sources(name: str | None) -> list[Source]:
     file = SourcesFile()
     return [file.get(name)] if name else list(file.all().values())
+
+
+def _census_of_former(former: FormerSource) -> CensusReport:
+    counts: dict[Kind, int] = {**dict.fromkeys(KINDS, 0), "former": former.items}
+    first = Handover().former_items(former.source, most=20)
+    return CensusReport(former.source, counts, [Finding("former", **item) for item in first])
 
 
 def _answer(found: CensusReport, headers: HeaderCensus) -> dict[str, Any]:
@@ -95,6 +114,9 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
         )
     console.print(table)
     for answer in answers:
+        if former := answer["counts"]["former"]:
+            said = f"{former:,} items are of sources that are no longer declared: see `geo-assets orphans`"
+            console.print(f"{answer['source']}: {said}", highlight=False)
         for finding in answer["findings"][:20]:
             said = f"{finding['kind']} {finding['name'] or finding['item_id']}"
             if finding["kind"] == "unclaimed":

@@ -9,12 +9,14 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from geo_assets.assets.jobs import ingest_rasters, load_vectors
 from geo_assets.catalogue.collections import Collections
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
 from geo_assets.ledger.patches import ItemPatches, StandingPatch
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
+from geo_assets.sources.source import Source
 from geo_assets.stac.item_patch import read_patches
 from geo_assets.stac.schemas import item_validator
 
@@ -86,7 +88,9 @@ def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> N
     elif dry_run:
         console.print(f"All {len(accepted):,} patches can be applied; nothing was kept.")
     else:
-        console.print(f"{len(accepted):,} patches are kept; the next ingest_rasters makes {changed:,} items anew.")
+        console.print(
+            f"{len(accepted):,} patches are kept; the next {_job(declared)} applies the {changed:,} that are new."
+        )
 
 
 @items_group.command("patches")
@@ -104,9 +108,14 @@ def patches_command(source: str, *, remove: tuple[str, ...], remove_all: bool, m
     if as_json:
         print_json({"removed": removed, "patches": [asdict(patch) for patch in standing]})
     elif removed is not None:
-        console.print(f"{removed:,} patches are taken away; the next ingest_rasters makes their items anew.")
+        console.print(f"{removed:,} patches are removed; the next {_job(declared)} updates their items.")
     else:
         _print_patches(standing)
+
+
+def _job(source: Source) -> str:
+    """The job that brings patches into the items of ``source``."""
+    return (load_vectors if source.tables else ingest_rasters).name
 
 
 def _print_patches(standing: list[StandingPatch]) -> None:

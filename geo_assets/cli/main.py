@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "demo": "geo_assets.cli.demo:demo_command",
     "export": "geo_assets.cli.catalogue_commands:export_group",
     "items": "geo_assets.cli.items:items_group",
+    "orphans": "geo_assets.cli.orphans:orphans_command",
     "paths": "geo_assets.cli.source_commands:paths_command",
     "plan": "geo_assets.cli.source_commands:plan_command",
     "quarantine": "geo_assets.cli.quarantine:quarantine_group",

@@ -10,7 +10,9 @@ from rich.table import Column, Table
 
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
+from geo_assets.catalogue.handover import FormerSource, Handover
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
+from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.durations import say_duration
 from geo_assets.errors import GeoAssetsError
@@ -50,19 +52,22 @@ def sources_command(*, as_json: bool) -> None:
 def status_command(source: str | None, *, most: int, as_json: bool) -> None:
     """Show how many blobs of SOURCE (or of each source) are in which state, and why some have no item.
 
-    Sources whose store cannot be listed are shown with the reason and the time of the next try.
+    Sources whose store cannot be listed are shown with the reason and the time of the next try; sources that are no
+    longer declared, with what they left.
     """
     ledger = Ledger()
     with clear_errors():
         check_schema(ledger)
         if source is None:
             statuses = [ledger.status(name) for name in SourcesFile().all()]
-            orphans = CogLedger().orphan_counts()
+            orphans, formers = CogLedger().orphan_counts(), Handover().former_sources(SourcesFile().all())
             if as_json:
-                print_json([_with_orphans(status, orphans) for status in statuses])
+                declared = [_with_orphans(status, orphans) for status in statuses]
+                print_json(declared + [_status_of_former(ledger, former, orphans) for former in formers])
             else:
                 print_statuses(statuses)
                 print_troubles(statuses)
+                print_former_sources(formers)
                 print_orphans(orphans)
                 print_unchecked_schemas()
             return
@@ -156,7 +161,13 @@ def print_orphans(orphans: Mapping[str, int]) -> None:
 
 
 def _with_orphans(status: SourceStatus, orphans: Mapping[str, int]) -> dict[str, Any]:
-    return {**asdict(status), "orphaned_files": orphans.get(status.source, 0)}
+    more = {"orphaned_files": orphans.get(status.source, 0), "declared": True, "former_items": 0, "former_tables": 0}
+    return {**asdict(status), **more}
+
+
+def _status_of_former(ledger: Ledger, former: FormerSource, orphans: Mapping[str, int]) -> dict[str, Any]:
+    left = {"declared": False, "former_items": former.items, "former_tables": former.tables}
+    return {**_with_orphans(ledger.status(former.source), orphans), **left}
 
 
 def _check(source: Source) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Which rasters share a step: small ones, for a step costs more than they do; a large one has one of its own.
 
-Here: cutting and naming. Not here: what a step does (`geo_assets.assets.cogs`).
+Here: cutting. Not here: what a step does (`geo_assets.assets.cogs`).
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -37,9 +36,3 @@ def cut_batches(rasters: Sequence[S]) -> Iterator[list[S]]:
         batch.append(raster)
     if batch:
         yield batch
-
-
-def mapping_key(index: int, names: Sequence[str]) -> str:
-    """A key of a step that sorts and says what it is of."""
-    name = re.sub(r"[^A-Za-z0-9]+", "_", names[0]).strip("_")[-60:]
-    return f"b{index:05d}_{name}" if len(names) == 1 else f"b{index:05d}_{len(names)}_rasters"

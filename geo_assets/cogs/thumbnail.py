@@ -54,7 +54,10 @@ def draw_thumbnail(cog: Any, *, kind: Kind, side: int) -> bytes:
 def _palette(cog: Any) -> NDArray[np.uint8] | None:
     if cog.colorinterp[0].name != "palette":
         return None
-    colours: dict[int, tuple[int, int, int, int]] = cog.colormap(1)
+    try:
+        colours: dict[int, tuple[int, int, int, int]] = cog.colormap(1)
+    except ValueError:  # it says that it has a palette, and has none
+        return None
     table = np.zeros((max(colours) + 1, 3), np.uint8)
     for value, colour in colours.items():
         table[value] = colour[:3]

@@ -28,6 +28,7 @@ from geo_assets.cogs.validation import CogChecks, validate_cog
 from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.header import GDAL_OPTIONS
+from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.cog_rules import CogRule
 from geo_assets.storage.blob_store import BlobStore
@@ -113,10 +114,10 @@ def _make(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog | GeoAssets
     try:
         with _typed_errors(task):
             return _make_one(rule, store, task)
-    except GeoAssetsError as error:
+    except Exception as error:  # noqa: BLE001  a file's own reason, whatever it is
         for path in task.folder.glob("*"):
             path.unlink(missing_ok=True)
-        return error
+        return reason_of(error)
 
 
 @contextmanager
@@ -146,6 +147,7 @@ def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
         "GDAL_NUM_THREADS": str(task.threads),
         "GDAL_CACHEMAX": GDAL_CACHE_BYTES,
         "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # the mask lies beside
+        "CPL_TMPDIR": str(task.folder),  # else what it makes meanwhile lies where the process was started
     }
     with rasterio.Env(**options), rasterio.open(original, driver=_driver(task.metadata)) as raster:
         alterations = _alterations(rule, task.metadata, raster)

@@ -1,8 +1,8 @@
 """The ledger: one row a blob, what was seen of it, what was done and what failed.
 
 Here: every read and write of the schema `ledger`, but for listings (`ledger.listings`), events (`ledger.events`),
-scenes (`scene_ledger`) and deletions (`ledger.deletions`). Not here: deciding anything; the view `ledger.blob_state`
-says what a row's etags mean, and the assets say what happens next.
+scenes (`ledger.scenes`), deletions (`ledger.deletions`) and former sources (`catalogue.handover`). Not here: deciding
+anything; the view `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +14,19 @@ from typing import Literal, Self
 from dagster import InitResourceContext
 from pydantic import TypeAdapter
 
+from geo_assets.errors import Unforeseen
 from geo_assets.ledger.deletions import DeletionLedger
 from geo_assets.ledger.events import EventLedger
 from geo_assets.ledger.scenes import NO_REMARKS, write_failures
 from geo_assets.ledger.statements import read_sql
-from geo_assets.models import BlobRef, Failure, RasterMetadata
+from geo_assets.models import AskedRun, BlobRef, Failure, RasterMetadata, Request
 from geo_assets.postgres.errors import database_errors
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
 from geo_assets.stac.remarks import NOTHING, Remarks
 
-Stage = Literal["describe", "catalogue"]
-PENDING_STATE: dict[Stage, str] = {"describe": "to_describe", "catalogue": "to_catalogue"}
+StageName = Literal["describe", "catalogue"]
+PENDING_STATE: dict[StageName, str] = {"describe": "to_describe", "catalogue": "to_catalogue"}
 _METADATA = TypeAdapter(RasterMetadata)
 
 
@@ -39,6 +40,9 @@ class Batch:
     as_of: datetime
     blobs: int
     size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.first} .. {self.last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,16 @@ class Poison:
     recorded_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class UnforeseenFiles:
+    """How many files of a source failed for a reason that nobody foresaw, and what is said of the ``latest``."""
+
+    source: str
+    files: int
+    latest: str
+    message: str
+
+
 class Ledger(EventLedger, DeletionLedger):
     """The ledger in the catalogue's database."""
 
@@ -144,9 +158,11 @@ class Ledger(EventLedger, DeletionLedger):
         rows = self.rows("select_correlation_ids", source=source, most=most)
         return [row["correlation_id"] for row in rows]
 
-    def count_pending(self, source: str, stage: Stage, *, as_of: datetime) -> tuple[int, int]:
-        """(blobs, bytes) that await ``stage`` and were seen by ``as_of``."""
-        row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of)
+    def count_pending(
+        self, source: str, stage: StageName, *, as_of: datetime, but: Sequence[str] = ()
+    ) -> tuple[int, int]:
+        """(blobs, bytes) that await ``stage`` and were seen by ``as_of``; not those that failed since so: ``but``."""
+        row = self.row("count_pending", source=source, state=PENDING_STATE[stage], as_of=as_of, but=list(but))
         return row["blobs"], row["size_bytes"]
 
     def now(self) -> datetime:
@@ -172,7 +188,7 @@ class Ledger(EventLedger, DeletionLedger):
             yield now
 
     def plan_batches(
-        self, source: str, stage: Stage, *, as_of: datetime, batch_size: int, by_scene: bool = False
+        self, source: str, stage: StageName, *, as_of: datetime, batch_size: int, by_scene: bool = False
     ) -> list[Batch]:
         """The blobs that await ``stage``, cut into batches of ``batch_size`` by name; or their scenes by id."""
         statement = "plan_scene_batches" if by_scene else "plan_batches"
@@ -257,7 +273,9 @@ class Ledger(EventLedger, DeletionLedger):
                 },
             )
 
-    def record_failures(self, source: Source, failures: Sequence[Failure], *, stage: Stage, run_id: str | None) -> None:
+    def record_failures(
+        self, source: Source, failures: Sequence[Failure], *, stage: StageName, run_id: str | None
+    ) -> None:
         """Record why these versions failed: the standing reason and the history of attempts."""
         if not failures:
             return
@@ -281,6 +299,10 @@ class Ledger(EventLedger, DeletionLedger):
         """The messages that were given up and that nobody replayed or dropped, by queue."""
         return [Poison(**row) for row in self.rows("select_poison")]
 
+    def unforeseen(self) -> list[UnforeseenFiles]:
+        """The files for which no reason is known, of blobs and of COGs, by source."""
+        return [UnforeseenFiles(**row) for row in self.rows("select_unforeseen", code=Unforeseen.code)]
+
     def troubles(self) -> dict[str, Trouble]:
         """The sources that could not be looked at when they last were, with what is known of it."""
         return {row.pop("source"): Trouble(**row) for row in self.rows("select_source_troubles")}
@@ -294,6 +316,22 @@ class Ledger(EventLedger, DeletionLedger):
         """Forget it: ``source`` could be looked at, or listed."""
         with self.borrow() as connection:
             connection.execute(read_sql("delete_source_trouble"), {"source": source})
+
+    def run_requests(self, source: str | None = None) -> dict[str, AskedRun]:
+        """The runs that sensors last asked for, by source: of ``source``, or of all."""
+        return {
+            row.pop("source"): AskedRun(row.pop("sensor"), row.pop("run_key"), Request(**row))
+            for row in self.rows("select_run_requests", source=source)
+        }
+
+    def record_run_request(self, source: str, asked: AskedRun, *, after: AskedRun | None) -> bool:
+        """Remember that a run of ``source``, which is registered, is asked for; whether it is this sensor's to ask.
+
+        It is not if another request than ``after`` was recorded last: another sensor asked meanwhile.
+        """
+        bound = {"sensor": asked.sensor, "run_key": asked.run_key, **asdict(asked.request)}
+        previous_at = after.request.at if after else None
+        return bool(self.rows("record_run_request", source=source, **bound, previous_at=previous_at))
 
     def extensions(self, source: str) -> list[tuple[str, int, int]]:
         """(extension, blobs, bytes) of the live blobs, the largest first."""

@@ -7,17 +7,17 @@ Here: the tables ledger.cog and ledger.silver_file. Not here: making them (`cogs
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from geo_assets.errors import CogNameTaken, GeoAssetsError, PermanentError
+from geo_assets.errors import CogNameTaken, GeoAssetsError
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
-from geo_assets.models import BlobRef, RasterMetadata, SilverFile
+from geo_assets.models import BlobRef, Failure, RasterMetadata, SilverFile, Version
 from geo_assets.sources.source import Source
 
 _METADATA = TypeAdapter(RasterMetadata)
@@ -158,22 +158,11 @@ class CogLedger(DatabaseResource):
             )
             connection.execute(read_sql("reopen_for_cogs"), {"source": source.name, "names": [blob.name]})
 
-    def record_failure(self, source: Source, blob: BlobRef, error: GeoAssetsError, *, run_id: str | None) -> None:
+    def record_failure(self, source: Source, blob: Version, error: GeoAssetsError, *, run_id: str | None) -> None:
         """Record why this version has no COG; for good, then that of an earlier version is none any more either."""
+        failure = {**asdict(Failure.of(blob, error)), "rule_digest": _digest(source), "run_id": run_id}
         with self.borrow() as connection, connection.transaction():
-            connection.execute(
-                read_sql("record_cog_failure"),
-                {
-                    "source": source.name,
-                    "name": blob.name,
-                    "etag": blob.etag,
-                    "rule_digest": _digest(source),
-                    "code": error.code,
-                    "message": f"{error.message} {error.remedy}".strip(),
-                    "permanent": isinstance(error, PermanentError),
-                    "run_id": run_id,
-                },
-            )
+            connection.execute(read_sql("record_cog_failure"), {"source": source.name, **failure})
             connection.execute(read_sql("unmake_cog"), {"source": source.name, "name": blob.name})
 
     def to_remove(self, source: Source) -> list[CogToRemove]:

@@ -67,11 +67,16 @@ class ItemPatches(DatabaseResource):
                 row = found.get(nth)
                 if row is None:
                     refused.append(f"line {patch.line}: {source} has no {_said(patch)}.")
+                elif patch.item is not None and len(row["items"]) > 1:
+                    refused.append(
+                        f"line {patch.line}: {_said(patch)} is one of {len(row['items'])} items of blob {row['name']}, "
+                        "which share a patch. Use `blob` instead of `item`."
+                    )
                 elif row["name"] in accepted:
                     refused.append(f"line {patch.line}: an earlier line is of the item of {_said(patch)}, too.")
                 else:
                     accepted[row["name"]] = patch.properties
-                    refused += _breaks(patch, row["item"], validator)
+                    refused += [said for item in row["items"] for said in _breaks(patch, item, validator)]
             progress(start + len(portion))
         return list(accepted.items()), refused
 
@@ -128,10 +133,8 @@ def _said(patch: ItemPatch) -> str:
     return f"blob {patch.blob}" if patch.blob is not None else f"item {patch.item}"
 
 
-def _breaks(patch: ItemPatch, item: dict[str, Any] | None, validator: ItemValidator) -> list[str]:
+def _breaks(patch: ItemPatch, item: dict[str, Any], validator: ItemValidator) -> list[str]:
     """Why the item would not be valid with the patch."""
-    if item is None:
-        return []
     try:
         validator.check(apply_patch(item, patch.properties))
     except InvalidItem as error:

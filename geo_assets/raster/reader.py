@@ -18,9 +18,7 @@ from geo_assets.errors import (
     GeoAssetsError,
     StorageUnavailable,
     TooLarge,
-    TransientError,
     Unauthorized,
-    UnforeseenContent,
 )
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.footprint import read_valid_area, with_footprint
@@ -29,10 +27,11 @@ from geo_assets.raster.formats.reading import read_metadata, read_structure
 from geo_assets.raster.formats.vrt import MOST_BYTES as MOST_VRT_BYTES
 from geo_assets.raster.formats.vrt import read_vrt_metadata
 from geo_assets.raster.formats.zarr import read_zarr_metadata
-from geo_assets.raster.header import clean_text, gdal_environment
+from geo_assets.raster.header import gdal_environment
 from geo_assets.raster.io import RangeFile
 from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
 from geo_assets.raster.tiff import TiffStructure
+from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore
@@ -76,9 +75,11 @@ def read_headers(
         for reading in readings:
             if isinstance(reading.result, Unauthorized):
                 raise reading.result
-            in_a_row = in_a_row + 1 if isinstance(reading.result, TransientError) else 0
-            if isinstance(reading.result, StorageUnavailable) and in_a_row >= STORE_IS_DOWN_AFTER:
-                raise reading.result
+            if isinstance(reading.result, StorageUnavailable):
+                if (in_a_row := in_a_row + 1) >= STORE_IS_DOWN_AFTER:
+                    raise reading.result
+            else:
+                in_a_row = 0
             yield reading
 
 
@@ -167,19 +168,10 @@ def _fetch(store: BlobStore, blob: BlobRef) -> _Fetched:
         file.fetch_start()
         latency = time.perf_counter() - began
         is_other = is_store_root(blob.name) or _is_vrt(file)
-        structure = None if is_other else _read_structure(file)
+        structure = None if is_other else read_structure(file)
         return _Fetched(_Header(file, structure, _fetch_sidecars(store, blob)), latency)
-    except GeoAssetsError as error:
-        return _Fetched(error, time.perf_counter() - began)
-
-
-def _read_structure(file: RangeFile) -> TiffStructure | None:
-    try:
-        return read_structure(file)
-    except GeoAssetsError:
-        raise
-    except Exception as error:
-        raise _unforeseen(error) from error
+    except Exception as error:  # noqa: BLE001  a file's own reason, whatever it is
+        return _Fetched(reason_of(error), time.perf_counter() - began)
 
 
 def _fetch_sidecars(store: BlobStore, blob: BlobRef) -> dict[str, bytes]:
@@ -210,18 +202,8 @@ def _parse(
             if is_store_root(blob.name) or (source.vrt and _is_vrt(file)):
                 return Reading(blob, _describe_document(source, store, blob, header))
             return Reading(blob, _describe(source, file, header))
-    except GeoAssetsError as error:
-        return Reading(blob, error)
-    except MemoryError:
-        return Reading(blob, TooLarge("Reading it needs more memory than is allowed."))
-    except Exception as error:  # noqa: BLE001
-        return Reading(blob, _unforeseen(error))
-
-
-def _unforeseen(error: Exception) -> UnforeseenContent:
-    """Whatever a stranger's content makes code raise that nobody foresaw is that file's reason, and ends no run."""
-    said = clean_text((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-    return UnforeseenContent(f"Its content cannot be worked on: {type(error).__name__}: {said}.")
+    except Exception as error:  # noqa: BLE001  a file's own reason, whatever it is
+        return Reading(blob, reason_of(error))
 
 
 def _describe(source: Source, file: RangeFile, header: _Header) -> RasterMetadata:

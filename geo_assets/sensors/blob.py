@@ -21,18 +21,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
+from geo_assets.catalogue.handover import Handover
 from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.blobs import Ledger, Outstanding
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.change import Decision, Observation, Progress, Watch, decide, next_look
+from geo_assets.sensors.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
 from geo_assets.sensors.observation import observe, recall
-from geo_assets.sensors.runs import sources_with_runs
+from geo_assets.sensors.runs import RunRequests, sources_with_runs
 from geo_assets.sensors.side_by_side import Look, LookClock, StillWaiting, side_by_side
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import next_trouble
 from geo_assets.storage.blob_stores import BlobStores
 
+SENSOR = "blob_sensor"
 # A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.
 TICK_BUDGET_SECONDS = 35.0
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=20), timedelta(minutes=5)
@@ -47,6 +49,7 @@ class SourcesNotObserved(TransientError):
 
 
 @sensor(
+    name=SENSOR,
     jobs=[ingest_rasters, ingest_observed, load_vectors],
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
@@ -82,7 +85,9 @@ class _Tick:
         register_partitions(context.instance, list(self._sources))
         cursor = _read_cursor(context.cursor)
         self._watches = {name: cursor.get(name, Watch()) for name in self._sources}
-        self._busy = sources_with_runs(context, ledger=ledger)
+        self._handover = Handover(database_url=ledger.database_url)
+        self._requests = RunRequests(context, SENSOR, ledger=ledger)
+        self._busy = self._requests.on_their_way() | sources_with_runs(context, ledger=ledger)
         self._troubles = {name: each for name, each in ledger.troubles().items() if name in self._sources}
         self._reasons: list[str] = []
         self._run_requests: list[RunRequest] = []
@@ -108,6 +113,9 @@ class _Tick:
             return None
         self._ledger.register_source(source)
         left = self._ledger.outstanding(name)
+        if self._handover.has_to_take_over(source, self._sources):
+            self._settle(source, replace(watch, looked_at=now), self._decide_to_take_over(source, left))
+            return None
         due = next_look(
             watch,
             listed_at=self._ledger.listed_at(source),
@@ -116,7 +124,8 @@ class _Tick:
         )
         if due is None or due <= now:
             return partial(observe, source, watch.progress, left, blob_stores=self._blob_stores, ledger=self._ledger)
-        known = decide(name, observed=recall(left), last=watch.request, run_in_progress=False, now=now)
+        last = self._requests.last(name, watch.request)
+        known = decide(name, observed=recall(left), last=last, run_in_progress=False, now=now)
         known = replace(known, reason=f"{known.reason}; looked at again at {due:%H:%M:%S} UTC")
         if known.request is None and trouble is None:
             self._settle(source, replace(watch, looked_at=now), known)
@@ -153,9 +162,18 @@ class _Tick:
         cursor = _CURSOR.dump_json(self._watches).decode()
         return SensorResult(run_requests=self._run_requests, skip_reason=skip_reason, cursor=cursor)
 
+    def _decide_to_take_over(self, source: Source, left: Outstanding) -> Decision:
+        """What a source that is no longer declared has of this one, a listing makes its own."""
+        name, now = source.name, datetime.now(UTC)
+        digest = change_digest("take over", left.digest)
+        observed = replace(recall(left), listing_asked=True, digest=digest)
+        last = self._requests.last(name, self._watches[name].request)
+        return decide(name, observed=observed, last=last, run_in_progress=False, now=now)
+
     def _settle_observed(self, source: Source, watch: Watch, observed: Observation, progress: Progress | None) -> None:
         now = datetime.now(UTC)
-        decision = decide(source.name, observed=observed, last=watch.request, run_in_progress=False, now=now)
+        last = self._requests.last(source.name, watch.request)
+        decision = decide(source.name, observed=observed, last=last, run_in_progress=False, now=now)
         if progress is not None:
             seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
             decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
@@ -164,6 +182,7 @@ class _Tick:
         self._settle(source, replace(watch, progress=progress), decision)
 
     def _settle(self, source: Source, watch: Watch, decision: Decision, *, job: str = ingest_rasters.name) -> None:
+        decision = self._requests.ask(source.name, decision)
         self._watches[source.name] = replace(watch, request=decision.request or watch.request)
         self._say(decision.reason)
         if decision.request is not None:

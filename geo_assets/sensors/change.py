@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from geo_assets.models import AskedRun, Request
 from geo_assets.sources.trouble import Trouble
 
 FIRST_RETRY = timedelta(minutes=1)
@@ -45,13 +46,14 @@ class Observation:
         return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}{listing}"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The last run asked for on behalf of a source: what for, which try it was, and when."""
+def latest_request(own: Request | None, asked: AskedRun | None, *, sensor: str) -> Request | None:
+    """The last request of a source: ``own`` is what ``sensor`` remembers, ``asked`` what the ledger has of all sensors.
 
-    digest: str
-    attempt: int
-    at: datetime
+    What a tick of this very sensor asked for and its cursor does not have, was never launched: that tick died.
+    """
+    if asked is None or asked.sensor == sensor:
+        return own
+    return max((each for each in (own, asked.request) if each is not None), key=lambda request: request.at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from geo_assets.assets.jobs import INGEST_JOBS, make_cogs
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.cogs import CogLedger
+from geo_assets.models import Request
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.change import Observation, Request, change_digest, decide
+from geo_assets.sensors.change import Observation, change_digest, decide
 from geo_assets.sensors.runs import sources_with_runs
 
 _CURSOR = TypeAdapter(dict[str, Request])

@@ -31,6 +31,7 @@ from geo_assets.alerts.alerts import Finding
 from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.assets.jobs import all_jobs
 from geo_assets.assets.retention import retention
+from geo_assets.catalogue.handover import Handover
 from geo_assets.durations import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
 from geo_assets.ledger.blobs import Ledger
@@ -70,17 +71,19 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
     try:
         rules, sources = sources_file.alert_rules(), sources_file.all()
     except InvalidConfiguration as error:
-        unseen |= {"unreachable", "census", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "census", "backlog", "deletions_held", "unforeseen"}
         found.append(_not_observed("sources.yaml", error))
     found += _failed_checks(instance, sources)
     try:
         found += [
             *_sources_away(ledger, sources),
+            *(_former_sources(ledger, sources) if "census" not in unseen else ()),
             *_poison(ledger),
             *_backlog_and_deletions(sources.values(), rules, ledger),
+            *_unforeseen(ledger, sources),
         ]
     except DatabaseUnavailable as error:
-        unseen |= {"unreachable", "poison", "backlog", "deletions_held"}
+        unseen |= {"unreachable", "poison", "backlog", "deletions_held", "unforeseen"}
         found.append(_not_observed("the ledger", error))
     return Troubles(found, unseen, rules)
 
@@ -255,10 +258,34 @@ def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> 
                 what=f"Checks of {asset} that failed: "
                 + ", ".join(f"{name} ({number:,})" for name, number in sorted(failed.items())),
                 count=sum(failed.values()),
-                remedy=f"See `geo-assets census {source}`, then run the job reconcile or `geo-assets repair {source}`.",
+                remedy=_remedy_of_checks(source, failed),
                 source=source,
                 link=f"assets/{asset}?view=checks&partition={source}",
                 version=" ".join(sorted(failed)),
+            )
+
+
+def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
+    """What mends the checks; what a former source left, no run does."""
+    of_formers = "See `geo-assets orphans`, then adopt or remove what a former source left."
+    if set(failed) == {"items_have_sources"}:
+        return of_formers
+    said = f"See `geo-assets census {source}`, then run the job reconcile or `geo-assets repair {source}`."
+    return f"{said} {of_formers}" if "items_have_sources" in failed else said
+
+
+def _former_sources(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    """A finding for each source that is no longer declared, whose collection no declared source has."""
+    collections = {source.collection.id for source in sources.values()}
+    for former in Handover(database_url=ledger.database_url).former_sources(sources):
+        if former.collection_id not in collections:
+            yield Finding(
+                kind="census",
+                key=f"census:{former.source}",
+                title=f"{former.source}: it is no longer declared, and its items are left",
+                what=f"{former.items:,} items and {former.tables:,} tables of {former.url} are in the catalogue.",
+                count=former.items,
+                remedy=f"Adopt or remove them with `geo-assets orphans {former.source}`, or declare it again.",
             )
 
 
@@ -325,6 +352,24 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 "bring the blobs back.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",
+            )
+
+
+def _unforeseen(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    """A finding for each source with files that our code failed at."""
+    for each in ledger.unforeseen():
+        if each.source in sources:
+            files = "1 file" if each.files == 1 else f"{each.files:,} files"
+            yield Finding(
+                kind="unforeseen",
+                key=f"unforeseen:{each.source}",
+                title=f"{each.source}: {files} failed in a way that was not foreseen",
+                what=_cut(f"The latest, {each.latest}: {each.message}"),
+                count=each.files,
+                remedy=f"List them with `geo-assets quarantine list {each.source}` or `geo-assets cogs {each.source}`. "
+                "Each is tried three times; the other files of the source are done.",
+                source=each.source,
+                version=str(each.files),
             )
 
 

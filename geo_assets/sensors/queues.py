@@ -20,17 +20,17 @@ from dagster import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from geo_assets.assets.engine import MAX_CORRELATION_IDS
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.assets.raster_metadata import MOST_CORRELATION_IDS
 from geo_assets.display import one_line
 from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
-from geo_assets.models import Channel
+from geo_assets.models import Channel, Request
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.change import Observation, Request, change_digest, decide
+from geo_assets.sensors.change import Observation, change_digest, decide
 from geo_assets.sensors.receiving import Receiver, Turn, all_concerned
-from geo_assets.sensors.runs import run_in_progress
+from geo_assets.sensors.runs import RunRequests, run_in_progress
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
 from geo_assets.storage.blob_stores import BlobStores
@@ -168,7 +168,6 @@ class _RunDesk:
         register_partitions(self._context.instance, list(self._sources))
         for name, source in self._sources.items():
             self._ledger.register_source(source)
-            run_in_progress(self._context, name, ledger=self._ledger)
             self._look(name)
 
     def look_at(self, names: Iterable[str]) -> None:
@@ -178,7 +177,9 @@ class _RunDesk:
 
     def _look(self, name: str) -> None:
         """Decide for one source. What is known of goes first, for a listing takes as long as the source is large."""
-        left, last = self._ledger.outstanding(name), self.requests.get(name)
+        requests = RunRequests(self._context, f"{self._path}_sensor", ledger=self._ledger, source=name)
+        in_progress = bool(requests.on_their_way()) or run_in_progress(self._context, name, ledger=self._ledger)
+        left, last = self._ledger.outstanding(name), requests.last(name, self.requests.get(name))
         asked_at = self._ledger.listing_asked_at(self._sources[name])
         lists = asked_at is not None and (
             not (left.pending or left.to_withdraw) or (last is not None and last.at > asked_at)
@@ -189,12 +190,11 @@ class _RunDesk:
             deleted=0,
             pending=left.pending,
             to_withdraw=left.to_withdraw,
-            digest=change_digest(left.digest, *([asked_at] if lists else [])),
+            digest=change_digest(0, 0, left.digest, *([asked_at] if lists else [])),
             generation=left.generation,
             held=left.held,
             listing_asked=asked_at is not None,
         )
-        in_progress = observed.work > 0 and run_in_progress(self._context, name, ledger=self._ledger)
         decision = decide(
             name,
             observed=observed,
@@ -203,9 +203,10 @@ class _RunDesk:
             trouble=self._troubles.get(name),
             now=datetime.now(UTC),
         )
+        decision = requests.ask(name, decision)
         self.outstanding[name] = observed.work
         self.reasons[name] = decision.reason
-        (self._waiting.add if in_progress else self._waiting.discard)(name)
+        (self._waiting.add if in_progress and observed.work else self._waiting.discard)(name)
         if decision.request is not None:
             self.requests[name] = decision.request
             job = ingest_rasters if lists else ingest_observed
@@ -216,7 +217,7 @@ class _RunDesk:
             )
 
     def _tags(self, name: str) -> dict[str, str]:
-        ids = self._ledger.correlation_ids(name, most=MOST_CORRELATION_IDS)
+        ids = self._ledger.correlation_ids(name, most=MAX_CORRELATION_IDS)
         return {PATH_TAG: self._path, **({CORRELATION_TAG: ",".join(ids)} if ids else {})}
 
 

@@ -11,7 +11,15 @@ from geo_assets.sources.intervals import Interval
 from geo_assets.sources.rule import Rule
 
 Kind = Literal[
-    "failed_run", "failed_tick", "unreachable", "poison", "backlog", "census", "deletions_held", "not_observed"
+    "failed_run",
+    "failed_tick",
+    "unreachable",
+    "poison",
+    "backlog",
+    "census",
+    "deletions_held",
+    "unforeseen",
+    "not_observed",
 ]
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -136,6 +137,32 @@ class DeletionRule(Rule):
     """The share of the source's items that may go at once without consent; 1: any number."""
     allow: int = Field(default=10, ge=0)
     """So many may go in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, or a container with what names in it start with: "" or ending with a slash."""
+
+    folder: Path | None
+    container: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> "Place":
+        """The place at az://container/prefix or file:///folder."""
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.scheme == "file":
+            return cls(Path(path).resolve(), "", "")
+        return cls(None, parts.netloc, f"{path.strip('/')}/" if path.strip("/") else "")
+
+    def is_within(self, other: "Place") -> bool:
+        """Whether the blobs here have the same names there, and all lie there."""
+        return (self.folder, self.container) == (other.folder, other.container) and self.prefix.startswith(other.prefix)
+
+    def overlaps(self, other: "Place") -> bool:
+        """Whether a blob here can be one there, by the same name."""
+        return self.is_within(other) or other.is_within(self)
 
 
 class Source(Rule):

@@ -15,7 +15,7 @@ from geo_assets.errors import InvalidPatch
 from geo_assets.stac.extensions import with_extensions_used
 
 PATCHED = "geo_assets:patched"
-_STATED_BY_OURSELVES = ("geo_assets:", "proj:", "file:", "raster:", "storage:", "cube:")
+_STATED_BY_OURSELVES = ("geo_assets:", "proj:", "file:", "raster:", "storage:", "cube:", "table:")
 _STATED_BY_RULES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "version", "renders")
 _KEYS = ("blob", "item")
 

@@ -38,6 +38,7 @@ from geo_assets.errors import (
     MarkerRefused,
     StorageUnavailable,
     Unauthorized,
+    UnreadableName,
 )
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.storage.azure_transport import read_blobs
@@ -99,7 +100,7 @@ class AzureBlobStore:
 
     def head(self, name: str) -> BlobRef | None:
         """The blob's properties; a folder of an account with a hierarchical namespace is no blob."""
-        if {".", ".."} & set(name.split("/")):  # the HTTP client would take them for steps, to another blob
+        if _has_steps(name):
             return None
         for attempt in self._attempts():
             with attempt, azure_errors(self._name):
@@ -145,6 +146,8 @@ class AzureBlobStore:
 
     def read_sidecar(self, name: str, most: int) -> bytes | None:
         """The first ``most`` bytes of a blob, whatever its version."""
+        if _has_steps(name):
+            return None
         for attempt in self._attempts():
             with attempt, azure_errors(name):
                 try:
@@ -182,6 +185,12 @@ class AzureBlobStore:
         raise AssertionError("unreachable: stamina raises or returns")
 
     def _read_version(self, blob: BlobRef, offset: int, length: int) -> bytes:
+        if _has_steps(blob.name):
+            raise UnreadableName(f"{blob.name} has a folder called `.` or `..`, so no client can ask for it.")
+        if blob.name.startswith("/") or blob.name.endswith(
+            "/"
+        ):  # obstore leaves out these slashes: another blob's name
+            return self._read_range_with_sdk(blob, offset, length)
         options: Any = {"range": (offset, offset + length), "if_match": f'"{blob.own_etag}"'}
         try:
             return bytes(obstore.get(self._reader, blob.name, options=options).bytes())
@@ -230,6 +239,11 @@ def _reader(resource: AzureBlobStorageResource, client: BlobServiceClient, conta
         retry_config=_READER_RETRY,
         **options,
     )
+
+
+def _has_steps(name: str) -> bool:
+    """Whether HTTP clients would take a part of the name for a step to another blob."""
+    return not {".", ".."}.isdisjoint(name.split("/"))
 
 
 def _blob(name: str, found: BlobProperties) -> BlobRef:

@@ -69,7 +69,8 @@ def _look_at_store(store: BlobStore, prefix: str, names: Sequence[str], until: f
     versions = StoreVersions(None)
     for page in _pages(store, prefix, until):
         for blob in page:
-            versions.add(blob, is_chosen=is_store_root(blob.name))
+            if store_folder(blob.name):
+                versions.add(blob, is_chosen=is_store_root(blob.name))
     found: list[tuple[str, BlobRef | None]] = [(root.name, root) for root in versions.end()]
     there = {name for name, _ in found}
     gone: list[tuple[str, BlobRef | None]] = [

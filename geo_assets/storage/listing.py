@@ -22,6 +22,8 @@ from geo_assets.storage.sidecars import awaits_sidecars, is_sidecar, placing_sid
 from geo_assets.storage.zarr_stores import MARK, StoreVersions, asset_name, is_store_part, store_folder
 
 _GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.CASE | glob.FORCEUNIX
+_DOTS = re.compile(r"(?<![^/])\.\.?(?![^/])")
+"""A folder or file called ``.`` or ``..``: a blob may have such a name, but no wildcard of a glob matches it."""
 MOST_EXTENSIONS = 100
 OTHER_EXTENSIONS = "(others)"
 SIDECARS = "(sidecars)"
@@ -38,6 +40,8 @@ def build_matcher(source: Source) -> Callable[[str], bool]:
     excluded = _compile(source.exclude).fullmatch if source.exclude else None
 
     def chosen(*spellings: str) -> bool:
+        if any("./" in each or each.endswith(".") for each in spellings):
+            spellings += tuple(_DOTS.sub("dots", each) for each in spellings)
         return any(map(included, spellings)) and not (excluded is not None and any(map(excluded, spellings)))
 
     def matches(name: str) -> bool:
@@ -139,7 +143,7 @@ class SourceListing:
                 chosen += self._stores.add(blob, is_chosen=takes)
                 is_within = True
                 continue
-            if is_within:
+            if is_within and not self._stores.goes_on_after(blob):
                 chosen += self._stores.end()
                 is_within = False
             if takes:

@@ -3,7 +3,8 @@
 Here: which blob stands for a store, which are parts of it, and the version that a store has in a listing. Not here:
 what a store says (`zarr_metadata`), and containers that are one blob (`netcdf`).
 
-A store is a folder named *.zarr. The metadata of its root group or array stand for it. Its version is a digest of the
+A store is a folder named *.zarr. The metadata of its root group or array stand for it. A file with an extension in that
+folder is no part of it, for neither metadata documents nor chunks have such names. Its version is a digest of the
 metadata documents and of the chunks of arrays with one dimension or none, which coordinates are: what an item says
 comes from these alone, so data that are written anew leave the item as it is.
 """
@@ -21,13 +22,15 @@ MARK = ".zarr/"
 _IN_STORE = re.compile(r"(?:^|/)[^/]+\.zarr/(?P<rest>.+)$", re.DOTALL)
 _ROOTS = frozenset({"zarr.json", ".zgroup", ".zarray"})
 """The metadata of a root group or array: of version 3, or of version 2."""
+_FILE = re.compile(r"[^/]+\.[^./]*[^\W\d_][^./]*", re.DOTALL)
+"""The name of a file with an extension that is no number; of chunks such as ``0.1`` and ``c.0.1`` it is one."""
 _CARRIED = "\x1f"
 """Before and after what a marker carries of a store; JSON has no such character."""
 _DOCUMENTS = _ROOTS | {".zattrs", ".zmetadata"}
 
 
 def is_store_part(name: str) -> bool:
-    """Whether a blob of this name lies in a folder named *.zarr and is not what stands for it."""
+    """Whether a blob of this name is a part of a Zarr store other than what stands for it."""
     rest = _rest(name)
     return bool(rest) and rest not in _ROOTS
 
@@ -43,7 +46,7 @@ def asset_name(name: str) -> str:
 
 
 def store_folder(name: str) -> str:
-    """The folder of the store that a blob lies in or stands for, "" where it lies in none."""
+    """The folder of the store that a blob is part of or stands for, "" where it is part of none."""
     rest = _rest(name)
     return name[: -len(rest) - 1] if rest else ""
 
@@ -83,7 +86,7 @@ class StoreVersions:
             self._open = _OPEN_STORE.validate_json(marker[1:].partition(_CARRIED)[0])
 
     def add(self, blob: BlobRef, *, is_chosen: bool) -> tuple[BlobRef, ...]:
-        """Take a blob of a listing that lies in a store; what stands for the store before it, if that ended here."""
+        """Take a part of a store from a listing; what stands for the store before it, if that ended here."""
         ended: tuple[BlobRef, ...] = ()
         folder = store_folder(blob.name)
         if self._open is None or self._open.folder != folder:
@@ -95,6 +98,10 @@ class StoreVersions:
         if is_chosen:
             self._open = replace(self._open, roots=(*self._open.roots, blob))
         return ended
+
+    def goes_on_after(self, blob: BlobRef) -> bool:
+        """Whether ``blob``, which is no part of a store, lies in the folder of the open one."""
+        return self._open is not None and blob.name.startswith(f"{self._open.folder}/")
 
     def end(self) -> tuple[BlobRef, ...]:
         """No more of the open store comes: what stands for it, if one is open."""
@@ -118,9 +125,13 @@ def page_marker(marker: str | None) -> str | None:
 
 
 def _rest(name: str) -> str:
-    """The name below the outermost store that it lies in, "" where it lies in none."""
+    """The name below the outermost store that it is part of, "" where it is part of none."""
     match = _IN_STORE.search(name) if MARK in name else None
-    return match["rest"] if match is not None else ""
+    if match is None:
+        return ""
+    rest: str = match["rest"]
+    last = rest.rpartition("/")[2]
+    return "" if last not in _DOCUMENTS and _FILE.fullmatch(last) else rest
 
 
 _OPEN_STORE: TypeAdapter[OpenStore | None] = TypeAdapter(OpenStore | None)

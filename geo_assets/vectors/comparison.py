@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg import sql
 
-from geo_assets.errors import BlobChanged
+from geo_assets.errors import BlobChanged, GeoAssetsError
 from geo_assets.ledger.statements import read_sql
 from geo_assets.names import BLOB, FID, GEOMETRY, table_names
 from geo_assets.sources.vector_rules import TableRule
@@ -21,7 +21,6 @@ from geo_assets.vectors.copy import Connection, CopiedLayer, copy_layer
 from geo_assets.vectors.handover import Layer
 from geo_assets.vectors.load import (
     LoadTask,
-    Refusal,
     in_degrees,
     layer_keys,
     open_transaction,
@@ -38,7 +37,7 @@ _ALL = sql.SQL("")
 
 def compare_files(
     tasks: Sequence[LoadTask], start: Callable[[int], None]
-) -> list[tuple[ComparedTable, ...] | Refusal | None]:
+) -> list[tuple[ComparedTable, ...] | GeoAssetsError | None]:
     """The work of a worker process: each task's layers beside their tables, or why its file cannot be compared."""
     return work_on_files(compare_file, tasks, start)
 

@@ -7,14 +7,14 @@ here: layers (`vectors.reading`).
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from geo_assets.errors import GeoAssetsError, PermanentError
+from geo_assets.errors import PermanentError
+from geo_assets.reason import as_reason
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.vectors.archive import unpack
-from geo_assets.vectors.errors import EmptyArchive, EncryptedFile, TruncatedVector, UnreadableVector
+from geo_assets.vectors.errors import EmptyArchive, EncryptedFile, TruncatedVector
 from geo_assets.vectors.handover import Handover
 from geo_assets.vectors.sniffing import HEAD_BYTES, VectorFormat, sniff
 
@@ -48,23 +48,8 @@ def find_datasets(path: Path) -> list[Dataset]:
 
     Raises what `sniff` and `unpack` raise, and EmptyArchive.
     """
-    with unforeseen():
+    with as_reason():
         return _find_datasets(path)
-
-
-@contextmanager
-def unforeseen(*foreseen: type[Exception]) -> Iterator[None]:
-    """Around work on a stranger's content: whatever that raises, but what is ``foreseen``, is the reason of that file.
-
-    Raises UnreadableVector in its place.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, (GeoAssetsError, MemoryError, *foreseen)):
-            raise
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise UnreadableVector(f"Its content cannot be worked on: {type(error).__name__}: {said}.") from error
 
 
 def _find_datasets(path: Path) -> list[Dataset]:

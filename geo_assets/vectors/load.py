@@ -28,16 +28,15 @@ from geo_assets.errors import (
     DatabaseUnavailable,
     GeoAssetsError,
     InvalidConfiguration,
-    PermanentError,
     TooLarge,
 )
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.names import GEOMETRY, table_names
 from geo_assets.postgres.errors import database_errors
+from geo_assets.reason import reason_of
 from geo_assets.sources.source import Source
 from geo_assets.vectors.copy import Connection, CopiedLayer, copy_layer
-from geo_assets.vectors.datasets import unforeseen
 from geo_assets.vectors.errors import TableInUse, TableTaken, UnloadableValue
 from geo_assets.vectors.handover import Handover, Layer, ReadingFailed
 from geo_assets.vectors.publish import append_rows, finish_table, forget_rows, grant_readers, replace_table
@@ -83,41 +82,30 @@ class LoadedLayer:
 Loaded = tuple[LoadedLayer, ...]
 
 
-class ItemRefused(Exception):
-    """The file can have no item, for a ``reason``; nothing of it was loaded."""
-
-    def __init__(self, reason: PermanentError) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-Refusal = GeoAssetsError | ItemRefused
-
-
-def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Loaded | Refusal | None]:
+def load_files(tasks: Sequence[LoadTask], start: Callable[[int], None]) -> list[Loaded | GeoAssetsError | None]:
     """The work of a worker process: each task's layers, or the error that keeps it from being loaded."""
     return work_on_files(load_file, tasks, start)
 
 
 def work_on_files(
     work: Callable[[LoadTask], T], tasks: Sequence[LoadTask], start: Callable[[int], None]
-) -> list[T | Refusal | None]:
+) -> list[T | GeoAssetsError | None]:
     """What ``work`` gives for each task, or the error that keeps it from that.
 
     None where the file was not read to its end: the reason is with the process that read it.
     """
-    results: list[T | Refusal | None] = []
+    results: list[T | GeoAssetsError | None] = []
     for index, task in enumerate(tasks):
         start(index)
         try:
-            with unforeseen(ReadingFailed, ItemRefused, psycopg.Error), _memory_errors():
+            with _memory_errors():
                 results.append(work(task))
         except ReadingFailed:
             results.append(None)
-        except (GeoAssetsError, ItemRefused) as error:
-            results.append(error)
         except MemoryError:
             results.append(TooLarge("Loading it takes more memory than is allowed.", remedy=_SMALLER))
+        except Exception as error:  # noqa: BLE001  a file's own reason, whatever it is
+            results.append(reason_of(error))
     return results
 
 
@@ -135,8 +123,8 @@ def _memory_errors() -> Iterator[None]:
 def load_file(task: LoadTask) -> Loaded:
     """Load every chosen layer of one file and the items of its tables, and mark its version, all in one transaction.
 
-    Raises a reason of `geo_assets.vectors.errors` or `geo_assets.errors`, ItemRefused, or ReadingFailed; the database
-    is then as it was before.
+    Raises a reason of `geo_assets.vectors.errors` or `geo_assets.errors`, or ReadingFailed; the database is
+    then as it was before.
     """
     layers = task.handover.layers(assume_crs=task.source.assume_crs)
     with open_transaction(task) as connection:
@@ -209,17 +197,9 @@ class _Load:
 
     def _catalogue(self, items: Cursor[DictRow]) -> None:
         task = self._task
-        try:
-            catalogue_tables(
-                items,
-                task.source,
-                task.blob,
-                href=task.href,
-                schemas_folder=task.schemas_folder,
-                run_id=task.run_id,
-            )
-        except PermanentError as error:
-            raise ItemRefused(error) from error
+        catalogue_tables(
+            items, task.source, task.blob, href=task.href, schemas_folder=task.schemas_folder, run_id=task.run_id
+        )
 
     def _publish(self, copied: CopiedLayer, table: str) -> int:
         """Put the staged rows in place; how many rows the table then has of this file."""

@@ -26,8 +26,9 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from geo_assets.errors import MissingCrs, ScratchFull, TooLarge
 from geo_assets.raster.crs import known_crs
+from geo_assets.reason import as_reason
 from geo_assets.sources.vector_rules import TableRule
-from geo_assets.vectors.datasets import Dataset, ReadTask, unforeseen
+from geo_assets.vectors.datasets import Dataset, ReadTask
 from geo_assets.vectors.download import check_room
 from geo_assets.vectors.errors import (
     BadFilter,
@@ -99,7 +100,7 @@ def read_datasets(task: ReadTask) -> None:
         raise RuntimeError(f"GDAL has drivers that should be off: {', '.join(sorted(others))}.")
     warnings.simplefilter("ignore")
     _have_names_as_they_are()
-    with unforeseen():
+    with as_reason():
         layers: list[FoundLayer] = []
         for dataset in task.datasets:
             layers += _find_layers(dataset, task)

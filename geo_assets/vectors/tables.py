@@ -19,7 +19,7 @@ import psycopg
 
 from geo_assets.catalogue.pgstac import collection_lock
 from geo_assets.catalogue.table_items import catalogue_tables
-from geo_assets.errors import CatalogueRefusal, PermanentError, WorkersUnavailable
+from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
@@ -32,7 +32,7 @@ from geo_assets.vectors.comparison import compare_files
 from geo_assets.vectors.download import downloaded
 from geo_assets.vectors.enclosed import of_vectors, reading
 from geo_assets.vectors.errors import TableInUse
-from geo_assets.vectors.load import Loaded, LoadTask, Refusal, load_files
+from geo_assets.vectors.load import Loaded, LoadTask, load_files
 from geo_assets.vectors.publish import forget_rows
 from geo_assets.workers.enclosed_run import prepare_enclosed_runs
 from geo_assets.workers.pool import Limits, Work, WorkerPool
@@ -89,8 +89,7 @@ class VectorTables(DatabaseResource):
     ) -> Loaded:
         """Download a file and load its layers and their items: one process reads, another loads what that hands over.
 
-        Raises a reason of `geo_assets.vectors.errors` or `geo_assets.errors`, or ItemRefused; the database is then as
-        it was.
+        Raises a reason of `geo_assets.vectors.errors` or `geo_assets.errors`; the database is then as it was.
         """
         scratch = self._scratch(source.name, settings)
         scratch.mkdir(parents=True, exist_ok=True)
@@ -108,7 +107,7 @@ class VectorTables(DatabaseResource):
 
     def _work(
         self,
-        work: Work[LoadTask, T | Refusal | None],
+        work: Work[LoadTask, T | GeoAssetsError | None],
         source: Source,
         blob: BlobRef,
         *,
@@ -136,7 +135,7 @@ class VectorTables(DatabaseResource):
             if outcome is None:
                 under_way.check()
                 raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, GeoAssetsError):
             raise outcome
         return outcome
 
@@ -223,7 +222,7 @@ def _drop(connection: Connection, source: str, name: str) -> list[str]:
     return [f"{schema}.{table}" for schema, table, _ in gone]
 
 
-def _lost(_: LoadTask, error: PermanentError) -> Refusal:
+def _lost(_: LoadTask, error: PermanentError) -> GeoAssetsError:
     return of_vectors(error)
 
 

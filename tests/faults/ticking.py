@@ -76,7 +76,7 @@ class Ticking:
         if request.run_key in self._run_keys:  # Dagster runs each key once, for ever
             return
         self._run_keys.add(str(request.run_key))
-        result = self._pipeline.run(job, source=str(request.partition_key))
+        result = self._pipeline.run(job, source=str(request.partition_key), run_key=request.run_key)
         if not result.success:
             self.said.append(failure_text(result))
 

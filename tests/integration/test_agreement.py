@@ -34,7 +34,7 @@ JOBS = {
 NOT_OF_TABLES = ("header", "raster", "xclude")
 CHECKS = (
     "blobs_have_items", "header_agreement", "items_are_claimed", "items_are_current", "items_are_unique",
-    "items_have_blobs",
+    "items_have_blobs", "items_have_sources",
 )  # fmt: skip
 ITEM = "(content -> 'properties' ->> 'geo_assets:blob') = '{}'"
 GONE = f"DELETE FROM pgstac.items WHERE {ITEM}"

@@ -1,10 +1,13 @@
 """What only a container has: checksums, credentials, and a service that may refuse or be away."""
 
 import hashlib
+import http.client
+import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.blob import (
@@ -20,16 +23,26 @@ from azure.storage.blob import (
     generate_container_sas,
 )
 
-from geo_assets.errors import BlobMissing, InvalidConfiguration, StorageUnavailable, Unauthorized
+from geo_assets.errors import BlobMissing, InvalidConfiguration, StorageUnavailable, Unauthorized, UnreadableName
 from geo_assets.models import BlobRef
 from geo_assets.settings import Settings
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage.blob_store import Patience
 from geo_assets.storage.blob_stores import BlobStores, azure_resource
 from tests.peers.flaky_proxy import FlakyProxy, Mode
+from tests.pipeline import Pipeline
+from tests.rasters import raster_bytes
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
 
 CONTENT = b"some raster"
+ODD_NAMES = [
+    "/lead.tif", "//two.tif", "/a//b.tif", "a//b.tif", "a//", "trail/", "trail.tif//", "...tif", "x/...", "x.tif.",
+    "%", "100%.tif", "%2e%2e/d.tif", "a%2Fb.tif", "a%20b.tif", "a?b.tif", "a#b.tif", "a b.tif", " a.tif", "a .tif ",
+    "a+b.tif", "a&b=c.tif", "a;b,c.tif", "a:b.tif", "http://x/y.tif", "a~b!$'()*@.tif", "[a]{b}|^`<>\".tif",
+    "a\tb.tif", "a\x85b.tif", "a\u200bb.tif", "a\u202eb.tif", "ü.tif", "u\u0308.tif", "日本.tif", "😀.tif",
+]  # fmt: skip
+PLAIN_NAMES = ["lead.tif", "two.tif", "a/b.tif", "trail", "trail.tif", "d.tif", "x/d.tif", "%2F", "a", "b.tif"]
+DOT_NAMES = ["./d.tif", "x/./d.tif", "x/../d.tif", "x/..", "x/."]
 GONE = BlobRef(name="gone.tif", etag="0x1", size_bytes=1, last_modified=datetime(2024, 5, 6, tzinfo=UTC))
 
 
@@ -44,13 +57,13 @@ def listed_and_read(container: str) -> dict[str, bytes]:
         return {blob.name: store.read_range(blob, 0, blob.size_bytes) for blob in blobs}
 
 
-def account_sas(*, hours: int = 1) -> str:
-    """A SAS token that may list and read."""
+def account_sas(*, hours: int = 1, write: bool = False) -> str:
+    """A SAS token that may list and read, and write where asked for."""
     return generate_account_sas(
         AZURITE_ACCOUNT,
         AZURITE_KEY,
         resource_types=ResourceTypes(container=True, object=True),
-        permission=AccountSasPermissions(read=True, list=True),
+        permission=AccountSasPermissions(read=True, list=True, write=write),
         expiry=datetime.now(UTC) + timedelta(hours=hours),
     )
 
@@ -126,6 +139,70 @@ def test_a_public_container_needs_no_credential_and_its_addresses_can_be_opened(
     assert listed_and_read(public) == {"a b.tif": CONTENT}
     with BlobStores().open(source_in(public)) as store, urllib.request.urlopen(store.href("a b.tif")) as answer:
         assert answer.read() == CONTENT
+
+
+def put_as_it_is(azurite: Azurite, container: str, name: str, content: bytes) -> None:
+    """Put a blob whose name no client sends unchanged."""
+    base = urlsplit(azurite.account_url)
+    connection = http.client.HTTPConnection(base.netloc)
+    kind = {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2021-12-02"}
+    connection.request("PUT", f"{base.path}/{container}/{name}?{account_sas(write=True)}", content, kind)
+    assert connection.getresponse().status == 201
+    connection.close()
+
+
+def test_each_blob_is_read_by_its_own_name_however_odd(
+    container: ContainerClient, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    contents = {name: f"content of {name}".encode() for name in (*ODD_NAMES, *PLAIN_NAMES)}
+    for name, content in contents.items():
+        container.upload_blob(name, content)
+    assert listed_and_read(container.container_name) == contents
+    with BlobStores().open(source_in(container.container_name)) as store:
+        for name, content in contents.items():
+            found = store.head(name)
+            assert found is not None
+            assert (found.name, found.size_bytes) == (name, len(content))
+            assert store.read_sidecar(name, 1000) == content
+
+
+@pytest.mark.parametrize("variable", ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_SAS_TOKEN"])
+@pytest.mark.parametrize("name", DOT_NAMES)
+def test_a_name_with_a_dot_for_a_folder_is_the_reason_and_no_other_blob_is_read(
+    bronze: str, azurite: Azurite, account: pytest.MonkeyPatch, container: ContainerClient, variable: str, name: str
+) -> None:
+    account.setenv(variable, azurite.connection_string if variable.endswith("STRING") else account_sas())
+    for each in ("d.tif", "x/d.tif", "x"):
+        container.upload_blob(each, CONTENT)
+    put_as_it_is(azurite, bronze, name, CONTENT)
+    with BlobStores().open(source_in(bronze)) as store:
+        (blob,) = [blob for page in store.list_pages("") for blob in page if blob.name == name]
+        with pytest.raises(UnreadableName, match=re.escape(name)):
+            store.read_range(blob, 0, blob.size_bytes)
+        assert store.head(name) is None
+        assert store.read_sidecar(name, 10) is None
+
+
+def test_a_run_gives_each_odd_name_the_item_of_its_own_pixels_or_its_true_reason(
+    pipeline: Pipeline, container: ContainerClient, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    values = {name: float(number) for number, name in enumerate((*ODD_NAMES, *PLAIN_NAMES), start=1)}
+    for name, value in values.items():
+        container.upload_blob(name, raster_bytes(value=int(value)))
+    for name in DOT_NAMES:
+        put_as_it_is(azurite, container.container_name, name, raster_bytes(value=99))
+    pipeline.declare(f"az://{container.container_name}", include=["**"], statistics=True)
+    assert pipeline.run().success
+    items = pipeline.items()
+    found = {name: item["assets"]["data"]["bands"][0]["statistics"]["mean"] for name, item in items.items()}
+    assert found == values
+    assert len({item["assets"]["data"]["href"] for item in items.values()}) == len(items)
+    assert {name: failure.code for name, failure in pipeline.failures().items()} == dict.fromkeys(
+        DOT_NAMES, "unreadable_name"
+    )
+    pipeline.check_promise()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,15 @@ def test_each_run_takes_the_census_and_reads_no_header_again(pipeline: Pipeline,
     (folder / "bad.tif").write_text("no raster")
     evaluations = checks(pipeline.run())
     assert {name: check.passed for name, check in evaluations.items()} == dict.fromkeys(
-        ("blobs_have_items", "items_have_blobs", "items_are_claimed", "items_are_current", "items_are_unique"), True
+        (
+            "blobs_have_items",
+            "items_have_blobs",
+            "items_have_sources",
+            "items_are_claimed",
+            "items_are_current",
+            "items_are_unique",
+        ),
+        True,
     )
     assert {check.partition for check in evaluations.values()} == {SOURCE}
 
@@ -90,6 +98,7 @@ def test_damage_is_found_and_mended_by_reconcile(catalogued: Pipeline, damage: s
         (
             "blobs_have_items",
             "items_have_blobs",
+            "items_have_sources",
             "items_are_claimed",
             "items_are_current",
             "items_are_unique",

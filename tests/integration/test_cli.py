@@ -36,6 +36,7 @@ COMMANDS = [
     *(["export", name] for name in ("geoparquet", "stac")),
     ["items"],
     *(["items", name] for name in ("delete", "patch", "patches", "show")),
+    ["orphans"],
     ["paths"],
     ["plan"],
     ["quarantine"],
@@ -174,6 +175,9 @@ def test_status_as_json_has_the_true_counts_and_reasons(catalogued: Pipeline) ->
         "quarantined": 2,
         "deleted": 1,
         "orphaned_files": 0,
+        "declared": True,
+        "former_items": 0,
+        "former_tables": 0,
         "trouble": None,
     }
     reasons = {failure["name"]: (failure["code"], failure["attempts"]) for failure in status["failures"]}

@@ -306,3 +306,16 @@ def test_an_event_of_any_part_that_tells_a_zarr_stores_version_gives_the_version
     assert_is_what_the_container_holds(arrivals)
     data = next(name for name in written if "/tas/" in name and name.rpartition("/")[2].startswith("0"))
     assert arrivals.take(written[data]).dropped == {"in_store": 1}
+
+
+def test_an_event_of_a_file_in_the_folder_of_a_store_is_of_that_file(arrivals: Arrivals, tmp_path: Path) -> None:
+    source = source_in(str(arrivals.container.container_name), include=["**/*.zarr", "**/*.tif"])
+    arrivals.sources = {source.name: source}
+    store = write_cube(tmp_path / "cube.zarr")
+    for path in sorted(store.rglob("*")):
+        if path.is_file():
+            arrivals.put(f"in/{path.relative_to(tmp_path)}", path.read_bytes())
+    assert arrivals.take(arrivals.put("in/cube.zarr/scene.tif", b"a raster")).new == 1
+    assert arrivals.rows("name") == [{"name": "in/cube.zarr/scene.tif"}]
+    assert arrivals.take(arrivals.put("in/cube.zarr/zarr.json", b"{}")).new == 1
+    assert_is_what_the_container_holds(arrivals)

@@ -13,12 +13,14 @@ from geo_assets.cli.main import main
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.patches import ItemPatches
 from geo_assets.stac.extensions import EO_EXTENSION, VERSION_EXTENSION
+from geo_assets.stac.item_patch import PATCHED
 from geo_assets.stac.remarks import NOTHING
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, counts, describe, listed
-from tests.pipeline import SOURCE, Pipeline
+from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import raster_bytes, write_raster
 from tests.unit.core.schemas import validate
+from tests.vectors import POINTS, write_vector
 
 Item = dict[str, Any]
 
@@ -34,6 +36,14 @@ REFUSED: list[tuple[Item, str]] = [
     ({"item": "scene_0", "properties": {"gsd": -1}}, "line 2: item scene_0 would be invalid: $.properties.gsd"),
     ({"item": "scene_0", "blob": "scene_0.tif", "properties": {"a": 1}}, "line 2 names not one of blob and item"),
     ({"item": "scene_0", "properties": {"a": float("nan")}}, "line 2 is no JSON: NaN"),
+]
+
+
+REFUSED_OF_VECTORS: list[tuple[Item, str]] = [
+    ({"item": "two", "properties": {"platform": "x"}}, "vectors has no item two"),
+    ({"item": "(of the first layer)", "properties": {"platform": "x"}}, "is one of 2 items of blob two.gpkg"),
+    ({"blob": "two.gpkg", "properties": {"table:row_count": 3}}, "read from the blob"),
+    ({"blob": "two.gpkg", "properties": {"gsd": "wide"}}, "would be invalid"),
 ]
 
 
@@ -110,6 +120,60 @@ def test_items_state_their_version_and_their_patch(declared: Pipeline, folder: P
     assert properties(declared)["scene_0.tif"].items() > patched_to.items() - {("gsd", None)}
     assert declared.items()["scene_1.tif"] == first["scene_1.tif"]
     declared.check_promise()
+
+
+def test_a_patch_is_in_the_item_of_a_vector_file_after_the_next_load(
+    declared: Pipeline, folder: Path, tmp_path: Path
+) -> None:
+    write_vector(folder / "one.geojson", list(POINTS), driver="GeoJSON")
+    for layer in ("first", "second"):
+        write_vector(folder / "two.gpkg", list(POINTS), driver="GPKG", layer=layer, append=layer == "second")
+    declared.declare(folder.as_uri(), name="vectors", tables={})
+    load_vectors(declared)
+    for entry, said in REFUSED_OF_VECTORS:
+        if "of the first layer" in entry.get("item", ""):
+            entry["item"] = ids_of(declared, "two.gpkg")[0]
+        result = patched(tmp_path, entry, source="vectors", accepted=False)
+        assert said in " ".join(result.output.split()), result.output
+
+    result = patched(
+        tmp_path,
+        {"item": ids_of(declared, "one.geojson")[0], "properties": {"platform": "bicycle"}},
+        {"blob": "two.gpkg", "properties": {"deprecated": True}},
+        source="vectors",
+    )
+    assert "the next load_vectors" in " ".join(result.output.split())
+    assert declared.status("vectors").pending == 2
+    load_vectors(declared)
+    assert declared.status("vectors").pending == 0
+    stated = {item["id"]: item["properties"] for item in declared.pgstac.items_of("vectors", most=10)}
+    assert stated[ids_of(declared, "one.geojson")[0]]["platform"] == "bicycle"
+    assert [stated[item_id]["deprecated"] for item_id in ids_of(declared, "two.gpkg")] == [True, True]
+    assert declared.census.take("vectors").green
+    reconciled = declared.run("reconcile", source="vectors")
+    assert reconciled.success
+    assert all(check.passed for check in reconciled.get_asset_check_evaluations())
+    assert stated == {item["id"]: item["properties"] for item in declared.pgstac.items_of("vectors", most=10)}
+
+    (answer,) = [json.loads(run("items", "patches", "vectors", "--json").stdout)]
+    assert [patch["name"] for patch in answer["patches"]] == ["one.geojson", "two.gpkg", "two.gpkg"]
+    assert json.loads(run("items", "patches", "vectors", "--remove", "two.gpkg", "--json").stdout)["removed"] == 1
+    load_vectors(declared)
+    (left,) = [
+        each["properties"] for each in declared.pgstac.items_of("vectors", most=10) if PATCHED in each["properties"]
+    ]
+    assert left["platform"] == "bicycle"
+
+
+def load_vectors(pipeline: Pipeline) -> None:
+    result = pipeline.run("load_vectors", source="vectors")
+    assert result.success, failure_text(result)
+
+
+def ids_of(pipeline: Pipeline, name: str) -> list[str]:
+    """The ids of the items of a vector file."""
+    items = pipeline.pgstac.items_of("vectors", most=10)
+    return sorted(item["id"] for item in items if item["properties"]["geo_assets:blob"] == name)
 
 
 def test_each_etag_that_follows_is_a_version_also_after_a_deletion(catalogue: str) -> None:

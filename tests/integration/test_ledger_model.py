@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from geo_assets.ledger.blobs import Ledger, Stage
+from geo_assets.ledger.blobs import Ledger, StageName
 from geo_assets.models import Failure
 from geo_assets.sources.source import Source
 from tests.ledgers import METADATA, SOURCE, blob, listed
@@ -25,7 +25,7 @@ class Row:
     deleted: bool = False
     described: str | None = None
     catalogued: tuple[str, str] | None = None
-    refused: tuple[str, Stage, str] | None = None
+    refused: tuple[str, StageName, str] | None = None
 
     def state(self, digest: str) -> str:
         """The state that the view should show under the rule with this digest."""
@@ -86,7 +86,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def work(self, name: str, outcome: str) -> None:
         """Do the next stage of a blob that awaits one."""
         row = self.rows.get(name)
-        stages: dict[str, Stage] = {"to_describe": "describe", "to_catalogue": "catalogue"}
+        stages: dict[str, StageName] = {"to_describe": "describe", "to_catalogue": "catalogue"}
         stage = stages.get(row.state(self.source.rule_digest)) if row else None
         if row is None or stage is None:
             return

@@ -16,7 +16,9 @@ from azure.storage.queue import QueueClient
 from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest
 
 from geo_assets.definitions import build_definitions
-from geo_assets.sensors import queues, receiving
+from geo_assets.sensors import blob as blob_sensor
+from geo_assets.sensors import change, queues, receiving, runs
+from geo_assets.sensors.observation import observe
 from geo_assets.storage import azure_blob_store, container_look
 from tests.daemon import Daemon, a_run
 from tests.peers.service_bus import ServiceBusPeer
@@ -270,6 +272,69 @@ def test_what_a_tick_took_in_before_it_died_is_asked_for_by_the_next_under_the_s
     daemon.cursor = None
     assert requests(daemon)[SOURCE].run_key == first.run_key
     assert "asked for already" in skipped(daemon)
+
+
+def launch(world: World, request: RunRequest) -> None:
+    """The run that Dagster makes of a request, to its end."""
+    assert world.pipeline.run(str(request.job_name), run_key=request.run_key).success
+
+
+@on_storage_queue
+def test_work_that_both_queues_tell_of_is_asked_for_by_one_sensor(world: World) -> None:
+    world.pipeline.declare_queue("other", service_bus=BUS_QUEUE)
+    bus = Daemon(world.pipeline, "service_bus_sensor")
+    world.send(*world.upload("a.tif"))
+    request = requests(world.daemon)[SOURCE]
+    assert "a run is in progress" in skipped(bus)
+    launch(world, request)
+    assert "nothing to do" in skipped(bus)
+    world.send(*world.upload("b.tif"))
+    second = requests(world.daemon)[SOURCE]
+    a_run(world.pipeline, DagsterRunStatus.FAILURE, **{"dagster/run_key": str(second.run_key)})
+    assert "asked for already" in skipped(bus)
+
+
+@on_storage_queue
+def test_work_that_a_listing_showed_is_not_asked_for_again_when_its_event_comes(world: World) -> None:
+    events = world.upload("a.tif")
+    listing = Daemon(world.pipeline)
+    request = requests(listing)[SOURCE]
+    assert request.job_name == "ingest_rasters"
+    world.send(*events)
+    assert "a run is in progress" in skipped(world.daemon)
+    assert world.waiting == 0
+    launch(world, request)
+    assert "nothing to do" in skipped(world.daemon)
+    assert "nothing to do" in skipped(listing)
+
+
+@on_storage_queue
+def test_what_a_look_saw_before_the_event_was_taken_in_is_not_asked_for_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(*world.upload("a.tif"))
+    asked: dict[str, RunRequest] = {}
+
+    def observe_slowly(*arguments: Any, **parts: Any) -> object:
+        seen = observe(*arguments, **parts)
+        asked.update(requests(world.daemon))
+        return seen
+
+    monkeypatch.setattr(blob_sensor, "observe", observe_slowly)
+    assert "another sensor has just launched a run" in skipped(Daemon(world.pipeline))
+    assert set(asked) == {SOURCE}
+
+
+@on_storage_queue
+def test_what_a_tick_asked_for_before_it_died_another_sensor_asks_for_after_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(*world.upload("a.tif"))
+    first = requests(world.daemon)[SOURCE]
+    monkeypatch.setattr(runs, "LAUNCHED_WITHIN", timedelta(0))
+    monkeypatch.setattr(change, "FIRST_RETRY", timedelta(0))
+    second = requests(Daemon(world.pipeline))[SOURCE]
+    assert (second.job_name, second.run_key) == ("ingest_rasters", f"{str(first.run_key).rpartition(':')[0]}:2")
 
 
 @on_service_bus

@@ -21,7 +21,7 @@ from dagster import (
 )
 from dagster._core.types.dagster_type import resolve_dagster_type
 
-from geo_assets.assets.batches import BatchReport, Scope
+from geo_assets.assets.stage import BatchReport, Scope
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.ledger.blobs import Batch
 from geo_assets.resources.step_values import StepValueMissing, StepValues

@@ -52,6 +52,20 @@ def test_a_store_is_one_item_or_one_reason_and_new_when_its_coordinates_are(pipe
     pipeline.check_promise()
 
 
+def test_a_file_below_a_folder_named_as_a_store_has_its_item_or_its_reason(pipeline: Pipeline, folder: Path) -> None:
+    write_raster(folder / "cubes" / "third.zarr" / "scene.tif")
+    write_raster(folder / "none.zarr" / "below" / "scene.tif")
+    (folder / "none.zarr" / "bad.tif").write_bytes(b"no raster")
+    assert pipeline.run().success
+    assert pipeline.items().keys() >= {
+        "cubes/third.zarr/scene.tif",
+        "cubes/third.zarr/zarr.json",
+        "none.zarr/below/scene.tif",
+    }
+    assert pipeline.failures()["none.zarr/bad.tif"].permanent
+    pipeline.check_promise()
+
+
 def upload(container: ContainerClient, folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -1,2 +1,8 @@
 INSERT INTO ledger.failed_attempt (source, name, etag, stage, error_code, error_message, permanent, run_id)
-VALUES (%(source)s, %(name)s, %(etag)s, %(stage)s, %(code)s, %(message)s, %(permanent)s, %(run_id)s)
+SELECT
+    %(source)s, %(name)s, %(etag)s, %(stage)s, %(code)s, %(message)s,
+    %(permanent)s OR EXISTS (
+        SELECT FROM ledger.blob
+        WHERE source = %(source)s AND name = %(name)s AND failed_etag = %(etag)s AND permanent
+    ),
+    %(run_id)s

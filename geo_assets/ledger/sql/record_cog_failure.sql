@@ -10,7 +10,12 @@ SET failed_etag = excluded.failed_etag,
     failed_at = excluded.failed_at,
     error_code = excluded.error_code,
     error_message = excluded.error_message,
-    permanent = excluded.permanent,
+    -- What is not known to be permanent, but may be tried so often only.
+    permanent = excluded.permanent OR coalesce(
+        c.failed_etag = excluded.failed_etag AND c.failed_rule = excluded.failed_rule
+            AND c.error_code = excluded.error_code AND c.attempts + 1 >= %(max_attempts)s::int,
+        false
+    ),
     attempts = CASE
         WHEN c.failed_etag = excluded.failed_etag AND c.failed_rule = excluded.failed_rule THEN c.attempts + 1
         ELSE 1

@@ -1,18 +1,23 @@
 -- Blobs and items of a source against each other, both ways: each that disagrees or waits, up to %(most)s of a kind, with
 -- how many there are of it. An item is the source's where the ledger says so or, with no owner there, the item itself;
--- and an item of no source is unclaimed, counted by the first source of its collection alone.
+-- and an item of no source is unclaimed, counted by the first source of its collection alone; so is one of a source that
+-- is no longer declared.
 WITH sources AS MATERIALIZED (
     SELECT source, collection_id FROM ledger.source
+    WHERE %(declared)s::text[] IS NULL OR source = ANY(%(declared)s)
     UNION ALL
     -- As it is declared, where no run has registered it yet.
     SELECT %(source)s, %(collection_id)s::text
-    WHERE NOT EXISTS (SELECT FROM ledger.source WHERE collection_id = %(collection_id)s)
+    WHERE NOT EXISTS (
+        SELECT FROM ledger.source
+        WHERE collection_id = %(collection_id)s AND (%(declared)s::text[] IS NULL OR source = ANY(%(declared)s))
+    )
         AND %(collection_id)s::text IS NOT NULL
 ),
 claims AS MATERIALIZED (
     SELECT source, collection_id FROM sources
     UNION
-    SELECT source, collection_id FROM ledger.item
+    SELECT source, collection_id FROM ledger.item WHERE %(declared)s::text[] IS NULL OR source = ANY(%(declared)s)
 ),
 items AS MATERIALIZED (
     SELECT
@@ -118,6 +123,13 @@ findings AS (
         SELECT DISTINCT ON (owner) owner, reason FROM ledger.withdrawal WHERE source = %(source)s
         ORDER BY owner, reason NOT IN ('held', 'in_grace')
     ) AS w ON w.owner = i.owner
+    UNION ALL
+    SELECT 'former', c.name, c.collection_id, c.item_id
+    FROM ledger.item AS c
+    WHERE %(declared)s::text[] IS NOT NULL AND c.source <> ALL(%(declared)s)
+        AND c.collection_id IN (
+            SELECT collection_id FROM sources GROUP BY collection_id HAVING min(source) = %(source)s
+        )
     UNION ALL
     -- The ledger's claim on an item of a blob that the ledger does not know.
     SELECT 'orphan', c.name, c.collection_id, c.item_id

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geo_assets.models import AskedRun, Request
 from geo_assets.sensors.change import (
     Decision,
     Observation,
     Progress,
-    Request,
     Watch,
     change_digest,
     decide,
+    latest_request,
     next_look,
 )
 
@@ -92,6 +93,20 @@ def test_work_that_is_left_is_asked_for_again_after_a_growing_wait(attempt: int,
     again = decided(observation(pending=1), last=last, now=due)
     assert again.request == Request(digest="d1", attempt=attempt + 1, at=due)
     assert again.run_key == f"landsat:d1:7:{attempt + 1}"
+
+
+def test_the_latest_request_is_that_of_whichever_sensor_but_not_of_a_tick_that_died() -> None:
+    early, late = Request("d1", 1, NOON), Request("d2", 1, NOON + timedelta(seconds=5))
+    for own, asked, latest in [
+        (None, None, None),
+        (early, None, early),
+        (None, AskedRun("other", "k", early), early),
+        (early, AskedRun("other", "k", late), late),
+        (late, AskedRun("other", "k", early), late),
+        (early, AskedRun("mine", "k", late), early),  # asked by a tick whose cursor was never kept
+        (late, AskedRun("mine", "k", late), late),
+    ]:
+        assert latest_request(own, asked, sensor="mine") == latest
 
 
 def test_another_change_waits_for_nothing() -> None:

@@ -41,6 +41,7 @@ def event(name: str, *, container: str = "bronze", account: str = "rasters") -> 
         ("a.PGW", "pictures", ["pictures"]),
         ("a.prj", "pictures", ["pictures"]),
         ("x.zarr/zarr.json", "pictures", ["pictures"]),
+        ("x.zarr/0/c/0.png", "pictures", ["pictures"]),
     ],
 )
 def test_an_event_goes_to_every_source_that_holds_the_blob(name: str, container: str, sources: list[str]) -> None:
@@ -57,7 +58,7 @@ def test_an_event_goes_to_every_source_that_holds_the_blob(name: str, container:
         (event("tmp/a.cog.tif"), "not_included"),
         (event("a.tif.ovr", container="pictures"), "sidecar"),
         (event("a.png.aux.xml", container="pictures"), "sidecar"),
-        (event("x.zarr/0/c/0.png", container="pictures"), "in_store"),
+        (event("x.zarr/0/c/0/0", container="pictures"), "in_store"),
         (event("a.tif", container="few"), "limited_source"),
         (event("a.txt", container="few"), "not_included"),
     ],

@@ -58,6 +58,15 @@ def names(pages: Sequence[BlobPage]) -> list[str]:
         ("**/*.tif", "back\\slash.tif", True),
         ("**/*.tif", "x//a.tif", True),
         ("**/*.tif", "~/[a]{b}|!.tif", True),
+        ("**/*.tif", "/a.tif", True),
+        ("**", "x/", True),
+        ("**/*.tif", "./a.tif", True),
+        ("**/*.tif", "x/../a.tif", True),
+        ("x/*/a.tif", "x/../a.tif", True),
+        ("x/../*.tif", "x/../a.tif", True),
+        ("**/*.tif", "x/./a.txt", False),
+        ("**", "x/..", True),
+        ("*", "x/..", False),
     ],
 )
 def test_globs_speak_of_the_path(include: str, name: str, matches: bool) -> None:

@@ -12,11 +12,12 @@ from geo_assets.storage.listing import STORE_PARTS, SourceListing, build_matcher
 from geo_assets.storage.zarr_stores import asset_name, page_marker
 
 COLLECTION = CollectionRule(id="c", description="d")
-SOURCE = Source(name="s", url="az://bronze", collection=COLLECTION, include=("**/*.zarr", "**/*.tif"))
+SOURCE = Source(name="s", url="az://bronze", collection=COLLECTION, include=("**/*.zarr", "**/*.tif", "**/*.TIF"))
 SECOND = [f"b.zarr/{name}" for name in (".zattrs", ".zgroup", ".zmetadata", "t/.zarray", "t/0", "tas/.zarray")]
 CHUNKS = [f"b.zarr/tas/{one}.{two}" for one in range(4) for two in range(4)]
 THIRD = [f"c.zarr/{name}" for name in ("t/c/0", "t/zarr.json", "tas/c/0/0", "tas/c/0/1", "tas/zarr.json", "zarr.json")]
-NAMES = ["a.tif", *SECOND, *CHUNKS, *THIRD, "d.tif"]
+OWN = ["b.zarr/scene.tif", "b.zarr/u/scene.1.TIF"]
+NAMES = ["a.tif", *SECOND[:3], OWN[0], *SECOND[3:], *CHUNKS, OWN[1], *THIRD, "d.tif"]
 
 
 def blobs(names: Sequence[str], **etags: str) -> list[BlobRef]:
@@ -37,7 +38,7 @@ def listed(found: Sequence[BlobRef], *, page_size: int = 1000) -> tuple[dict[str
 
 def test_a_store_is_one_blob_whose_own_etag_stays_readable() -> None:
     versions, listing = listed(blobs(NAMES))
-    assert set(versions) == {"a.tif", "b.zarr/.zgroup", "c.zarr/zarr.json", "d.tif"}
+    assert set(versions) == {"a.tif", "b.zarr/.zgroup", *OWN, "c.zarr/zarr.json", "d.tif"}
     assert (versions["a.tif"], listing.complete) == ("1", True)
     assert versions["b.zarr/.zgroup"].startswith(f"1{STORE_MARK}")
     assert replace(blobs(["c.zarr/zarr.json"])[0], etag=versions["c.zarr/zarr.json"]).own_etag == "1"
@@ -90,6 +91,13 @@ def test_it_changes_with_metadata_and_coordinates_and_not_with_data(changed: str
     assert {name for name in before if before[name] != after[name]} == ({root} if root else set())
 
 
+def test_a_file_beside_the_arrays_is_no_part_of_the_store_and_no_change_of_it() -> None:
+    before, after = listed(blobs(NAMES))[0], listed(blobs(NAMES, **{OWN[0]: "2"}))[0]
+    assert {name for name in before if before[name] != after[name]} == {OWN[0]}
+    without, _ = listed(blobs([name for name in NAMES if name not in OWN]))
+    assert without == {name: etag for name, etag in before.items() if name not in OWN}
+
+
 def test_a_coordinate_that_comes_or_goes_is_another_version() -> None:
     fewer = [name for name in NAMES if name != "b.zarr/t/0"]
     assert listed(blobs(NAMES))[0]["b.zarr/.zgroup"] != listed(blobs(fewer))[0]["b.zarr/.zgroup"]
@@ -105,6 +113,15 @@ def test_a_coordinate_that_comes_or_goes_is_another_version() -> None:
         ("**", ("**/.z*",), "old.zarr/.zgroup", False),
         ("**/*.tif", (), "a.zarr/zarr.json", False),
         ("**", (), "a.zarr/tas/zarr.json", False),
+        ("**", (), "a.zarr/a.tif/zarr.json", False),
+        ("**", (), "a.zarr/a.tif/c/0", False),
+        ("**", (), "a.zarr/tas/c.0.0", False),
+        ("**", (), "a.zarr/.zattrs", False),
+        ("**", (), "a.zarr/scene.tif.aux.xml", False),
+        ("**", (), "a.zarr/scene.tif", True),
+        ("**", (), "a.zarr/tas/scene.tif", True),
+        ("**", ("a.zarr/**",), "a.zarr/scene.tif", False),
+        ("**/*.zarr", (), "a.zarr/scene.tif", False),
         ("**", (), "a.zarr/b.zarr/zarr.json", False),
     ],
 )

@@ -1,0 +1,95 @@
+"""geo-assets orphans: what sources left that sources.yaml no longer declares, and adopting or withdrawing it."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.table import Column, Table
+
+from geo_assets.catalogue.handover import FormerSource, Handover
+from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
+from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.schema_check import check_schema
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.vectors.tables import VectorTables
+
+
+@click.command("orphans")
+@click.argument("source", required=False)
+@click.option("--adopt", metavar="NEW", help="Make all of SOURCE part of the declared source NEW, which has its place.")
+@click.option("--withdraw", is_flag=True, help="Remove the items and tables of SOURCE; needs --consent.")
+@click.option("--consent", is_flag=True, help="With --withdraw: approve it.")
+@click.option("--most", default=20, show_default=True, help="Show at most this many items of SOURCE.")
+@json_option
+def orphans_command(
+    source: str | None, *, adopt: str | None, withdraw: bool, consent: bool, most: int, as_json: bool
+) -> None:
+    """List the items and tables of sources that sources.yaml no longer declares, or of SOURCE, which is one of them.
+
+    A declared source with the same blobs adopts them with its next listing; renaming a source needs nothing else. What
+    no source adopts stays in the catalogue until you adopt or withdraw it. Adopted blobs that are gone are deletions of
+    the adopting source, by its own rule.
+    """
+    if source is None and (adopt or withdraw):
+        raise click.UsageError("--adopt and --withdraw need a SOURCE.")
+    if (adopt and withdraw) or (consent and not withdraw):
+        raise click.UsageError("Use --adopt NEW, or --withdraw --consent.")
+    handover = Handover()
+    with clear_errors():
+        check_schema(handover)
+        declared = SourcesFile().all()
+        if source is None:
+            _show_all(handover.former_sources(declared), as_json=as_json)
+            return
+        former = handover.former_source(source, declared)
+        answer: dict[str, Any] = {**asdict(former), "adopted": 0, "withdrawn": 0}
+        if adopt:
+            heir = SourcesFile().get(adopt)
+            Ledger().register_source(heir)
+            answer["adopted"] = handover.adopt(heir, former)
+        elif withdraw:
+            answer["withdrawn"] = handover.withdraw_former(former, declared, consent=consent)
+            VectorTables().drop_unclaimed(source)
+            handover.forget_source(source)
+        else:
+            answer["first"] = handover.former_items(source, most=most)
+    if as_json:
+        print_json(answer)
+    elif adopt:
+        console.print(f"{shown(adopt)} adopted {answer['adopted']:,} blobs; its next run updates their items.")
+    elif withdraw:
+        console.print(f"{answer['withdrawn']:,} items and {former.tables:,} tables of {shown(source)} were removed.")
+    else:
+        _show_one(former, answer["first"])
+
+
+def print_former_sources(formers: list[FormerSource]) -> None:
+    """A line for each source that is no longer declared and left items or tables."""
+    for former in formers:
+        console.print(
+            f"{shown(former.source)} is no longer declared, left {former.items:,} items, {former.tables:,} tables. "
+            f"See `geo-assets orphans {shown(former.source)}`.",
+            highlight=False,
+        )
+
+
+def _show_all(formers: list[FormerSource], *, as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(former) for former in formers])
+        return
+    if not formers:
+        console.print("Each item and table is of a declared source.")
+    print_former_sources(formers)
+
+
+def _show_one(former: FormerSource, items: list[dict[str, str]]) -> None:
+    print_former_sources([former])
+    table = Table(Column("blob or scene", overflow="fold"), Column("item", overflow="fold"), "collection")
+    for item in items:
+        table.add_row(shown(item["name"]), shown(item["item_id"]), item["collection_id"])
+    console.print(table)
+    console.print(
+        f"To adopt them, declare a source for {shown(former.url)}, or use --adopt NEW. "
+        "To remove them, use --withdraw --consent.",
+        highlight=False,
+    )

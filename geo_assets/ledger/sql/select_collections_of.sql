@@ -1,0 +1,1 @@
+SELECT DISTINCT collection_id FROM ledger.item WHERE source = %(source)s

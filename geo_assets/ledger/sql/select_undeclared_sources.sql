@@ -1,0 +1,1 @@
+SELECT source, url FROM ledger.source WHERE source <> ALL(%(declared)s) ORDER BY source
