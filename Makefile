@@ -21,9 +21,10 @@ up: ## PostgreSQL, Dagster's web UI, its sensors, the API and the map, until Ctr
 	@bash scripts/setup.sh $(if $(EVENTS),--with-azurite,--with-page)
 	@exec $(VENV)/bin/$(if $(EVENTS),python -m tests.peers.local_loop,geo-assets up) $(ARGS)
 
+# A file's tests run in one process, which makes what they share once; files with long tests come first.
 test: ## All tests, against real PostgreSQL and Azurite (ARGS="-k name" picks some)
 	@bash scripts/setup.sh --with-azurite
-	@$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: ## The tests that take minutes: runs and Celery workers killed amid thousands of blobs (as root)
 	@bash scripts/setup.sh --with-azurite

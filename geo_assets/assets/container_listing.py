@@ -106,7 +106,13 @@ def container_listing(
         status = ledger.status(source.name)
         extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)
     metadata = listing_metadata(
-        diff, status=status, extensions=extensions, sizes=sizes, ignored=ignored, seconds=watch.seconds
+        diff,
+        status=status,
+        extensions=extensions,
+        sizes=sizes,
+        ignored=ignored,
+        seconds=watch.seconds,
+        tags=context.run.tags,
     )
     yield MaterializeResult(metadata=metadata | {f"repaired_{name}": number for name, number in repaired.items()})
 

@@ -28,7 +28,7 @@ from geo_assets.storage.listing import SIDECARS
 MOST_FAILURES_SHOWN = 100
 MOST_FOOTPRINTS_DRAWN = 500
 MAPS_TAG = "geo_assets/maps"
-"""A tag of a run: "false" where no maps are drawn, which takes longer than all else that a run over one blob does."""
+"""A tag of a run: "false" where nothing is drawn, which takes longer than all else that a run over one blob does."""
 
 Metadata = dict[str, Any]
 
@@ -54,8 +54,9 @@ def listing_metadata(
     sizes: Sequence[tuple[int, int]],
     ignored: Counter[str],
     seconds: float,
+    tags: Mapping[str, str],
 ) -> Metadata:
-    """The container summary of one listing."""
+    """The container summary of one listing; without its picture where the ``tags`` of the run say so."""
     metadata: Metadata = {
         "blobs": status.blobs,
         "bytes": status.size_bytes,
@@ -81,7 +82,7 @@ def listing_metadata(
             {"extension": "string", "blobs": "int"},
             [{"extension": name, "blobs": blobs} for name, blobs in ignored.most_common(30) if name != SIDECARS],
         )
-    if sizes:
+    if sizes and tags.get(MAPS_TAG) != "false":
         metadata["size_histogram"] = picture(
             pictures().draw_size_histogram(sizes, title=f"Blobs of {status.source} by size")
         )

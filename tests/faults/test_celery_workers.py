@@ -102,6 +102,7 @@ def test_steps_that_redis_forgot_are_sent_again(
     pipeline.check_promise()
 
 
+@pytest.mark.soak
 def test_a_run_that_waits_for_workers_is_alive_until_its_own_process_dies(
     hosts: CeleryHosts, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,11 @@ def test_work_that_takes_longer_than_messages_are_ours_is_done_again(
         run.judged(world.judge(), blobs=len(world.blobs))
 
 
-LOST = ["lost_settle_acks", pytest.param("lost_settlements", marks=pytest.mark.soak), "doubled_messages", "lost_locks"]
+LOST = [
+    *(pytest.param(each, marks=pytest.mark.soak) for each in ("lost_settle_acks", "lost_settlements")),
+    "doubled_messages",
+    "lost_locks",
+]
 
 
 @pytest.mark.parametrize("lost", LOST)

@@ -33,6 +33,7 @@ def list_to_the_end(cli: DagsterCli) -> None:
     assert status == 0, output
 
 
+@pytest.mark.soak
 def test_a_listing_killed_with_9_goes_on_and_ends_as_if_nothing_had_happened(
     pipeline: Pipeline, cli: DagsterCli, container: VirtualContainer
 ) -> None:

@@ -58,7 +58,7 @@ OLDER_PGSTAC, OLDER_LEDGER = "0.9.10", "0006"
 TAGS = json.dumps({"dagster/partition": SOURCE})
 SEARCH = json.dumps({"collections": [SOURCE], "limit": 100})
 
-# The one moment of `make test` is by the clock of a quiet machine; for the others an undisturbed run is measured first.
+# The one of `make test` is by the clock of a quiet machine; before the numbered ones an undisturbed run is measured.
 at_moments = pytest.mark.parametrize(
     "number", [pytest.param(None, id="amid"), *(pytest.param(each, marks=pytest.mark.soak) for each in range(MOMENTS))]
 )
@@ -283,6 +283,7 @@ def test_a_restore_whose_server_is_killed_is_whole_or_nothing_and_the_next_try_s
         cluster.destroy()
 
 
+@pytest.mark.soak
 @at_moments
 def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
     filled: Filled, older: str, own_cluster: EmbeddedPostgres, migrations: Victim, number: int | None
@@ -305,6 +306,7 @@ def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
         assert len(row["found"]) == BLOBS
 
 
+@pytest.mark.soak
 @at_moments
 def test_a_backup_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left(
     filled: Filled, tmp_path: Path, backups: Victim, number: int | None
@@ -325,6 +327,7 @@ def test_a_backup_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.soak
 @at_moments
 def test_a_retention_is_finished_by_the_next(
     filled: Filled, own_cluster: EmbeddedPostgres, retentions: Victim, number: int | None
@@ -344,6 +347,7 @@ def test_a_retention_is_finished_by_the_next(
         assert not pipeline.query("SELECT FROM event_logs AS e WHERE e.run_id NOT IN (SELECT run_id FROM runs)")
 
 
+@pytest.mark.soak
 @at_moments
 def test_a_snapshot_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left(
     filled: Filled, own_cluster: EmbeddedPostgres, snapshots: Victim, number: int | None

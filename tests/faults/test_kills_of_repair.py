@@ -27,7 +27,6 @@ MOMENTS = {
     "amid mending, before items are withdrawn": Moment("after", STATEMENT, 6),
     "after all is mended": Moment("after", f"{CENSUS}.mend", 1),
 }
-QUICK = {"amid mending, after blobs went back to work"}
 BLOB = "content -> 'properties' ->> 'geo_assets:blob'"
 DAMAGE = (
     f"DELETE FROM pgstac.items WHERE {BLOB} = 'missing.tif'",
@@ -42,10 +41,7 @@ DAMAGE = (
 
 @pytest.mark.parametrize(
     "moment",
-    [
-        pytest.param(moment, id=name, marks=[] if name in QUICK else [pytest.mark.soak])
-        for name, moment in MOMENTS.items()
-    ],
+    [pytest.param(moment, id=name) for name, moment in MOMENTS.items()],
 )
 def test_a_repair_that_is_killed_is_finished_by_the_next(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: Moment

@@ -6,6 +6,8 @@ from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 from tests.faults.killing import Moment
 
+pytestmark = pytest.mark.soak  # of killed runs, `make test` has those of `test_killed_worker`
+
 GROUP = "kill -9 amid a run"
 LISTING = "geo_assets.ledger.listings"
 PGSTAC = "geo_assets.catalogue.pgstac:PgStac"
@@ -27,15 +29,10 @@ TOLD = {
     "after load, before marking": Moment("after", f"{PGSTAC}.load", 1),
     "after marking": Moment("after", f"{LEDGER}.record_catalogued", 1),
 }
-QUICK = {"between PgSTAC partitions"}
 
 
 def parameters(moments: dict[str, Moment]) -> list[object]:
-    """One for `make test`, beside `test_killed_worker` and `test_killed_listing`; all others for `make soak`."""
-    return [
-        pytest.param(name, moment, id=name, marks=[] if name in QUICK else [pytest.mark.soak])
-        for name, moment in moments.items()
-    ]
+    return [pytest.param(name, moment, id=name) for name, moment in moments.items()]
 
 
 @pytest.mark.parametrize(("name", "moment"), parameters(TOLD))

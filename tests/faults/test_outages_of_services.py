@@ -25,7 +25,7 @@ SERVICES: dict[str, tuple[Channel, tuple[Mode, ...]]] = {
     "service bus": ("service_bus", ("down", "slow", "reset")),
     "PostgreSQL": ("storage_queue", ("down", "slow", "reset")),
 }
-QUICK = {("blob store", "busy"), ("storage queue", "down"), ("PostgreSQL", "down"), ("PostgreSQL", "reset")}
+QUICK = {("storage queue", "down"), ("PostgreSQL", "reset")}
 
 
 @dataclass

@@ -93,6 +93,7 @@ def test_after_kill_9_between_files_each_item_is_of_its_table(
     pipeline.check_promise()
 
 
+@pytest.mark.soak
 def test_after_kill_9_while_the_swap_waits_table_and_item_are_the_old_ones(
     pipeline: Pipeline, file: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyogrio
+import pytest
 import shapely
 
 from geo_assets.models import BlobRef
@@ -40,6 +41,7 @@ def write_points(path: Path, rows: int, *, value: int = 0) -> None:
     )
 
 
+@pytest.mark.soak
 def test_after_kill_9_amid_the_copy_no_table_is_there_and_the_next_run_finishes(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:

@@ -12,9 +12,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.raster import reader
 from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.workers.pool import shared_pool
 from tests.arrivals import Arrivals, source_in
-from tests.pipeline import Pipeline
+from tests.pipeline import InProcess, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
 
@@ -26,6 +28,20 @@ BROWSER_FLAGS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reads_in_process() -> Iterator[None]:
+    """Headers are read in this process: what workers are for is the subject of the fault tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "shared_pool", lambda *_: InProcess())
+        yield
+
+
+@pytest.fixture
+def worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers are read in worker processes after all, as everywhere else."""
+    monkeypatch.setattr(reader, "shared_pool", shared_pool)
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,7 @@ def test_below_fifty_blobs_each_file_is_a_step_of_its_own(pipeline: Pipeline, fo
 
 def test_a_materialization_shows_counts_failures_and_a_picture(pipeline: Pipeline, folder: Path) -> None:
     (folder / "text.tif").write_text("no raster")
-    result = pipeline.run()
+    result = pipeline.run(maps=True)
     shown = {
         event.asset_key.to_user_string(): event.materialization.metadata
         for event in result.get_asset_materialization_events()

@@ -234,7 +234,7 @@ def test_the_job_of_events_works_from_the_ledger_alone_and_ends_with_a_census(
     pipeline.declare(folder.as_uri())
     assert pipeline.run("list_container").success
     write_raster(folder / "b.tif")
-    result = pipeline.run("ingest_observed")
+    result = pipeline.run("ingest_observed", maps=True)
     assert result.success
     assert list(pipeline.items()) == ["a.tif"]
     assert len(result.get_asset_check_evaluations()) == 5

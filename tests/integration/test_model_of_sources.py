@@ -149,7 +149,7 @@ class Sources(RuleBasedStateMachine):
         self.check()
 
     def ingest(self, source: str) -> None:
-        result = self.pipeline.run(source=source, maps=False)
+        result = self.pipeline.run(source=source)
         said = failure_text(result)
         assert result.success or "deletions_held" in said, said
 
