@@ -281,8 +281,8 @@ class _Keeping(Generic[U, D]):
             if isinstance(reason, Unforeseen):
                 self._run.log.error(one_line(f"{unit.name}: {error!r}"), exc_info=error)
             self.refuse([Outcome(unit, reason)])
-            self._not_kept = self._not_kept + 1 if isinstance(reason, StorageUnavailable) else 0
-            if isinstance(reason, StorageUnavailable) and self._not_kept >= self._stage.store_is_down_after:
+            self._not_kept = self._not_kept + 1 if _is_of_the_batch(reason) else 0
+            if self._not_kept >= self._stage.store_is_down_after:
                 raise reason from error
         else:
             self._not_kept = 0

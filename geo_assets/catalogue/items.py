@@ -4,16 +4,19 @@ Here: what `pgstac` and `table_items` share, without Dagster and pypgstac, so th
 here: loading many items at once, and when a transaction begins and ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from psycopg import Connection, Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from geo_assets.errors import DuplicateItem, LoadIncomplete
+from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
+from geo_assets.postgres.errors import OF_THE_SERVER
 from geo_assets.sources.source import Source
 
 Item = dict[str, Any]
@@ -54,6 +57,23 @@ def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef
 def id_taken(item: Item, blob: BlobRef, owner: tuple[str, str]) -> DuplicateItem:
     """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
     return DuplicateItem(f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}.")
+
+
+@contextmanager
+def load_errors(what: str) -> Iterator[None]:
+    """Turn what PostgreSQL and PgSTAC say of ``what``, which the block loads, into InvalidItem or LoadIncomplete."""
+    try:
+        yield
+    except psycopg.DataError as error:
+        raise InvalidItem(f"PostgreSQL refuses a value of {what}: {_first_line(error)}.") from error
+    except OF_THE_SERVER:
+        raise
+    except psycopg.Error as error:
+        raise LoadIncomplete(f"PgSTAC refuses {what}: {_first_line(error)}.") from error
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).splitlines()[0].rstrip(".")
 
 
 def replace_items(executor: Executor, collection_id: str, loaded: Sequence[tuple[BlobRef, Item]]) -> None:

@@ -14,11 +14,14 @@ from psycopg.types.json import Jsonb
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
-from geo_assets.catalogue.items import Item, claim_ids, delete_items, lock_of_collection, read_back
+from geo_assets.catalogue.items import Item, claim_ids, delete_items, load_errors, lock_of_collection, read_back
+from geo_assets.errors import LoadIncomplete
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
+
+_MAKE_COLLECTION = "Run the whole job again: its asset stac_collections makes the collection before any item."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,11 @@ class PgStac(DatabaseResource):
         if not loaded:
             return
         collection_id = source.collection.id
-        with self.connect() as connection, collection_lock(connection, collection_id):
+        what = f"the item of {loaded[0][0].name}" if len(loaded) == 1 else f"{len(loaded):,} items"
+        with self.connect() as connection, collection_lock(connection, collection_id), load_errors(what):
+            there = connection.execute("SELECT FROM pgstac.collections WHERE id = %s", (collection_id,)).fetchone()
+            if there is None:  # of which PgSTAC's loader says no more than of a bad item
+                raise LoadIncomplete(f"collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
             self._delsert([item for _, item in loaded])
             read_back(connection, collection_id, loaded)
 

@@ -7,10 +7,8 @@ changed. So an item and its table are of one version whenever you look. Not here
 
 from pathlib import Path
 
-import psycopg
-
-from geo_assets.catalogue.items import Executor, claim_ids, hold_collection, id_taken, replace_items
-from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete, MissingDatetime
+from geo_assets.catalogue.items import Executor, claim_ids, hold_collection, id_taken, load_errors, replace_items
+from geo_assets.errors import DuplicateItem, InvalidItem, MissingDatetime
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
@@ -45,14 +43,8 @@ def catalogue_tables(
     for _, item in loaded:
         if item["id"] in owners:
             raise id_taken(item, blob, owners[item["id"]])
-    try:
+    with load_errors(f"the items of {blob.name}"):
         replace_items(executor, source.collection.id, loaded)
-    except psycopg.DataError as error:
-        raise InvalidItem(f"PostgreSQL refuses a value of the items of {blob.name}: {_first_line(error)}.") from error
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        raise LoadIncomplete(f"PgSTAC refuses the items of {blob.name}: {_first_line(error)}.") from error
     executor.execute(
         read_sql("mark_catalogued"),
         {
@@ -64,7 +56,3 @@ def catalogue_tables(
             "patch_revisions": [remarks.patch_revision],
         },
     )
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return str(error).splitlines()[0].rstrip(".")

@@ -44,6 +44,8 @@ _UNAVAILABLE = (
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+OF_THE_SERVER = (*_MISSING, *_UNAVAILABLE)
+"""What says that a server, a schema or a login is at fault, and no value."""
 
 
 @contextmanager

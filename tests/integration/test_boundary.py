@@ -27,9 +27,11 @@ from geo_assets.sensors.findings import find_troubles
 from geo_assets.sources.source import load_sources
 from geo_assets.storage.blob_stores import StoreAccess
 from geo_assets.storage.silver_store import SilverStore
-from tests.pipeline import SOURCE, Pipeline
+from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.vectors import POINTS, write_vector
+
+pytestmark = pytest.mark.usefixtures("silver")
 
 ODD = "scene_1.tif"
 
@@ -62,12 +64,6 @@ def run_stage(pipeline: Pipeline, stage: Stage[Any, Any, Any]) -> ExecuteInProce
 def cogs(pipeline: Pipeline) -> dict[str, StandingCog]:
     ledger = CogLedger(database_url=pipeline.database_url)
     return {cog.name: cog for cog in ledger.standing(SOURCE)}
-
-
-@pytest.fixture(autouse=True)
-def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEO_ASSETS_SILVER", (tmp_path / "silver").as_uri())
-    monkeypatch.setenv("GEO_ASSETS_SCRATCH", str(tmp_path / "scratch"))
 
 
 def broken() -> Exception:
@@ -145,6 +141,20 @@ def test_a_file_that_raises_when_its_item_is_built_or_kept_costs_that_file_only(
     assert len(pipeline.items()) == 58
     assert pipeline.run("ingest_observed").success
     assert len(pipeline.items()) == 60
+
+
+def test_a_catalogue_that_takes_no_item_is_no_files_own_reason(pipeline: Pipeline, folder: Path) -> None:
+    for number in range(3, 60):
+        write_raster(folder / f"scene_{number}.tif", value=number)
+    pipeline.run("list_container")
+    assert run_stage(pipeline, RasterMetadataStage()).success
+    result = run_stage(pipeline, ItemsStage())  # before anything made the collection
+    assert not result.success
+    assert "collection rasters does not exist" in failure_text(result)
+    assert {failure.code for failure in pipeline.failures().values()} == {"load_incomplete"}
+    assert pipeline.run("ingest_observed").success
+    assert len(pipeline.items()) == 60
+    assert pipeline.failures() == {}
 
 
 def test_two_of_one_batch_that_want_one_id_do_not_stop_the_batch(pipeline: Pipeline, folder: Path) -> None:
