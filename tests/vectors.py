@@ -1,12 +1,12 @@
 """Vector files for tests: small good ones of every format, and thirty that are broken, each in its own way.
 
-Here: writing files. Not here: loading them.
+Here: writing files, and what geometries become without a database. Not here: loading files.
 """
 
 import json
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
+import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
+
+from geo_assets.sources.vector_rules import TableRule
+from geo_assets.vectors.geometry import GeometryTally, Normaliser, column_of, read_geometries
 
 POINTS = [shapely.Point(number, number / 2) for number in range(20)]
 
@@ -70,6 +74,18 @@ def zip_folder(path: Path, folder: Path) -> Path:
 def feature(geometry: Any, **properties: Any) -> dict[str, Any]:
     """A feature of GeoJSON."""
     return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def normalise(
+    geometries: Sequence[BaseGeometry], *, crs: int, **rule: Any
+) -> tuple[list[BaseGeometry | None], GeometryTally]:
+    """What the geometries of a layer become, and what was counted."""
+    ruled, tally = TableRule(**rule), GeometryTally()
+    wkb = list(shapely.to_wkb(geometries, flavor="iso"))
+    read, _ = read_geometries(wkb, lambda curves: [None] * len(curves), tally)
+    column = column_of(geometries[0].geom_type, np.array(read), ruled)
+    made, _, _ = Normaliser(ruled, column, pyproj.CRS.from_epsg(crs), tally=tally).normalise(wkb, read)
+    return list(made), tally
 
 
 def write_broken(folder: Path) -> dict[str, str]:

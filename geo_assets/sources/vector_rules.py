@@ -69,7 +69,7 @@ class TableRule(Rule):
     dimensions: Literal["2d", "keep"] = "2d"
     """`keep` keeps heights and measures."""
     antimeridian: Literal["split", "keep"] = "split"
-    """`split` cuts what crosses it."""
+    """`split` cuts what crosses 180 degrees there; `keep` has longitudes run on past 180."""
     keep_originals: bool = False
     """Whether repaired geometries are kept as they were, by `fid` in `<table>_originals`."""
     duplicates: Literal["keep", "drop"] = "keep"

@@ -24,17 +24,18 @@ from geo_assets.names import FID, GEOMETRY, column_names
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.vectors.columns import Column, column_type
 from geo_assets.vectors.copy_encoding import SIGNATURE, TRAILER, encode_column, encode_rows
-from geo_assets.vectors.errors import NoUsableRows
+from geo_assets.vectors.errors import NoUsableRows, UnplaceableGeometry
 from geo_assets.vectors.geometry import (
     GeometryColumn,
     GeometryTally,
-    Mask,
     Normaliser,
     OtherGeometryType,
     column_of,
     read_geometries,
 )
 from geo_assets.vectors.handover import Layer
+from geo_assets.vectors.paths import Mask
+from geo_assets.vectors.reprojection import UnplaceableShape
 
 Connection = psycopg.Connection[TupleRow]
 _CURVES = frozenset(range(8, 15))
@@ -110,11 +111,10 @@ def _copy(
         if rule.keep_originals:
             copied.originals = sql.Identifier(schema, f"{table}_originals")
             _create_originals(connection, copied)
-        measured = _TransformMeasured(connection, layer, rule)
-        normaliser = Normaliser(rule, geometry, layer.crs, tally=tally, transform_measured=measured)
+        normaliser = Normaliser(rule, geometry, layer.crs, tally=tally)
         seen = 0
         with _Sender(connection, copied) as sender:
-            linearise.sender = measured.sender = sender
+            linearise.sender = sender
             for batch in chain([first] if first is not None else [], batches):
                 before_batch()
                 seen += _copy_batch(connection, batch, copied, normaliser, linearise, sender, first_row=seen + 1)
@@ -146,7 +146,11 @@ def _copy_batch(
         return in_file
     wkb = _wkb(batch, layer)
     geometries, as_there = read_geometries(wkb, linearise, copied.tally)
-    made, kept, repaired = normaliser.normalise(wkb, geometries)
+    try:
+        made, kept, repaired = normaliser.normalise(wkb, geometries)
+    except UnplaceableShape as error:
+        where = f"Feature {fids[error.index]} of layer {layer.name}"
+        raise UnplaceableGeometry(f"{where} has no exact place in EPSG:{copied.geometry.srid}: {error}.") from error
     if copied.originals is not None and repaired.any():
         sender.wait()
         _write_originals(connection, copied, list(compress(fids, repaired)), list(compress(wkb, repaired)))
@@ -286,25 +290,6 @@ class _Linearise:
         except (psycopg.DataError, psycopg.InternalError):
             return None
         return None if row is None else row[0]
-
-
-class _TransformMeasured:
-    """Reprojection by PostGIS, which keeps measures: shapely drops them when it sets coordinates."""
-
-    sender: _Sender | None = None
-
-    def __init__(self, connection: Connection, layer: Layer, rule: TableRule) -> None:
-        self._connection, self._crs, self._srid = connection, layer.crs, rule.srid
-
-    def __call__(self, wkb: Sequence[bytes]) -> list[bytes | None]:
-        if self.sender is not None:
-            self.sender.wait()
-        rows = self._connection.execute(
-            "SELECT ST_AsBinary(ST_Transform(g::geometry, %s, %s)) FROM unnest(%s::bytea[]) WITH ORDINALITY AS t (g, n)"
-            " ORDER BY n",
-            (self._crs.to_wkt(), self._srid, list(wkb)),
-        ).fetchall()
-        return [row[0] for row in rows]
 
 
 def _is_curve(wkb: bytes) -> bool:

@@ -18,10 +18,10 @@ import shapely
 
 from geo_assets.vectors.columns import Column, column_values, plain_array
 from geo_assets.vectors.errors import BadEncoding, UnloadableValue
-from geo_assets.vectors.geometry import Geometries, GeometryColumn, Mask
+from geo_assets.vectors.geometry import GeometryColumn
+from geo_assets.vectors.paths import Geometries, Integers, Mask
 
 Bytes = npt.NDArray[np.uint8]
-Integers = npt.NDArray[np.int64]
 Dump = Callable[[Sequence[Any], str], Sequence[bytes | None]]
 """The binary form of values of a type of PostgreSQL, by the database's own driver."""
 

@@ -165,6 +165,16 @@ class NoUsableRows(PermanentError):
     remedy = "Mend the geometries or the coordinates; the message says what is wrong with them."
 
 
+class UnplaceableGeometry(PermanentError):
+    """A geometry that the CRS of the table tears apart, or that its own CRS does."""
+
+    code = "unplaceable_geometry"
+    remedy = (
+        "Divide the feature where the message says, or set `tables.target_crs` in sources.yaml to a CRS in which it is "
+        "whole (EPSG:4326 takes what crosses 180 degrees, or goes round a pole)."
+    )
+
+
 class NullGeometry(PermanentError):
     """Rows without a geometry, which the rule refuses."""
 

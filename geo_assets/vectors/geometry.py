@@ -7,10 +7,8 @@ linearising of curves, which the caller brings.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import antimeridian
 import numpy as np
 import numpy.typing as npt
 import pyproj
@@ -18,10 +16,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geo_assets.sources.vector_rules import TableRule
+from geo_assets.vectors.antimeridian import crosses_antimeridian, cut_at_antimeridian, is_beyond
 from geo_assets.vectors.errors import NullGeometry
+from geo_assets.vectors.paths import Geometries, Mask
+from geo_assets.vectors.reprojection import NOWHERE, SEAM_SLACK, Reprojection, UnplaceableShape, is_in_degrees
 
-Geometries = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
 Linearise = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 
 _FAMILY = ("Point", "LineString", "LineString", "Polygon", "Point", "LineString", "Polygon", "GeometryCollection")
@@ -34,6 +33,11 @@ _NAMES = (
 
 _MULTI_OF = np.array([4, 5, 5, 6, 4, 5, 6, 7, -1])
 """The Multi of each of shapely's type ids; -1, for None, is the last."""
+
+
+_WGS84 = pyproj.CRS.from_epsg(4326)
+ROUNDING = 1e-9
+"""Degrees beyond 180 or a pole that mean 180 or the pole."""
 
 
 class OtherGeometryType(Exception):
@@ -131,20 +135,20 @@ class Normaliser:
         crs: pyproj.CRS,
         *,
         tally: GeometryTally,
-        transform_measured: Callable[[Sequence[bytes]], Sequence[bytes | None]] | None = None,
     ) -> None:
         self._rule, self._column, self._tally = rule, column, tally
-        target = pyproj.CRS.from_epsg(column.srid)
-        self._reprojects = not crs.equals(target, ignore_axis_order=True)
-        self._transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True) if self._reprojects else None
-        self._in_degrees = target.is_geographic
-        self._transform_measured = transform_measured
+        self._cuts = rule.antimeridian == "split"
+        self._crs, self._target = crs, pyproj.CRS.from_epsg(column.srid)
+        reprojects = not crs.equals(self._target, ignore_axis_order=True)
+        self._reprojection = Reprojection(crs, self._target) if reprojects else None
+        self._from_degrees, self._in_degrees = is_in_degrees(crs), is_in_degrees(self._target)
+        self._slack = SEAM_SLACK if reprojects else ROUNDING
 
     def normalise(self, wkb: Sequence[bytes | None], geometries: Geometries) -> tuple[Geometries, Mask, Mask]:
         """The geometries as they go into the table but for `promote`, which rows stay, and which were repaired.
 
         Raises NullGeometry where the rule refuses rows without one, OtherGeometryType where the column does not
-        take one.
+        take one, UnplaceableShape where one has no exact place in the target CRS.
         """
         present = _present(wkb)
         kept = self._apply_policy(~present, self._rule.null_geometry, "without geometry")
@@ -153,20 +157,21 @@ class Normaliser:
         kept &= ~self._reject(kept & ~_is_finite(geometries), "coordinates are not finite")
         work = _only(kept, geometries)
         work = self._flatten(work)
-        if self._transformer is not None:
-            work = self._reproject(work)
+        repaired_there = np.zeros(len(work), dtype=bool)
+        if self._reprojection is not None:
+            work, repaired_there = self._place(work, self._reprojection)
             kept &= ~self._reject(kept & ~_is_finite(work), "outside of the target CRS")
         if self._in_degrees:
             kept &= ~self._reject(kept & _is_off_globe(work), "latitude beyond a pole, or longitude beyond two turns")
         work = _only(kept, work)
         work, repaired = self._repair(work)
-        if self._in_degrees and self._rule.antimeridian == "split":
+        if self._in_degrees and self._cuts:
             work = self._split(work)
         kept &= ~self._reject(kept & present & shapely.is_missing(work), "nothing is left of the shape when repaired")
         work = _only(kept, work)
         self._check_types(work)
         self._count(work)
-        return work, kept, repaired & kept
+        return work, kept, (repaired | repaired_there) & kept
 
     def _apply_policy(self, mask: Mask, policy: str, what: str) -> Mask:
         number = int(np.count_nonzero(mask))
@@ -198,31 +203,54 @@ class Normaliser:
             raise OtherGeometryType("some geometries have heights, others none")
         return geometries
 
-    def _reproject(self, geometries: Geometries) -> Geometries:
-        assert self._transformer is not None
-        if self._column.has_m and self._transform_measured is not None:
-            measured: Geometries = np.array(self._transform_measured(list(shapely.to_wkb(geometries))), dtype=object)
-            return np.asarray(shapely.from_wkb(measured))
-        xyz = shapely.get_coordinates(geometries, include_z=self._column.has_z)
-        x, y = self._transformer.transform(xyz[:, 0], xyz[:, 1])
-        return np.asarray(shapely.set_coordinates(geometries.copy(), np.column_stack([x, y, *xyz.T[2:]])))
+    def _place(self, geometries: Geometries, reprojection: Reprojection) -> tuple[Geometries, Mask]:
+        """The geometries in the target CRS, and which were repaired before.
+
+        Those that a target CRS with an end at 180 degrees would tear apart are cut there first.
+        """
+        try:
+            return self._reproject(geometries, reprojection)
+        except UnplaceableShape:
+            if self._in_degrees or not self._cuts:
+                raise
+        repaired = np.zeros(len(geometries), dtype=bool)
+        if not self._from_degrees:
+            geometries, repaired = self._reproject(geometries, Reprojection(self._crs, _WGS84))
+            reprojection = Reprojection(_WGS84, self._target)
+        outside = ~_is_finite(geometries)
+        geometries, repaired_there = self._repair(_only(~outside, geometries))
+        on_globe = np.flatnonzero(~_is_off_globe(geometries))
+        geometries[on_globe] = self._split(geometries[on_globe])
+        made, _ = self._reproject(geometries, reprojection)
+        made[outside] = NOWHERE
+        return made, repaired | repaired_there
+
+    def _reproject(self, geometries: Geometries, reprojection: Reprojection) -> tuple[Geometries, Mask]:
+        made, at_pole = reprojection(geometries)
+        repaired = np.zeros(len(geometries), dtype=bool)
+        sound, repaired[at_pole] = self._repair(geometries[at_pole])
+        for index, geometry in zip(at_pole.tolist(), sound, strict=True):
+            try:
+                made[index] = None if geometry is None else reprojection.over_pole(geometry)
+            except UnplaceableShape as error:
+                raise UnplaceableShape(index, str(error)) from None
+        self._tally.split += len(at_pole)
+        return made, repaired
 
     def _repair(self, geometries: Geometries) -> tuple[Geometries, Mask]:
         invalid = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
         for index in np.flatnonzero(invalid):
-            geometries[index] = _same_kind(shapely.make_valid(geometries[index]), geometries[index])
+            geometries[index] = _same_kind(_made_valid(geometries[index]), geometries[index])
         self._tally.repaired += int(np.count_nonzero(invalid & ~shapely.is_missing(geometries)))
         return geometries, invalid
 
     def _split(self, geometries: Geometries) -> Geometries:
-        """Cut what crosses the antimeridian: what reaches beyond it, or jumps over it after it was reprojected."""
-        west, _, east, _ = shapely.bounds(geometries).T
-        crosses = (west < -180.0 - 1e-9) | (east > 180.0 + 1e-9)
-        if self._reprojects:
-            crosses |= east - west > 180.0
-        for index in np.flatnonzero(crosses):
-            geometries[index] = _cut(geometries[index])
-        self._tally.split += int(np.count_nonzero(crosses))
+        """Cut what reaches beyond 180 degrees, and round off what does so by no more than rounding."""
+        beyond = np.flatnonzero(is_beyond(geometries))
+        if beyond.size:
+            self._tally.split += int(np.count_nonzero(crosses_antimeridian(geometries[beyond], slack=self._slack)))
+            geometries = geometries.copy()
+            geometries[beyond] = cut_at_antimeridian(geometries[beyond], slack=self._slack)
         return geometries
 
     def _check_types(self, geometries: Geometries) -> None:
@@ -271,14 +299,22 @@ def _is_finite(geometries: Geometries) -> Mask:
     """Whether all of a geometry's coordinates are numbers; so it is where there are none."""
     coordinates, owners = shapely.get_coordinates(geometries, return_index=True)
     finite = np.ones(len(geometries), dtype=bool)
-    finite[owners[~np.isfinite(coordinates).all(axis=1)]] = False
+    finite[owners[~(np.isfinite(coordinates[:, 0]) & np.isfinite(coordinates[:, 1]))]] = False
     return finite
 
 
 def _is_off_globe(geometries: Geometries) -> Mask:
     west, south, east, north = shapely.bounds(geometries).T
-    off: Mask = (south < -90.0 - 1e-9) | (north > 90.0 + 1e-9) | (west < -720.0) | (east > 720.0)
+    off: Mask = (south < -90.0 - ROUNDING) | (north > 90.0 + ROUNDING) | (west < -720.0) | (east > 720.0)
     return off
+
+
+def _made_valid(geometry: BaseGeometry) -> BaseGeometry:
+    try:
+        made: BaseGeometry = shapely.make_valid(geometry)
+    except shapely.GEOSException:  # a part that collapsed to a point, beside others that did not
+        made = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    return made
 
 
 def _same_kind(made: BaseGeometry, before: BaseGeometry) -> BaseGeometry | None:
@@ -295,25 +331,3 @@ def _same_kind(made: BaseGeometry, before: BaseGeometry) -> BaseGeometry | None:
     else:
         joined = shapely.multipoints(wanted) if kind == "Point" else shapely.multilinestrings(wanted)
     return None if joined.is_empty else joined
-
-
-def _cut(geometry: BaseGeometry) -> BaseGeometry:
-    """The geometry between -180 and 180; one that runs once round the globe over a pole is closed there."""
-    if geometry.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
-        geometry = shapely.transform(geometry, _wrapped)
-    if geometry.geom_type == "Point" or geometry.geom_type == "MultiPoint":
-        return geometry
-    if geometry.geom_type == "GeometryCollection":
-        return shapely.geometrycollections([_cut(part) for part in shapely.get_parts(geometry)])
-    fixes: dict[str, Any] = {
-        "Polygon": antimeridian.fix_polygon,
-        "MultiPolygon": antimeridian.fix_multi_polygon,
-        "LineString": partial(antimeridian.fix_line_string, great_circle=False),
-        "MultiLineString": partial(antimeridian.fix_multi_line_string, great_circle=False),
-    }
-    made: BaseGeometry = fixes[geometry.geom_type](geometry)
-    return made
-
-
-def _wrapped(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.column_stack([(xy[:, 0] + 180.0) % 360.0 - 180.0, xy[:, 1]])

@@ -49,9 +49,12 @@ _GEOMETRIES = frozenset(
     ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
 )
 _ESRI_KEYS = frozenset(
-    ("geometryType", "spatialReference", "displayFieldName", "fieldAliases", "objectIdFieldName", "hasZ", "hasM")
-)
-"""GeoJSON has none of them at its root."""
+    ("geometryType", "spatialReference", "displayFieldName", "fieldAliases", "objectIdFieldName", "hasZ", "hasM",
+     "globalIdFieldName", "attributes", "rings", "paths", "curveRings", "curvePaths", "layerDefinition", "featureSet")
+)  # fmt: skip
+"""GeoJSON has none of them in objects without a type."""
+_ESRI_LEVELS = ("features", "geometry", "layers")
+_MOST_LEVELS = 3
 
 
 def sniff(head: bytes, name: str) -> VectorFormat:
@@ -99,7 +102,7 @@ def _sniff_text(head: bytes, name: str) -> VectorFormat:
 def _sniff_json(text: str, *, sequence: bool) -> VectorFormat:
     """GeoJSON, or a sequence of it, by what stands at the root; where `type` comes late, GDAL's own driver decides."""
     keys: set[str] = set()
-    for key, value in _root_members(text):
+    for key, value, _ in _root_members(text):
         keys.add(key)
         if key != "type" or value is None:
             continue
@@ -110,16 +113,36 @@ def _sniff_json(text: str, *, sequence: bool) -> VectorFormat:
         if value == "Topology":
             raise UnknownFormat("The file is TopoJSON.")
         raise UnknownFormat(f"The file is JSON of the type {value[:60]!r}, which is not GeoJSON.")
-    if keys & _ESRI_KEYS:
+    if _is_esri(text):
         raise UnknownFormat(
-            "The file is ESRI JSON, as a server of ArcGIS answers with f=json.",
-            remedy="Ask the server for f=geojson, or convert the file (ogr2ogr -f GPKG out.gpkg in.json).",
+            "The file is ESRI JSON, as a server of ArcGIS answers with f=json: it has no GeoJSON `type`.",
+            remedy="Ask the server for f=geojson, or convert the file: `ogr2ogr -f GPKG out.gpkg in.json`.",
+        )
+    if "error" in keys and "features" not in keys:
+        raise UnknownFormat(
+            "The file is an error that a server answered with, in JSON.",
+            remedy="Download the file again from its origin, and check it before uploading.",
         )
     return "geojsonseq" if sequence else "geojson"
 
 
-def _root_members(text: str) -> Iterator[tuple[str, str | None]]:
-    """The members of the root object as far as ``text`` goes: each key, and its value where that is a string."""
+def _is_esri(text: str, *, level: int = 0) -> bool:
+    """Whether an object has no type, but keys of ESRI JSON; or its first feature, layer or geometry does."""
+    members = list(_root_members(text))
+    keys = {key for key, _, _ in members}
+    if "type" in keys:
+        return False
+    if keys & _ESRI_KEYS or {"x", "y"} <= keys:
+        return True
+    inner = [text[at:].lstrip("[ \t\r\n") for key, _, at in members if key in _ESRI_LEVELS]
+    return level < _MOST_LEVELS and any(each.startswith("{") and _is_esri(each, level=level + 1) for each in inner)
+
+
+def _root_members(text: str) -> Iterator[tuple[str, str | None, int]]:
+    """The members of the root object as far as ``text`` goes: each key, its value if that is a string, and its place.
+
+    Numbers and literals have the place where they end.
+    """
     depth, key, in_value = 0, None, False
     for match in _JSON_TOKENS.finditer(text):
         token = match.group()
@@ -127,20 +150,24 @@ def _root_members(text: str) -> Iterator[tuple[str, str | None]]:
             return
         if token in "{[":
             if depth == 1 and key is not None:
-                yield key, None
+                yield key, None, match.start()
                 key = None
             depth += 1
         elif token in "}]":
             depth -= 1
             if depth == 0:
+                if in_value and key is not None:
+                    yield key, None, match.start()
                 return
         elif depth == 1 and token == ":":
             in_value = True
         elif depth == 1 and token == ",":
+            if in_value and key is not None:
+                yield key, None, match.start()
             key, in_value = None, False
         elif depth == 1 and token.startswith('"'):
             if in_value and key is not None:
-                yield key, _unquoted(token)
+                yield key, _unquoted(token), match.start()
                 key = None
             elif not in_value:
                 key = _unquoted(token)

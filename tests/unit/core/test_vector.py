@@ -1,8 +1,8 @@
 """Vectors on their way to tables: names, types, geometries and formats, without files or a database."""
 
-import numpy as np
+import json
+
 import pyarrow as pa
-import pyproj
 import pytest
 import shapely
 from hypothesis import given
@@ -15,11 +15,9 @@ from geo_assets.sources.source import Source
 from geo_assets.sources.vector_rules import VECTOR_GLOBS, TableRule
 from geo_assets.vectors.columns import Column, column_type
 from geo_assets.vectors.copy_encoding import encode_column
-from geo_assets.vectors.errors import UnloadableValue
-from geo_assets.vectors.geometry import GeometryTally, Normaliser, column_of, read_geometries
-from geo_assets.vectors.sniffing import sniff
-
-RULE = TableRule()
+from geo_assets.vectors.errors import UnknownFormat, UnloadableValue
+from geo_assets.vectors.sniffing import HEAD_BYTES, sniff
+from tests.vectors import normalise
 
 
 @given(st.lists(st.text(min_size=1, max_size=80), unique=True, max_size=30))
@@ -66,28 +64,6 @@ def test_each_type_of_arrow_has_one_of_postgresql(kind: pa.DataType, expected: s
     assert column_type(pa.field("a", kind)) == expected
 
 
-def test_a_polygon_over_the_antimeridian_of_a_projected_file_is_cut_there() -> None:
-    pacific = pyproj.CRS.from_epsg(3832)  # centred on 150 degrees east
-    box = shapely.box(3_000_000, 0, 3_600_000, 500_000)
-    (made,), tally = normalise([box], RULE, pacific)
-    assert made.geom_type == "MultiPolygon"
-    assert len(made.geoms) == 2
-    assert (tally.split, tally.types) == (1, {"MultiPolygon": 1})
-    west, _, east, _ = made.bounds
-    assert (west, east) == (-180.0, 180.0)
-
-
-def test_a_line_over_the_antimeridian_is_cut_there() -> None:
-    lines = [
-        shapely.LineString([(170, 10), (190, 10)]),
-        shapely.MultiLineString([[(170, 0), (190, 0)], [(1, 1), (2, 2)]]),
-    ]
-    (line, lines_), tally = normalise(lines, RULE, pyproj.CRS.from_epsg(4326))
-    assert [len(line.geoms), len(lines_.geoms)] == [2, 3]
-    assert line.bounds[0] == -180.0
-    assert tally.split == 2
-
-
 @pytest.mark.parametrize(
     "moments",
     [
@@ -104,7 +80,7 @@ def test_a_time_before_all_times_is_not_taken_for_a_late_one(moments: pa.Array) 
 
 def test_what_cannot_be_placed_is_rejected_and_counted() -> None:
     points = [shapely.Point(1, 2), shapely.Point(1, 95), shapely.Point(float("nan"), 1), shapely.Point(float("inf"), 1)]
-    _, tally = normalise(points, RULE, pyproj.CRS.from_epsg(4326))
+    _, tally = normalise(points, crs=4326)
     assert tally.rejected == {
         "coordinates are not finite": 2,
         "latitude beyond a pole, or longitude beyond two turns": 1,
@@ -115,7 +91,8 @@ def test_what_cannot_be_placed_is_rejected_and_counted() -> None:
 def test_a_repair_keeps_the_type_of_the_geometry() -> None:
     spike = shapely.Polygon([(0, 0), (2, 0), (2, 2), (0, 2), (0, 0), (-1, -1), (0, 0)])
     flat = shapely.Polygon([(0, 0), (1, 1), (2, 2), (0, 0)])
-    (made, gone), tally = normalise([spike, flat], RULE, pyproj.CRS.from_epsg(4326))
+    (made, gone), tally = normalise([spike, flat], crs=4326)
+    assert made is not None
     assert made.geom_type == "Polygon"
     assert made.area == 4
     assert gone is None
@@ -133,6 +110,57 @@ def test_a_file_is_known_by_its_bytes() -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        {"displayFieldName": "", "geometryType": "esriGeometryPoint", "features": []},
+        {"hasZ": True, "features": []},
+        {"features": [{"attributes": {"type": "Feature"}, "geometry": {"x": 1, "y": 2}}]},
+        {"exceededTransferLimit": True, "features": [{"geometry": {"rings": [[[0, 0]] * 40_000]}}]},
+        {"features": [{"geometry": {"x": 1, "y": 2}}], "fields": []},
+        {"attributes": {"a": 1}, "geometry": {"paths": [[[0, 0], [1, 1]]]}},
+        {"rings": [[[0, 0], [1, 0], [1, 1], [0, 0]]]},
+        {"x": 1, "y": 2},
+        {"layers": [{"layerDefinition": {"type": "Feature Layer"}, "featureSet": {"features": []}}]},
+    ],
+)
+def test_esri_json_is_refused_by_its_name_with_how_to_convert_it(content: object) -> None:
+    with pytest.raises(UnknownFormat, match="ESRI JSON") as refusal:
+        sniff(json.dumps(content).encode()[:HEAD_BYTES], "a.geojson")
+    assert "f=geojson" in refusal.value.remedy
+    assert "ogr2ogr -f GPKG" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"features": [{"properties": {"x": 1, "y": 2, "rings": []}, "type": "Feature"}], "type": "FeatureCollection"},
+        {"features": [{"geometry": {"coordinates": [[0, 0]] * 40_000, "type": "LineString"}}]},
+        {"exceededTransferLimit": True, "features": [], "type": "FeatureCollection"},
+        {"attributes": {"a": 1}, "type": "Feature", "geometry": None},
+        {"features": []},
+    ],
+)
+def test_geojson_is_not_taken_for_esri_json(content: object) -> None:
+    assert sniff(json.dumps(content).encode()[:HEAD_BYTES], "a.geojson") == "geojson"
+
+
+def test_an_error_that_a_server_answered_with_is_no_vector_file() -> None:
+    with pytest.raises(UnknownFormat, match="an error that a server answered with"):
+        sniff(b'{"error": {"code": 400, "message": "Invalid query"}}', "a.geojson")
+
+
+def test_objects_in_objects_without_end_are_no_trouble() -> None:
+    assert sniff((b'{"features":[' * 10_000)[:HEAD_BYTES], "a.geojson") == "geojson"
+
+
+def test_a_polygon_with_a_part_that_collapsed_is_repaired() -> None:
+    parts = "MULTIPOLYGON (((3 2, 3 2, 3 2, 3 2)), ((0 0, 5 5, 5 0, 0 5, 0 0)))"
+    (made,), tally = normalise([shapely.from_wkt(parts)], crs=4326)
+    assert made is not None
+    assert (made.is_valid, made.area, tally.repaired) == (True, 12.5, 1)
+
+
+@pytest.mark.parametrize(
     "rule",
     [
         {"mode": "upsert"},
@@ -146,15 +174,3 @@ def test_a_file_is_known_by_its_bytes() -> None:
 def test_a_rule_that_cannot_be_meant_is_refused(rule: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TableRule.model_validate(rule)
-
-
-def normalise(
-    geometries: list[shapely.Geometry], rule: TableRule, crs: pyproj.CRS
-) -> tuple[list[shapely.Geometry], GeometryTally]:
-    """What the geometries of a layer become."""
-    tally = GeometryTally()
-    wkb = list(shapely.to_wkb(geometries))
-    read, _ = read_geometries(wkb, lambda curves: [None] * len(curves), tally)
-    column = column_of(geometries[0].geom_type, np.array(read), rule)
-    made, _, _ = Normaliser(rule, column, crs, tally=tally).normalise(wkb, read)
-    return list(made), tally
