@@ -13,7 +13,7 @@ from benchmarks.result import BenchmarkFailed, Result, Target, at_least, ratio
 from benchmarks.world import SOURCE, Context, azure_store, interleaved, source_rule
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobRef
-from geo_assets.raster.range_file import BLOCK_BYTES
+from geo_assets.raster.io import BLOCK_BYTES
 from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from geo_assets.raster.formats.media_types import COG, GEOTIFF
+from geo_assets.raster.sniff import COG, GEOTIFF
 
 _KINDS = {COG: "COG", GEOTIFF: "GeoTIFF"}
 

@@ -1,20 +1,23 @@
 """Who asks, and what they may: keys of the settings, tokens of an OpenID Connect issuer such as Entra ID.
 
-Here: proving who somebody is, and the scopes. Not here: which path needs which scope (`gate`).
+Here: from a request's headers to a caller with scopes, and the issuer's public keys, kept, and fetched again no oftener
+than is right. Not here: what a route requires (`gate`).
 """
 
 import hashlib
 import hmac
 import re
+import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import anyio
+import httpx
 import jwt
 
-from geo_assets.api.problems import Unauthenticated
-from geo_assets.api.token_keys import TokenKeys
+from geo_assets.api.problems import IdentityUnavailable, Unauthenticated
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 
@@ -201,3 +204,61 @@ def _refused(error: jwt.PyJWTError) -> Unauthenticated:
 
 def _with_implied(scopes: Any) -> frozenset[str]:
     return frozenset().union(*(_IMPLIED.get(scope, frozenset()) for scope in scopes))
+
+
+# A key that the issuer withdrew is believed no longer than this.
+KEPT_SECONDS = 300.0
+# A token that names an unknown key has the keys fetched, for the issuer may have a new one: at most this often.
+UNKNOWN_SECONDS = 30.0
+# ... and an issuer that does not answer is asked again after this.
+RETRY_SECONDS = 5.0
+_TIMEOUT_SECONDS = 10
+
+
+class TokenKeys:
+    """The keys that an issuer signs with."""
+
+    def __init__(self, issuer: str) -> None:
+        self._configuration = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+        self._lock = threading.Lock()
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._tried = float("-inf")
+
+    def find(self, kid: str) -> jwt.PyJWK:
+        """The key of this id. Raises PyJWTError where there is none, IdentityUnavailable where nobody can say."""
+        is_fresh = time.monotonic() - self._fetched <= KEPT_SECONDS
+        # While one asks after an unknown key, others of the kind are refused, and take no thread from who is known.
+        if self._is_due(kid) and self._lock.acquire(blocking=not is_fresh):
+            try:
+                if self._is_due(kid):
+                    self._fetch()
+            finally:
+                self._lock.release()
+        if time.monotonic() - self._fetched > KEPT_SECONDS:
+            raise IdentityUnavailable("the issuer's keys cannot be fetched.")
+        if kid not in self._keys:
+            raise jwt.InvalidKeyError("the issuer has no such key.")
+        return self._keys[kid]
+
+    def _is_due(self, kid: str) -> bool:
+        """Whether the issuer is to be asked before anything can be said of this key."""
+        now = time.monotonic()
+        if now - self._fetched > KEPT_SECONDS:
+            return now - self._tried > RETRY_SECONDS
+        return kid not in self._keys and now - self._tried > UNKNOWN_SECONDS
+
+    def _fetch(self) -> None:
+        """Fetch the keys; where that fails the old ones stay for as long as they are believed."""
+        try:
+            configuration = httpx.get(self._configuration, timeout=_TIMEOUT_SECONDS)
+            configuration.raise_for_status()
+            answer = httpx.get(str(configuration.json()["jwks_uri"]), timeout=_TIMEOUT_SECONDS)
+            answer.raise_for_status()
+            keys = jwt.PyJWKSet.from_dict(answer.json()).keys
+        except (httpx.HTTPError, jwt.PyJWTError, ValueError, KeyError, TypeError):
+            return
+        else:
+            self._keys = {key.key_id: key for key in keys if key.key_id and key.public_key_use in ("sig", None)}
+            self._fetched = time.monotonic()
+        finally:
+            self._tried = time.monotonic()

@@ -19,14 +19,11 @@ from geo_assets.api.bounds import Bounded
 from geo_assets.api.catalogue import create_stac, stac_connections
 from geo_assets.api.features import create_features, features_connections
 from geo_assets.api.gate import CORRELATION_HEADER, Gate
-from geo_assets.api.headers import SecurityHeaders
-from geo_assets.api.metrics import Metrics
-from geo_assets.api.pages import serve_docs, serve_map
-from geo_assets.api.parts import Parts
+from geo_assets.api.pages import SecurityHeaders, serve_docs, serve_map
+from geo_assets.api.parts import Parts, SecondLoop
 from geo_assets.api.problems import install_handlers
 from geo_assets.api.rasters import create_raster, raster_connections
-from geo_assets.api.second_loop import SecondLoop
-from geo_assets.api.traces import trace_requests
+from geo_assets.api.telemetry import Metrics, trace_requests
 from geo_assets.settings import Settings
 
 _ASKED_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "Range", "X-API-Key", "X-Correlation-Id")

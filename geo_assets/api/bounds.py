@@ -1,10 +1,7 @@
-"""How much one request may ask to be parsed: decided from its bytes, before anything is made of them.
+"""How much a request may send, and how long: lines and headers, sizes of chunks, trailers, and bodies to be parsed.
 
-Here: the limits, the middleware that holds them, and which requests are heavy. Not here: the number of bytes (`gate`),
-and where heavy requests are served (`second_loop`).
-
-The event loop serves every caller, and what parses JSON holds the interpreter: a body of a few megabytes would have all
-others wait for seconds.
+Here: uvicorn's protocol with bounds on what is not a body, and bodies refused from their bytes, before anything is made
+of them. What has no end is read before its sender is known: without a bound a header of 200 MB took 2 GB of memory.
 """
 
 import asyncio
@@ -15,9 +12,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from geo_assets.api.problems import Busy, InvalidRequest, RequestTooLarge, SentTooSlowly
 
@@ -201,3 +200,74 @@ def _number(value: Any) -> int:
 
 def _too_large(what: str, number: int, of: str, most: int) -> RequestTooLarge:
     return RequestTooLarge(f"The {what} has {number:,} {of}; the limit is {most:,}.", remedy=_REMEDY)
+
+
+MOST_HEAD_BYTES = 512 * 1024
+"""More than a query of 64 KB and every header that a browser or proxy sends; what arrives at once counts as one."""
+SECONDS_OF_HEAD = 30.0
+"""So long a request's head may take to come, the first from when the connection is made."""
+_REFUSAL = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n"
+    b"x-content-type-options: nosniff\r\n\r\n"
+)
+log = structlog.get_logger("geo_assets.api")
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """The protocol of a connection, which ends it where no request and no part of a body comes of what is sent."""
+
+    _head_bytes = 0
+    _moved = False
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes of the connection; end it once too many came to nothing."""
+        self._moved = False
+        super().data_received(data)
+        self._head_bytes = 0 if self._moved else self._head_bytes + len(data)
+        if not self._moved and self._timer is None:
+            self._await_head()
+        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            log.warning("head_too_large", bytes=self._head_bytes)
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_REFUSAL)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """The headers are there."""
+        self._moved = True
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """So is some of the body."""
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """So is all of the request."""
+        self._moved = True
+        super().on_message_complete()
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(SECONDS_OF_HEAD, self._end_late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_late(self) -> None:
+        self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()

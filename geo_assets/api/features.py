@@ -5,18 +5,22 @@ here: OGC API Features and Tiles, which the library serves; filters as SQL (`tab
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import asyncpg
+import orjson
 from fastapi import Depends, FastAPI, Query
 from morecantile.errors import MorecantileError
 from starlette.requests import Request
 from tipg import dependencies
-from tipg.collections import Catalog, Collection, pg_get_collection_index
+from tipg.collections import Catalog, Collection, Column, Feature, pg_get_collection_index
 from tipg.database import DB_CATALOG_FILE
+from tipg.dependencies import ItemsOutputType
 from tipg.errors import (
     DEFAULT_STATUS_CODES,
     InvalidBBox,
@@ -26,16 +30,135 @@ from tipg.errors import (
     add_exception_handlers,
 )
 from tipg.factory import Endpoints
+from tipg.resources.enums import MediaType
 from tipg.settings import DatabaseSettings
 
 from geo_assets.api.connections import open_pool
 from geo_assets.api.cql2.expression import read_filter
 from geo_assets.api.pages import page_templates
-from geo_assets.api.table_filters import TableFilter, require_times
-from geo_assets.api.table_pages import PagedCollection, note_form
+from geo_assets.api.problems import RequestTooLarge
+from geo_assets.api.table_filters import FilteredCollection, TableFilter, require_times
 from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.logins import FEATURES_LOGIN
 from geo_assets.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PageLimits:
+    """The most characters of one answer. ``leads_on`` says whether its form has a place for the link to the next."""
+
+    page: int = 8_000_000
+    """Of all features but the first."""
+    feature: int = 64_000_000
+    """Of a feature, which no page can part."""
+    leads_on: bool = True
+
+
+DATA = PageLimits()
+TABLE = PageLimits(leads_on=False)
+HTML = PageLimits(page=2_000_000, feature=4_000_000)
+"""A page for people takes a second for five million."""
+_FETCHED_AT_ONCE = 8
+_FORMS = {None: DATA, MediaType.geojson: DATA, MediaType.html: HTML}
+_limits: ContextVar[PageLimits] = ContextVar("limits_of_page", default=DATA)
+
+
+def note_form(request: Request) -> None:
+    """Note how large the answer to this request may be, by its form."""
+    asked = request.query_params.get("f")
+    form = MediaType.__members__.get(asked) if asked else ItemsOutputType(request)
+    _limits.set(_FORMS.get(form, TABLE))
+
+
+class PagedCollection(FilteredCollection):
+    """A table whose pages end where they would be too large."""
+
+    def _select(
+        self,
+        properties: list[str] | None,
+        geometry_column: Column | None,
+        bbox_only: bool | None,
+        simplify: float | None,
+        geom_as_wkt: bool = False,
+    ) -> str:
+        shape = self._geom_expr(geometry_column, bbox_only, simplify) or "NULL::geometry"
+        text = f"ST_AsEWKT({shape})" if geom_as_wkt else f"ST_AsGeoJSON({shape})::json::text"
+        return ", ".join(
+            [
+                "SELECT " + ", ".join([*self._select_property_columns(properties), self._select_id()]),
+                f"{text} AS tipg_geom",
+            ]
+        )
+
+    async def _features_query(
+        self,
+        conn: asyncpg.Connection,
+        *,
+        where: Any = None,
+        sortby: str | None = None,
+        properties: list[str] | None = None,
+        geom: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        bbox_only: bool | None = None,
+        simplify: float | None = None,
+        geom_as_wkt: bool = False,
+        function_parameters: dict[str, str] | None,
+    ) -> AsyncIterator[Feature]:
+        """The features of one page. Raises RequestTooLarge for one too large, or for a page that says not where on."""
+        parameters: list[Any] = []
+        statement = " ".join(
+            [
+                self._select(properties, self.get_geometry_column(geom), bbox_only, simplify, geom_as_wkt),
+                self._from(function_parameters, parameters),
+                self._where_clause(where),
+                self._sortby(sortby),
+                f"LIMIT {int(limit or 0)} OFFSET {int(offset or 0)}",
+            ]
+        )
+        limits = _limits.get()
+        found = characters = 0
+        async with conn.transaction():
+            cursor = await conn.cursor(statement, *parameters)
+            while rows := await cursor.fetch(_FETCHED_AT_ONCE):
+                for row in rows:
+                    size = _characters(row)
+                    characters += size
+                    if size > limits.feature:
+                        raise _too_large_alone(row["tipg_id"], size, limits.feature)
+                    if found and characters > limits.page:
+                        if not limits.leads_on:
+                            raise _too_large(limits.page, found, int(offset or 0))
+                        return
+                    found += 1
+                    yield _feature(row, is_json=not geom_as_wkt)
+
+
+def _feature(row: Mapping[str, Any], *, is_json: bool) -> Feature:
+    """A feature of the library, whose geometry is text that is JSON already: as numbers it takes ten times as much."""
+    values = dict(row)
+    shape, feature_id = values.pop("tipg_geom"), values.pop("tipg_id")
+    geometry: Any = orjson.Fragment(shape) if is_json and shape is not None else shape
+    return Feature(type="Feature", geometry=geometry, id=feature_id, properties=values)
+
+
+def _characters(row: Mapping[str, Any]) -> int:
+    return sum(len(value if isinstance(value, str | bytes) else repr(value)) for value in row.values())
+
+
+def _too_large_alone(feature_id: Any, size: int, most: int) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"The feature {feature_id} has {size:,} characters; at most {most:,} are sent.",
+        remedy="Ask for GeoJSON, with `simplify`, with `bbox-only` or for fewer `properties`.",
+    )
+
+
+def _too_large(most: int, found: int, offset: int) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"What is asked for has more than {most:,} characters; the first {found:,} features have fewer.",
+        remedy=f"Ask with limit={found}, and then with offset={offset + found}; or for GeoJSON, whose pages lead on.",
+    )
+
 
 LOOK_SECONDS = 2.0
 _CONNECTIONS = 6

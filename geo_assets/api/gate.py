@@ -17,9 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from geo_assets.api.access import EVERYBODY_HERE, Access, Principal, Scope
-from geo_assets.api.forwarded import network_of
-from geo_assets.api.hosts import Hosts
-from geo_assets.api.metrics import Metrics
+from geo_assets.api.callers import Hosts, network_of
 from geo_assets.api.problems import (
     Forbidden,
     InvalidRequest,
@@ -29,6 +27,7 @@ from geo_assets.api.problems import (
     problem_response,
     server_failed,
 )
+from geo_assets.api.telemetry import Metrics
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 

@@ -1,6 +1,6 @@
 """/api/jobs and /api/db/tasks: submit, look, cancel, retry, and what became of each file.
 
-Here: the routes and what they answer. Not here: which jobs there are (`job_types`), their rows (`api.jobs`).
+Here: the routes and what they answer. Not here: which jobs there are (`jobs`), their rows (`api.jobs`).
 """
 
 from collections import Counter
@@ -10,13 +10,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from geo_assets.api.dagster_server import JOB_TAG, RunState, RunSummary, StepState
-from geo_assets.api.job_types import EXAMPLES, JOB_TYPES, Parameters, job_names, parse_parameters, source_of
 from geo_assets.api.jobs import (
+    EXAMPLES,
+    JOB_TYPES,
     TO_SUBMIT_AGAIN,
     UNDER_WAY,
     ApiJob,
     JobState,
+    Parameters,
     job_id_of,
+    job_names,
+    parse_parameters,
+    source_of,
     state_of,
     state_of_run,
     store,

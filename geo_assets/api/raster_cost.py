@@ -1,7 +1,7 @@
 """What reading a picture costs, told before a pixel of it is read.
 
 Here: the pixels that a request makes, the bytes that are decoded for them and those that lie in memory at once, all as
-rio-tiler and GDAL go about it. Not here: how much of that is allowed (`raster_budget`), and the reading itself.
+rio-tiler and GDAL go about it. Not here: how much of that is allowed (`drawing`), and the reading itself.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What requests for pictures may say: sizes as the library reads them, and what it would fail at, by name.
 
 Here: checks of parameters before anything is opened. Not here: what a picture costs, which depends on the raster too
-(`raster_cost`, `raster_budget`).
+(`raster_cost`, `drawing`).
 """
 
 import ast
@@ -16,8 +16,8 @@ from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
 from rio_tiler.expression import get_expression_blocks, validate_expression
 
+from geo_assets.api.drawing import MOST_PIXELS_A_SIDE
 from geo_assets.api.problems import InvalidRequest, RequestTooLarge
-from geo_assets.api.raster_budget import MOST_PIXELS_A_SIDE
 from geo_assets.api.raster_cost import FARTHEST
 
 MOST_EXPRESSION_CHARACTERS = 1000

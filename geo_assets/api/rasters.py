@@ -33,8 +33,14 @@ from geo_assets.api.drawing import DrawingPlaces
 from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import InvalidRequest, NotFound, Unreadable, correlation_id_of, problem_response
 from geo_assets.api.raster_parameters import require_bounded_size, require_listable, require_readable
-from geo_assets.api.raster_readers import GuardedBackend, ItemReader, MosaicItemReader, PartParams, ReaderParams
-from geo_assets.api.stretch import render_stretched
+from geo_assets.api.raster_readers import (
+    GuardedBackend,
+    ItemReader,
+    MosaicItemReader,
+    PartParams,
+    ReaderParams,
+    render_stretched,
+)
 from geo_assets.postgres.databases import api_url
 from geo_assets.postgres.logins import TILES_LOGIN
 from geo_assets.settings import Settings

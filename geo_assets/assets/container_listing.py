@@ -27,7 +27,7 @@ from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import SourceListing, build_matcher, outside_shards, timed_pages
-from geo_assets.storage.read_ahead import reading_ahead
+from geo_assets.storage.transfers import reading_ahead
 from geo_assets.storage.zarr_stores import page_marker
 from geo_assets.vectors.tables import VectorTables
 

@@ -2,7 +2,7 @@
 
 Here: the graph asset of a stage, what every stage needs around its work, and the boundary of a file: whatever work on
 one file raises is recorded as that file's reason, and the others go on. Not here: what a stage is (`stage`), and what
-each does (`raster_metadata`, `stac_items`, `cogs`, `vector_tables`).
+each does (`raster_metadata`, `stac_items`, `cogs`, `vectors.tables`).
 """
 
 import re

@@ -22,7 +22,7 @@ from geo_assets.display import one_line
 from geo_assets.errors import GeoAssetsError, LoadIncomplete, StorageUnavailable, Unforeseen
 from geo_assets.ledger.blobs import Batch, StageName
 from geo_assets.models import BlobRef, Failure
-from geo_assets.stac.local_schemas import unchecked_extensions
+from geo_assets.stac.schemas import unchecked_extensions
 
 U = TypeVar("U", bound=Unit)
 D = TypeVar("D")

@@ -1,7 +1,7 @@
 """What a stage of the work on a source is: what is pending, how it is cut, what is done to a unit, what is reported.
 
 Here: the words that a stage and the engine have in common. Not here: running stages (`engine`), what those share that
-work from the ledger (`ledger_stages`), and what each does (`raster_metadata`, `stac_items`, `cogs`, `vector_tables`).
+work from the ledger (`ledger_stages`), and what each does (`raster_metadata`, `stac_items`, `cogs`, `vectors.tables`).
 """
 
 from abc import ABC, abstractmethod

@@ -12,8 +12,8 @@ from geo_assets.errors import DuplicateItem, InvalidItem, MissingDatetime
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
-from geo_assets.stac.item_schemas import item_validator
 from geo_assets.stac.remarks import NOTHING, Remarks, check_item, with_remarks
+from geo_assets.stac.schemas import item_validator
 from geo_assets.stac.table_item import DescribedTable, build_table_items
 
 REASONS_OF_ITEMS = (MissingDatetime, InvalidItem, DuplicateItem)

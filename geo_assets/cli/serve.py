@@ -6,10 +6,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from geo_assets.api.access import Access
-from geo_assets.api.forwarded import Forwarded, Proxies, parse_proxies
-from geo_assets.api.heads import BoundedHeads
-from geo_assets.api.hosts import is_loopback
-from geo_assets.api.logs import configure_logs
+from geo_assets.api.bounds import BoundedHeads
+from geo_assets.api.callers import Forwarded, Proxies, is_loopback, parse_proxies
+from geo_assets.api.telemetry import configure_logs
 from geo_assets.cli.console import clear_errors
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings

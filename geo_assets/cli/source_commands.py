@@ -1,13 +1,15 @@
-"""geo-assets sources and status: what is declared, and what has become of it."""
+"""geo-assets sources, status, plan and paths: what is declared, its state, what a run would do, and queues compared."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 from rich.table import Column, Table
 
+from geo_assets.assets.dry_run import plan_source
+from geo_assets.assets.plan import SourcePlan
 from geo_assets.catalogue.handover import FormerSource, Handover
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.orphans import print_former_sources
@@ -16,6 +18,7 @@ from geo_assets.durations import say_duration
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
 from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.path_comparison import PathComparison
 from geo_assets.ledger.scenes import WaitingScene
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
@@ -191,3 +194,62 @@ def _print_sources(checks: list[dict[str, Any]]) -> None:
     for check in checks:
         if check["error"]:
             error_console.print(f"[red]{check['source']}[/]: {shown(check['error'])}", highlight=False)
+
+
+@click.command("plan")
+@click.argument("source")
+@json_option
+def plan_command(source: str, *, as_json: bool) -> None:
+    """List SOURCE and show what a run would do: new, changed, deleted and pending blobs, batches and steps."""
+    with clear_errors():
+        declared = SourcesFile().get(source)
+        if as_json:
+            plan = plan_source(declared, blob_stores=BlobStores(), ledger=Ledger())
+        else:
+            with console.status(f"Listing {source}"):
+                plan = plan_source(declared, blob_stores=BlobStores(), ledger=Ledger())
+    if as_json:
+        print_json(plan.as_dict())
+    else:
+        _print_plan(plan)
+
+
+def _print_plan(plan: SourcePlan) -> None:
+    table = Table("", "", title=f"A run over {plan.source} would find", title_justify="left", show_header=False)
+    figures = {
+        "new": plan.new,
+        "changed": plan.changed,
+        "deleted": "not known (limit)" if plan.deleted is None else plan.deleted,
+        "unchanged": plan.unchanged,
+        "pending from before": plan.pending,
+        "bytes of what it would work on": plan.size_bytes,
+        "batches": f"{plan.batches:,} of up to {plan.blobs_a_batch:,} blobs",
+        "steps": plan.expected_steps,
+    }
+    for name, figure in figures.items():
+        table.add_row(name, figure if isinstance(figure, str) else f"{figure:,}")
+    console.print(table)
+    console.print("Nothing was done." if plan.blobs or plan.deleted else "Nothing is to be done.")
+
+
+_SECONDS = ("latency_p50", "latency_p95", "latency_max", "seconds_a_thousand")
+
+
+@click.command("paths")
+@click.option("--hours", default=24.0, show_default=True, help="What came in within so many hours until now.")
+@json_option
+def paths_command(*, hours: float, as_json: bool) -> None:
+    """Compare the paths by which blobs became known: messages, retries, dead letters, and time from event to item."""
+    with clear_errors():
+        paths = PathComparison().compare(since=datetime.now(UTC) - timedelta(hours=hours))
+    answers = [path.as_dict() for path in paths]
+    if as_json:
+        print_json(answers)
+        return
+    # A row a figure: eleven columns would not fit into a terminal.
+    table = Table("", *[Column(path.path.replace("_", " "), justify="right") for path in paths])
+    for name in answers[0]:
+        if name != "path":
+            label = name.replace("_", " ") + (", s" if name in _SECONDS else "")
+            table.add_row(label, *["–" if answer[name] is None else f"{answer[name]:,}" for answer in answers])
+    console.print(table)

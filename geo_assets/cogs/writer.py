@@ -31,10 +31,10 @@ from geo_assets.raster.header import GDAL_OPTIONS
 from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.cog_rules import CogRule
-from geo_assets.storage.blob_download import download
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import StoreAccess, open_handed
 from geo_assets.storage.scratch import takes_no_more
+from geo_assets.storage.transfers import download
 from geo_assets.workers.pool import Limits, WorkerPool
 
 GDAL_CACHE_BYTES = 256 * 1024**2  # rasterio takes it in bytes

@@ -1,7 +1,7 @@
 """Blob events: what a message of Event Grid says, in either of its schemas.
 
 Here: from the bytes of a message to events, none of which is trusted. Not here: queues (`geo_assets.resources`), which
-sources an event concerns (`events.routing`).
+sources an event concerns (`events.looks`).
 
 Sources: Azure Blob Storage as an Event Grid source (learn.microsoft.com/azure/event-grid/event-schema-blob-storage),
 CloudEvents 1.0 in JSON, and its extension for distributed tracing.

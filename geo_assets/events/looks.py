@@ -1,13 +1,14 @@
-"""The looks for a batch of events: at all sources side by side, within a time that is theirs together.
+"""Which sources an event concerns, and the looks for a batch of events: at all sources side by side, within their time.
 
-So a store that does not answer, a name that it fails on and a Zarr store of a million chunks cost themselves only.
-Here: threads, the time, and whether a store is down or a name bad. Not here: the requests of one look
-(`container_look`), what becomes of the messages (`events.observer`).
+A store that does not answer, a name that it fails on and a Zarr store of a million chunks cost themselves only. Here:
+account, container, prefix and globs, as a listing has them; threads, the time, and whether a store is down or a name
+bad. Not here: what a message says (`blob_events`), the requests of one look (`geo_assets.storage.container_look`), what
+becomes of the messages (`observer`).
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,14 +16,72 @@ from queue import SimpleQueue
 from threading import Event, Lock
 
 from geo_assets.errors import GeoAssetsError, StorageUnavailable
-from geo_assets.events.routing import Look
+from geo_assets.events.blob_events import BlobEvent, Dropped
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.container_look import TooMuchForALook, by_stem, group_names, look_at
-from geo_assets.storage.zarr_stores import store_folder
+from geo_assets.storage.listing import build_matcher
+from geo_assets.storage.sidecars import is_sidecar, places_rasters
+from geo_assets.storage.zarr_stores import is_store_part, store_folder, tells_version
 from geo_assets.workers.daemon_threads import start
+
+_REASONS = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", "in_store", "sidecar", "limited_source")
+"""Why an event concerns no source, the one that came nearest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A name to look at in the container of a source: a blob, a sidecar for the rasters that it places, or a part of a
+    Zarr store for what stands for it."""
+
+    source: str
+    name: str
+
+
+class EventRouter:
+    """Finds the sources of events; ``account`` is the storage account that holds every az:// source."""
+
+    def __init__(self, sources: Mapping[str, Source], *, account: str) -> None:
+        self._account = account.lower()
+        self._sources = [source for source in sources.values() if source.container]
+        self._matchers = {source.name: build_matcher(source) for source in self._sources}
+
+    def route(self, event: BlobEvent) -> tuple[Look, ...] | Dropped:
+        """What to look at; where the event concerns no source, the reason of the source that came nearest.
+
+        A source with a limit takes no events: which blobs it has follows from the whole of its listing only.
+        """
+        looks: list[Look] = []
+        nearest = "wrong_account" if event.account != self._account else "wrong_container"
+        for source in self._sources if event.account == self._account else ():
+            reason = self._refusal(source, event)
+            if reason is None:
+                looks.append(Look(source.name, event.name))
+            else:
+                nearest = max(nearest, reason, key=_REASONS.index)
+        if looks:
+            return tuple(looks)
+        return Dropped(nearest, f"event {event.event_id} is of {event.name} in {event.container} of {event.account}")
+
+    def matcher(self, source: str) -> Callable[[str], bool]:
+        """The predicate on names of the blobs of ``source``."""
+        return self._matchers[source]
+
+    def _refusal(self, source: Source, event: BlobEvent) -> str | None:
+        if source.container != event.container:
+            return "wrong_container"
+        if not event.name.startswith(source.prefix):
+            return "wrong_prefix"
+        if is_store_part(event.name):
+            return None if tells_version(event.name) and source.limit is None else "in_store"
+        if is_sidecar(event.name) and not places_rasters(event.name):
+            return "sidecar"
+        if not is_sidecar(event.name) and not self._matchers[source.name](event.name):
+            return "not_included"
+        return "limited_source" if source.limit is not None else None
+
 
 LOOKS_AT_ONCE = 8
 """Requests to one store at a time: as many connections as the SDK keeps open, with room to spare."""

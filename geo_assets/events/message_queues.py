@@ -19,7 +19,7 @@ from geo_assets.events.service_bus import ServiceBusQueue
 from geo_assets.events.storage_queue import StorageQueue
 from geo_assets.settings import Settings
 from geo_assets.sources.queue_rules import QueueRule
-from geo_assets.storage.bounded_transport import BoundedTransport
+from geo_assets.storage.azure_transport import BoundedTransport
 
 
 class MessageQueues(ConfigurableResource):  # type: ignore[type-arg]

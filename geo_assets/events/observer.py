@@ -1,7 +1,7 @@
 """One batch of messages from a queue into the ledger: an event is a hint, a look at the store says what is true.
 
 Here: the order in which that is safe: read, look, commit, and only then settle each message by itself. Not here: what
-a message says (`events.blob_events`), which sources it concerns (`events.routing`), the looks (`events.looks`), the SQL
+a message says (`events.blob_events`), which sources it concerns (`events.looks`), the looks (`events.looks`), the SQL
 (`ledger.events`), how queues settle (`message_queue`), and when to receive (`geo_assets.sensors`).
 """
 
@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 
 from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, InvalidConfiguration, MalformedMessage
 from geo_assets.events.blob_events import BlobEvent, Dropped, UnreadableEntry, account_of, name_unreadable, read_events
-from geo_assets.events.looks import Looked, Sight, look_at_all
+from geo_assets.events.looks import EventRouter, Look, Looked, Sight, look_at_all
 from geo_assets.events.message_queue import MessageQueue
-from geo_assets.events.routing import EventRouter, Look
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.events import EventBatch, Observed, Poison, Sighting
 from geo_assets.models import BlobRef, Message

@@ -19,7 +19,7 @@ from azure.storage.queue import QueueClient, QueueMessage, QueueServiceClient
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, Unauthorized
 from geo_assets.events.message_queue import DeadLetter
 from geo_assets.models import Channel, Message
-from geo_assets.storage.bounded_transport import WHOLE_TIMEOUT
+from geo_assets.storage.azure_transport import WHOLE_TIMEOUT
 
 MOST_A_REQUEST = 32
 # Far longer than a batch takes, so that no lock is renewed; after a crash its messages come again as late as this.

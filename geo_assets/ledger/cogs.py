@@ -1,7 +1,7 @@
 """COGs in the ledger: which are to be made, were made, were refused, or have to go, and each file of theirs.
 
 Here: the tables ledger.cog and ledger.silver_file. Not here: making them (`cogs.writer`), their files themselves
-(`silver_store`), and what an item says of one (`geo_assets.stac.cog_assets`).
+(`silver_store`), and what an item says of one (`geo_assets.stac.remarks`).
 """
 
 import json

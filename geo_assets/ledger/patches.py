@@ -15,7 +15,7 @@ from geo_assets.errors import InvalidItem, InvalidPatch
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.stac.item_patch import ItemPatch, apply_patch
-from geo_assets.stac.item_schemas import ItemValidator
+from geo_assets.stac.schemas import ItemValidator
 
 _AT_ONCE = 1000
 

@@ -1,6 +1,7 @@
 """Listing, Storage Queue and Service Bus side by side: what each brought, how fast, and how soon it was searchable.
 
-Here: asking the ledger. Not here: what Dagster and the terminal show (`geo_assets.assets.event_paths`, `cli.paths`).
+Here: asking the ledger. Not here: what Dagster and the terminal show (`geo_assets.assets.event_paths`,
+`cli.source_commands`).
 """
 
 from collections.abc import Sequence

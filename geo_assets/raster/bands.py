@@ -1,18 +1,28 @@
-"""The bands of a raster as STAC 1.1 writes them.
+"""The bands of a raster as STAC 1.1 writes them, the statistics of their pixels, and how large these are on the ground.
 
-Here: joining what the file says of each band with what the source's rule says; the rule wins. Not here: reading
-bands (`raster`) and statistics (`statistics`), and any guess: a colour interpretation is no common name.
+Here: joining what the file says of each band with what the source's rule says (the rule wins); statistics within a
+budget of bytes, from the finest level that fits it; and whether the pixel size that a file states holds on the ground.
+Not here: reading bands (`header`), any guess (a colour interpretation is no common name), anything that is not read
+(where no level fits, the reason is recorded), and the ground sample distance, which only the source's rule may state.
 """
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import repeat
+from math import ceil, hypot, isclose
 from typing import Any
 
-from geo_assets.errors import InvalidItem
+import numpy as np
+import numpy.typing as npt
+import pyproj
+
+from geo_assets.errors import InvalidItem, NoFootprint
 from geo_assets.models import BandMetadata, BandStatistics, RasterMetadata
+from geo_assets.raster.crs import horizontal_crs
+from geo_assets.raster.tiff import Directory, TiffStructure
 from geo_assets.sources.item_rules import BandRule
 
 
@@ -72,3 +82,120 @@ def _of_rule(rule: BandRule) -> dict[str, Any]:
 def _build_statistics(statistics: BandStatistics) -> dict[str, float]:
     """STAC's Statistics object, with what is known of it."""
     return {key: value for key, value in asdict(statistics).items() if value is not None}
+
+
+MOST_PIXELS = 16_000_000
+"""Pixels of one band that are held in memory at once."""
+
+MOST_BLOCK_BYTES = 64 * 1024 * 1024
+"""A block must be decoded whole: a small file may hold one that is far larger than the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One resolution of a raster: ``overview`` counts from the finest, None is full resolution."""
+
+    overview: int | None
+    factor: int
+    estimated_bytes: int
+
+
+def choose_level(structure: TiffStructure, *, budget_bytes: int) -> Level | str:
+    """The finest level whose data fit the budget, memory and block limits; or why none does."""
+    images = [structure.main, *sorted(structure.overviews, key=lambda image: -image.width)]
+    refusals = []
+    for index, image in enumerate(images):
+        factor = round(structure.main.width / image.width)
+        refusal = _refusal(image, budget_bytes=budget_bytes)
+        if refusal is None:
+            return Level(index - 1 if index else None, factor, _data_bytes(image))
+        refusals.append(f"1/{factor}: {refusal}")
+    return "no level can be read: " + "; ".join(refusals)
+
+
+def read_statistics(dataset: Any) -> tuple[BandStatistics, ...]:
+    """The statistics of every band of an open dataset, one band in memory at a time.
+
+    Pixels that are nodata, masked, transparent, NaN or infinite are not valid and do not count.
+    """
+    return tuple(_statistics(dataset.read(number, masked=True)) for number in dataset.indexes)
+
+
+def _statistics(pixels: "np.ma.MaskedArray[Any, Any]") -> BandStatistics:
+    values: npt.NDArray[Any] = pixels.compressed()
+    if np.issubdtype(values.dtype, np.inexact):
+        values = values[np.isfinite(values)]
+    valid_percent = 100.0 * values.size / pixels.size
+    if not values.size:
+        return BandStatistics(valid_percent=0.0)
+    return BandStatistics(
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        mean=float(values.mean(dtype=np.float64)),
+        stddev=float(values.std(dtype=np.float64)),
+        valid_percent=valid_percent,
+    )
+
+
+def _refusal(image: Directory, *, budget_bytes: int) -> str | None:
+    if image.block_bytes > MOST_BLOCK_BYTES:
+        return f"a block needs {image.block_bytes:,} bytes of memory, {MOST_BLOCK_BYTES:,} are allowed"
+    if image.width * image.height > MOST_PIXELS:
+        return f"{image.width * image.height:,} pixels a band, {MOST_PIXELS:,} are allowed"
+    if (size := _data_bytes(image)) > budget_bytes:
+        return f"about {size:,} bytes to read, the budget is {budget_bytes:,}"
+    return None
+
+
+def _data_bytes(image: Directory) -> int:
+    """About how many bytes the level's blocks take in the file, from those of its blocks that were looked at."""
+    if not image.blocks:
+        return 0
+    planes = image.samples if image.separate_planes else 1
+    count = ceil(image.width / image.block_width) * ceil(image.height / image.block_height) * planes
+    return ceil(sum(size for _, size in image.blocks) / len(image.blocks) * count)
+
+
+TOLERANCE = 0.01
+"""So far the ground may differ from the stated pixel size, as a share of it: UTM stays within 0.1 %."""
+
+_GEOD = pyproj.Geod(ellps="WGS84")
+
+# The centre and the corners, three times: the pixel itself, the next of its row, and the next of its column.
+_COLUMNS = np.array([[0.5, 0.0, 1.0, 0.0, 1.0]] * 3)
+_ROWS = np.array([[0.5, 0.0, 0.0, 1.0, 1.0]] * 3)
+_STARTS = [0, 0]
+
+
+def spatial_resolution_metres(metadata: RasterMetadata) -> float | None:
+    """The side of a pixel in metres, where the CRS is in metres and pixels are square; None where that is not so.
+
+    What the file states counts only where a pixel at the centre and at each corner measures as much on the ground,
+    within `TOLERANCE`: a metre of Web Mercator at 60 degrees north is half a metre.
+    """
+    if metadata.transform is None or metadata.crs_wkt2 is None or not _is_in_metres(metadata.crs_wkt2):
+        return None
+    a, b, c, d, e, f = metadata.transform
+    across, down = hypot(a, d), hypot(b, e)
+    if not isclose(across, down, rel_tol=1e-6) or abs(a * b + d * e) > 1e-6 * across * down:
+        return None
+    rows, columns = metadata.shape
+    column, row = _COLUMNS * (columns - 1), _ROWS * (rows - 1)
+    column[1], row[2] = column[1] + 1, row[2] + 1
+    try:
+        crs = horizontal_crs(metadata.crs_wkt2)
+    except NoFootprint:
+        return None
+    longitude, latitude = crs.to_wgs84(a * column + b * row + c, d * column + e * row + f)
+    # Of what has no place on the globe the distance is NaN, and so not within anything.
+    start = longitude[_STARTS], latitude[_STARTS]
+    _, _, ground = _GEOD.inv(*start, longitude[1:], latitude[1:])
+    return across if (np.abs(ground - across) <= TOLERANCE * across).all() else None
+
+
+@lru_cache(maxsize=512)
+def _is_in_metres(wkt2: str) -> bool:
+    """Whether the CRS is projected with both axes in metres."""
+    crs = pyproj.CRS.from_wkt(wkt2)
+    axes = crs.axis_info[:2]
+    return crs.is_projected and all(axis.unit_conversion_factor == 1 and axis.unit_name == "metre" for axis in axes)

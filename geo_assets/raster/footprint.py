@@ -1,27 +1,133 @@
-"""Where on the globe a raster lies: its outline in WGS 84, as GeoJSON wants it.
+"""Where on the globe a raster lies, and its valid pixels: outlines in WGS 84, as GeoJSON wants them.
 
-Here: the outline of the whole raster (RFC 7946 geometry and bbox). Not here: how columns and rows become
-longitudes and latitudes (`grid`), and outlines of valid pixels (`valid_data`, `valid_footprint`).
+Here: the outline of the whole raster (RFC 7946 geometry and bbox), and that of its valid pixels, read from a level that
+fits a budget of bytes. Not here: how columns and rows become longitudes and latitudes (`grids`).
 
 The antimeridian package is not used to split: it makes the bbox of a raster from 0 to 360 degrees collapse to
 0..0, and by default cuts flat edges along great circles. Here the outline is unwrapped first: splitting is a cut.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
+import rasterio.features
 import shapely
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
+from geo_assets.errors import Corrupt, MissingCrs, MissingTransform, NoFootprint, TooLarge
 from geo_assets.models import Footprint, RasterMetadata, Refusal
-from geo_assets.raster.grid import Grid, grid_of
-from geo_assets.raster.horizontal_crs import Array
-from geo_assets.raster.unwrap import Bbox, fold, forward_differences, outline_polygons
-from geo_assets.raster.valid_data import ValidArea
-from geo_assets.raster.valid_footprint import place_within
+from geo_assets.raster.bands import choose_level
+from geo_assets.raster.crs import Array
+from geo_assets.raster.grids import Grid, grid_of
+from geo_assets.raster.header import open_raster
+from geo_assets.raster.tiff import TiffStructure
+from geo_assets.raster.unwrap import (
+    Bbox,
+    bbox_of_parts,
+    fold,
+    forward_differences,
+    outline_polygons,
+    polygon_parts,
+    rounded,
+)
+
+MOST_SIDE = 1024
+"""The mask is halved until no side has more pixels than this."""
+
+MOST_EDGES = 30_000
+"""... and until there are no more edges between valid and other pixels than this, which bounds time."""
+
+MOST_CORNERS = 1000
+"""... and until its outline, simplified, has no more corners than this, which bounds the item."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidArea:
+    """The outline of the valid pixels in (column, row) of the full raster, None where it is the raster's edges.
+
+    ``note`` says which pixels were looked at and what was found, or why none were.
+    """
+
+    polygons: BaseGeometry | None
+    note: str
+
+
+def read_valid_area(
+    file: BinaryIO, structure: TiffStructure, *, budget_bytes: int, tolerance_pixels: float
+) -> ValidArea:
+    """The outline of the raster's valid pixels, from the level that statistics would be of (see `choose_level`).
+
+    A pixel is valid as in statistics: not nodata, masked, transparent, NaN or infinite, in at least one band.
+    The mask is made coarser, a block being valid where a pixel of it is, until its outline is bounded; that is
+    then simplified within ``tolerance_pixels`` of the pixels it ended with.
+    """
+    level = choose_level(structure, budget_bytes=budget_bytes)
+    if isinstance(level, str):
+        return ValidArea(None, f"valid pixels were not looked for ({level})")
+    try:
+        with open_raster(file, overview=level.overview) as dataset:
+            mask = valid_mask(dataset)
+    except (Corrupt, TooLarge) as error:  # too large: blocks that no estimate foresaw
+        return ValidArea(None, f"valid pixels were not looked for (the pixels cannot be read: {error.message})")
+    what = "the raster" if level.overview is None else f"the overview at 1/{level.factor}"
+    if mask.all():
+        return ValidArea(None, f"every pixel of {what} is valid")
+    if not mask.any():
+        return ValidArea(None, f"no pixel of {what} is valid")
+    polygons, coarseness = outline_mask(mask, tolerance_pixels=tolerance_pixels)
+    main = structure.main
+    scale = (main.width / mask.shape[1], main.height / mask.shape[0])
+    note = f"the valid pixels of {what}, within {tolerance_pixels:g} pixels of 1/{level.factor * coarseness}"
+    return ValidArea(shapely.transform(polygons, lambda xy: xy * scale), note)
+
+
+def valid_mask(dataset: Any) -> Mask:
+    """Which pixels of an open dataset are valid in at least one band, shape (rows, columns)."""
+    mask: Mask = dataset.dataset_mask() != 0
+    if all(np.issubdtype(dtype, np.inexact) for dtype in dataset.dtypes if dtype != "complex_int16"):
+        valid = np.zeros_like(mask)
+        for number in dataset.indexes:
+            valid |= np.isfinite(dataset.read(number)) & (dataset.read_masks(number) != 0)
+        mask &= valid
+    return mask
+
+
+def outline_mask(mask: Mask, *, tolerance_pixels: float) -> tuple[BaseGeometry, int]:
+    """The outline of the true pixels in (column, row) of ``mask``, and how many of its pixels went into one."""
+    rows, columns = mask.shape
+    coarse, coarseness = mask, 1
+    while True:
+        if max(coarse.shape) <= MOST_SIDE and _count_edges(coarse) <= MOST_EDGES:
+            outline = _polygons(coarse, tolerance_pixels)
+            if shapely.get_num_coordinates(outline) <= MOST_CORNERS or coarse.size == 1:
+                # The last block of a row or a column may reach beyond the mask.
+                back = shapely.transform(outline, lambda xy, by=coarseness: np.minimum(xy * by, (columns, rows)))
+                return back, coarseness
+        coarse, coarseness = _halved(coarse), 2 * coarseness
+
+
+def _halved(mask: Mask) -> Mask:
+    rows, columns = mask.shape
+    even = np.pad(mask, ((0, rows % 2), (0, columns % 2)))
+    return even[::2, ::2] | even[1::2, ::2] | even[::2, 1::2] | even[1::2, 1::2]
+
+
+def _count_edges(mask: Mask) -> int:
+    return int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+
+
+def _polygons(mask: Mask, tolerance: float) -> BaseGeometry:
+    found = rasterio.features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4)
+    exact = shapely.union_all([shapely.geometry.shape(each) for each, _ in found])
+    # Simplified apart, neighbours may overlap.
+    return shapely.make_valid(exact.simplify(tolerance)).buffer(0)
+
 
 FEWEST_POINTS, MOST_POINTS = 8, 1024
 CHORD_TOLERANCE = 1e-4
@@ -159,3 +265,51 @@ def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
     if geometry.geom_type == "Polygon":
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def place_within(outline: BaseGeometry, area: BaseGeometry, *, grid: Grid, points: int) -> tuple[BaseGeometry, Bbox]:
+    """Polygons in (column, row) as an RFC 7946 geometry in WGS 84, cut to ``outline``, and its bbox.
+
+    Edges get points where those of ``outline`` have theirs, ``points`` along an edge of the raster.
+    Raises NoFootprint where nothing of it can be placed.
+    """
+    placed = [_placed_pixels(part, grid=grid, points=points) for part in polygon_parts(area)]
+    within = shapely.intersection(shapely.union_all(placed), outline)
+    geometry = rounded(polygon_parts(within))
+    if geometry.is_empty:
+        raise NoFootprint("the outline of the valid pixels encloses no area")
+    return geometry, bbox_of_parts(geometry)
+
+
+def _placed_pixels(polygon: Polygon, *, grid: Grid, points: int) -> BaseGeometry:
+    outer, *holes = (
+        _placed_ring(np.asarray(ring.coords)[:-1], grid=grid, points=points)
+        for ring in (polygon.exterior, *polygon.interiors)
+    )
+    return shapely.difference(outer, shapely.union_all(holes))
+
+
+def _placed_ring(corners: Array, *, grid: Grid, points: int) -> BaseGeometry:
+    """What a ring of (column, row) encloses: of the ways to read it the one that has a point inside it inside."""
+    inside = Polygon(corners).representative_point()
+    longitude, latitude = grid.to_wgs84(np.array([inside.x]), np.array([inside.y]))
+    sample = (longitude + 180.0) % 360.0 - 180.0, latitude
+    rows, columns = grid.shape
+    dense = with_points_at(corners, steps=(columns / points, rows / points))
+    for polygon in outline_polygons(*grid.to_wgs84(dense[:, 0], dense[:, 1])):
+        folded, _ = fold(polygon)
+        if not folded.is_empty and np.all(shapely.intersects_xy(folded, *sample)):
+            return folded
+    raise NoFootprint("an outline of valid pixels does not enclose its own pixels on the globe")
+
+
+def with_points_at(corners: Array, *, steps: tuple[float, float]) -> Array:
+    """A ring, shape (n, 2), with more points where it crosses multiples of the step in the direction it goes most."""
+    dense = [corners[:0]]
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        axis = int(np.argmax(np.abs(end - start) / steps))
+        low, high = sorted((start[axis] / steps[axis], end[axis] / steps[axis]))
+        at = np.arange(np.floor(low) + 1, np.ceil(high)) * steps[axis]
+        fractions = np.sort((at - start[axis]) / (end[axis] - start[axis])) if at.size else at
+        dense += [start[None, :], start + fractions[:, None] * (end - start)]
+    return np.concatenate(dense)

@@ -1,8 +1,8 @@
-"""What the header of one raster says: opening it safely, and reading its metadata.
+"""What the header of one raster says: opening it safely, and reading its metadata and tags.
 
-Here: the file-like bridge to GDAL with the settings that keep a hostile file inside its own bytes, the one
-place where GDAL's errors become ours, and the facts of the header. Not here: what follows from the facts
-(`footprint`, `item`), fetching bytes (`geo_assets.resources`), and reading pixels.
+Here: the settings that keep a hostile file inside its own bytes, the one place where GDAL's errors become ours, the
+facts of the header, and tags as plain JSON-safe text. Not here: what follows from the facts (`footprint`,
+`geo_assets.stac`), fetching bytes (`geo_assets.storage`), and reading pixels.
 """
 
 import math
@@ -23,13 +23,44 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
-from geo_assets.raster.guarded_file import GuardedFile
+from geo_assets.raster.bands import choose_level, read_statistics
 from geo_assets.raster.header_kind import recall, remember
+from geo_assets.raster.io import GuardedFile
 from geo_assets.raster.sniff import check_is_tiff
-from geo_assets.raster.statistics import choose_level, read_statistics
-from geo_assets.raster.tags import clean_text, read_tags
 from geo_assets.raster.tiff import TiffStructure, read_structure
 from geo_assets.raster.tiff_layout import check_data_is_there, with_layout
+
+MAX_VALUE_BYTES = 4096
+MAX_TAGS_PER_DOMAIN = 1000
+
+_MADE_UP_BY_GDAL = frozenset({"DERIVED_SUBDATASETS", "SUBDATASETS"})
+"""Domains that hold no facts of the file but names under which GDAL could open parts of it."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(value: str) -> str:
+    """``value`` without NUL and lone surrogates, which PostgreSQL's jsonb refuses, cut to 4 KiB of UTF-8."""
+    if value.isascii() and "\0" not in value:  # as nearly every value is
+        return value[:MAX_VALUE_BYTES]
+    clean = _UNSTORABLE.sub("", value)
+    return clean.encode()[:MAX_VALUE_BYTES].decode(errors="ignore")
+
+
+def read_tags(dataset: Any) -> dict[str, dict[str, str]]:
+    """The dataset's metadata by domain, "" being the default one.
+
+    A value that is not UTF-8 is left out, as rasterio leaves it out.
+    """
+    tags = {}
+    for domain in ("", *dataset.tag_namespaces()):
+        if domain in _MADE_UP_BY_GDAL:
+            continue
+        pairs = list(dataset.tags(ns=domain or None).items())[:MAX_TAGS_PER_DOMAIN]
+        if pairs:
+            tags[clean_text(domain)] = {clean_text(name): clean_text(value) for name, value in pairs}
+    return tags
+
 
 GDAL_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",

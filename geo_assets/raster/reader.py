@@ -21,24 +21,23 @@ from geo_assets.errors import (
     Unauthorized,
 )
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.raster.footprint import with_footprint
+from geo_assets.raster.footprint import read_valid_area, with_footprint
 from geo_assets.raster.formats.placement import place
 from geo_assets.raster.formats.reading import read_metadata, read_structure
 from geo_assets.raster.formats.vrt import MOST_BYTES as MOST_VRT_BYTES
 from geo_assets.raster.formats.vrt import read_vrt_metadata
-from geo_assets.raster.formats.zarr_metadata import read_zarr_metadata
+from geo_assets.raster.formats.zarr import read_zarr_metadata
 from geo_assets.raster.header import gdal_environment
-from geo_assets.raster.range_file import RangeFile
+from geo_assets.raster.io import RangeFile
 from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
 from geo_assets.raster.tiff import TiffStructure
-from geo_assets.raster.valid_data import read_valid_area
 from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.blob_stores import StoreAccess, open_handed, store_access
 from geo_assets.storage.sidecars import MAX_SIDECAR_BYTES, placing_names
-from geo_assets.storage.store_files import BlobStoreFiles
+from geo_assets.storage.transfers import BlobStoreFiles
 from geo_assets.storage.zarr_stores import is_store_root, store_folder
 from geo_assets.workers.pool import Work, WorkerPool, shared_pool
 

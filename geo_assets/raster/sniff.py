@@ -1,13 +1,14 @@
-"""What a file is, by its first bytes.
+"""What a file is: by its first bytes, and the media type of what is read.
 
-Here: the magics of the formats that are read, and of others people put next to them, so that the refusal names
-them. Not here: reading any.
+Here: the magics of the formats that are read, and of others people put next to them, so that the refusal names them;
+media types by the driver that read the header, so by content. Not here: reading any, and any type by name.
 """
 
 from enum import Enum
 from typing import BinaryIO
 
 from geo_assets.errors import NotARaster, UnsupportedFormat
+from geo_assets.models import RasterMetadata
 
 _TIFF = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")
 
@@ -94,3 +95,22 @@ def detect_format(file: BinaryIO) -> Format:
     if not head:
         raise NotARaster("The file is empty.")
     raise NotARaster(f"The file starts with {head[:8]!r}, which is neither TIFF nor another known raster.")
+
+
+GEOTIFF = "image/tiff; application=geotiff"
+COG = f"{GEOTIFF}; profile=cloud-optimized"
+
+_OF_DRIVER = {
+    "JP2OpenJPEG": "image/jp2",
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "netCDF": "application/x-netcdf",
+    "VRT": "application/xml",
+    "Zarr 2": "application/vnd.zarr; version=2",
+    "Zarr 3": "application/vnd.zarr; version=3",
+}
+
+
+def media_type(metadata: RasterMetadata) -> str:
+    """The media type of the file the metadata are of."""
+    return COG if metadata.is_cog else _OF_DRIVER.get(metadata.driver, GEOTIFF)

@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from geo_assets.raster.horizontal_crs import Array
+from geo_assets.raster.crs import Array
 
 Bbox = tuple[float, float, float, float]
 

@@ -17,7 +17,7 @@ from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
 from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import SourceListing
-from geo_assets.storage.read_ahead import reading_ahead
+from geo_assets.storage.transfers import reading_ahead
 from geo_assets.storage.zarr_stores import page_marker
 
 

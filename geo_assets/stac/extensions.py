@@ -1,11 +1,18 @@
-"""The STAC extensions whose fields our items carry, each at one version, and which of them an item uses.
+"""The STAC extensions whose fields our items carry, each at one version, which of them an item uses, and some fields.
 
-Here: the addresses of their schemas; an extension is named here before any of its fields is written.
-Not here: the fields themselves, and checking them (`item_schemas`).
+Here: the addresses of their schemas (an extension is named here before any of its fields is written); storage v2 (what
+a blob's address tells of account and region), projection v2.0.0 (the raster's own CRS and grid), and render (one
+rendering, of what is a picture already or by statistics that were read). Not here: checking them (`schemas`).
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
+
+import pyproj
+
+from geo_assets.models import BandMetadata, RasterMetadata
 
 _HOME = "https://stac-extensions.github.io"
 DATACUBE_EXTENSION = f"{_HOME}/datacube/v2.3.0/schema.json"
@@ -58,3 +65,105 @@ def _field_names(properties: dict[str, Any], assets: dict[str, dict[str, Any]]) 
         yield from asset
         for band in asset.get("bands", ()):
             yield from band
+
+
+SCHEME = "azure"
+_PLATFORM = "https://{account}.blob.core.windows.net"
+_ADDRESS = re.compile(r"https://(?P<account>[a-z0-9-]+)\.blob\.core\.windows\.net/(?P<container>[^/?#]+)/")
+
+
+def build_storage_schemes(href: str, *, region: str | None) -> dict[str, dict[str, Any]]:
+    """``storage:schemes`` with the one scheme `SCHEME` for a blob in Azure's public cloud, {} for any other.
+
+    ``container`` is a field of our own, which the extension allows.
+    """
+    match = _ADDRESS.match(href)
+    if match is None:
+        return {}
+    scheme = {"type": "ms-azure", "platform": _PLATFORM, **match.groupdict()}
+    return {SCHEME: {**scheme, **({"region": region} if region else {})}}
+
+
+Corners = list[list[float]]
+
+
+def build_projection_fields(metadata: RasterMetadata) -> dict[str, Any]:
+    """proj:code, shape, transform and bbox; where the CRS has no code, null and its WKT2 and PROJJSON.
+
+    A rotated or sheared raster is smaller than its proj:bbox, so it gets its proj:geometry as well.
+    """
+    fields: dict[str, Any] = {"proj:code": metadata.crs_code, "proj:shape": list(metadata.shape)}
+    if metadata.crs_code is None and metadata.crs_wkt2 is not None:
+        fields |= {"proj:wkt2": metadata.crs_wkt2, "proj:projjson": dict(_projjson(metadata.crs_wkt2))}
+    if metadata.transform is not None:
+        corners = _corners(metadata.shape, metadata.transform)
+        fields |= {"proj:transform": list(metadata.transform), "proj:bbox": _bounds(corners)}
+        if metadata.transform[1] or metadata.transform[3]:
+            fields["proj:geometry"] = {"type": "Polygon", "coordinates": [_ring(corners)]}
+    return fields
+
+
+@lru_cache(maxsize=128)
+def _projjson(wkt2: str) -> dict[str, Any]:
+    return pyproj.CRS.from_wkt(wkt2).to_json_dict()
+
+
+def _corners(shape: tuple[int, int], transform: tuple[float, ...]) -> Corners:
+    """[x, y] of the four corners in CRS units, round the raster from its first pixel along the first row."""
+    rows, columns = shape
+    a, b, c, d, e, f = transform
+    pixels = [(0, 0), (columns, 0), (columns, rows), (0, rows)]
+    return [[a * column + b * row + c, d * column + e * row + f] for column, row in pixels]
+
+
+def _bounds(corners: Corners) -> list[float]:
+    """(min x, min y, max x, max y) in CRS units: for a rotated raster the box round it."""
+    x, y = zip(*corners, strict=True)
+    return [min(x), min(y), max(x), max(y)]
+
+
+def _ring(corners: Corners) -> Corners:
+    """The corners as a closed ring, counter-clockwise."""
+    (x0, y0), (x1, y1), (x2, y2), _ = corners
+    turns_left = (x1 - x0) * (y2 - y1) - (y1 - y0) * (x2 - x1) > 0
+    ring = corners if turns_left else corners[::-1]
+    return [*ring, ring[0]]
+
+
+DEFAULT_RENDER = "default"
+_COLOURS = ("red", "green", "blue")
+
+
+def build_renders(metadata: RasterMetadata, *, asset: str) -> dict[str, dict[str, Any]]:
+    """``renders`` with one entry, or {} where the values of the bands it would show are not known.
+
+    Red, green and blue by the file's own word are shown as such, 8-bit ones as they are; otherwise the first band in
+    shades of grey. What is no picture yet is stretched from the least to the greatest value that was read
+    (``geo_assets:statistics_source`` says where), colours all alike, so that their balance stays.
+    A band of palette colours needs no stretching and gets no rendering.
+    """
+    colours = [band.color_interpretation for band in metadata.bands]
+    is_coloured = all(colours.count(colour) == 1 for colour in _COLOURS)
+    numbers = [colours.index(colour) + 1 for colour in _COLOURS] if is_coloured else [1]
+    shown = [metadata.bands[number - 1] for number in numbers]
+    render: dict[str, Any] = {"assets": [asset], "bidx": numbers}
+    if not (is_coloured and all(band.data_type == "uint8" for band in shown)):
+        if (stretch := _stretch(shown)) is None:
+            return {}
+        render["rescale"] = [stretch for _ in shown]
+    nodata = shown[0].nodata
+    if nodata is not None and all(band.nodata == nodata for band in shown):
+        render["nodata"] = nodata
+    return {DEFAULT_RENDER: render}
+
+
+def _stretch(bands: list[BandMetadata]) -> list[float] | None:
+    """[least, greatest] value of all the bands, None where not all are known or there is nothing between them."""
+    if any(band.color_interpretation == "palette" for band in bands):
+        return None
+    known = [band.statistics for band in bands if band.statistics is not None]
+    least = [each.minimum for each in known if each.minimum is not None]
+    greatest = [each.maximum for each in known if each.maximum is not None]
+    if not len(bands) == len(least) == len(greatest) or min(least) >= max(greatest):
+        return None
+    return [min(least), max(greatest)]

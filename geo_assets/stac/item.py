@@ -10,18 +10,20 @@ from typing import Any
 
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.names import item_id
-from geo_assets.raster.bands import build_bands
+from geo_assets.raster.bands import build_bands, spatial_resolution_metres
 from geo_assets.raster.footprint import known_footprint
 from geo_assets.raster.formats.item_fields import format_properties
-from geo_assets.raster.formats.media_types import media_type
-from geo_assets.raster.resolution import spatial_resolution_metres
+from geo_assets.raster.sniff import media_type
 from geo_assets.rfc3339 import rfc3339
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import datetime_fields, item_datetime
-from geo_assets.stac.extensions import extensions_used
-from geo_assets.stac.projection import build_projection_fields
-from geo_assets.stac.render import build_renders
-from geo_assets.stac.storage import SCHEME, build_storage_schemes
+from geo_assets.stac.extensions import (
+    SCHEME,
+    build_projection_fields,
+    build_renders,
+    build_storage_schemes,
+    extensions_used,
+)
 from geo_assets.storage.zarr_stores import asset_name, is_store_root
 
 STAC_VERSION = "1.1.0"

@@ -1,19 +1,24 @@
 """The STAC item of a scene: many blobs, one item.
 
-Here: putting the items that its rasters would be together, and what the source's group rule states. Not here: the
-item of one raster (`item`), which blobs belong together (`scene_members`).
+Here: putting the items that its rasters would be together, what the source's group rule states, and the few values of
+JSON documents (of bounded size, by RFC 6901 pointers) that it asks for. Not here: the item of one raster (`item`),
+which blobs belong together (`scene_members`), fetching documents.
 """
 
+import json
 import math
 import mimetypes
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from geo_assets.errors import InvalidItem, MissingDatetime, NoFootprint
-from geo_assets.models import RasterMetadata
+import jsonpointer
+
+from geo_assets.errors import Corrupt, InvalidItem, MissingDatetime, NoFootprint, TooLarge
+from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.names import item_id
 from geo_assets.raster.footprint import known_footprint
+from geo_assets.raster.header import clean_text
 from geo_assets.sources.datetime_rules import FixedDatetime, JsonDatetime
 from geo_assets.sources.scene_rules import GroupRule, PropertyRule
 from geo_assets.sources.source import Source
@@ -22,6 +27,41 @@ from geo_assets.stac.extensions import extensions_used
 from geo_assets.stac.item import build_item
 from geo_assets.stac.scene_members import Scene, SceneMember, asset_rule
 from geo_assets.storage.zarr_stores import asset_name
+
+MAX_DOCUMENT_BYTES = 1_000_000
+
+
+def check_document_size(blob: BlobRef) -> None:
+    """Raise TooLarge where the blob is larger than a document may be."""
+    if blob.size_bytes > MAX_DOCUMENT_BYTES:
+        raise TooLarge(
+            f"A JSON member of a scene has at most {MAX_DOCUMENT_BYTES:,} bytes; this one has {blob.size_bytes:,}.",
+            remedy="Ask for no value of it in the source's rules.",
+        )
+
+
+def read_document(content: bytes, pointers: Iterable[str]) -> dict[str, Any]:
+    """The text, numbers and booleans at ``pointers``; what is absent, null, a list or an object is left out.
+
+    Raises Corrupt where ``content`` is no JSON.
+    """
+    try:
+        document = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Corrupt(f"It is no JSON document: {clean_text(str(error))}.") from error
+    values: dict[str, Any] = {}
+    for pointer in pointers:
+        value = jsonpointer.resolve_pointer(document, pointer, None)
+        if isinstance(value, str):
+            values[pointer] = clean_text(value)
+        elif isinstance(value, int | float) and math.isfinite(value):
+            values[pointer] = value
+    return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
 
 _OF_THE_GRID = ("proj:", "gsd")
 _NOT_OF_A_SCENE = (*_OF_THE_GRID, "renders")

@@ -1,7 +1,7 @@
 """Filling the folder of extension schemas: the one place of geo_assets that fetches schemas, when a person asks.
 
 Here: fetching the schemas that items are checked against, and those they refer to. Not here: using them
-(`geo_assets.stac.item_schemas`), which never needs a network.
+(`geo_assets.stac.schemas`), which never needs a network.
 """
 
 import json
@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from geo_assets.errors import SchemaUnavailable
 from geo_assets.file_errors import writing
 from geo_assets.stac.extensions import EXTENSIONS
-from geo_assets.stac.local_schemas import is_bundled, references, schema_path
+from geo_assets.stac.schemas import is_bundled, references, schema_path
 
 _SECONDS = 30
 _MOST_BYTES = 4_000_000

@@ -15,9 +15,8 @@ from geo_assets.names import FID, GEOMETRY, item_id, safe_name
 from geo_assets.rfc3339 import rfc3339
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import datetime_fields, item_datetime
-from geo_assets.stac.extensions import extensions_used
+from geo_assets.stac.extensions import SCHEME, build_storage_schemes, extensions_used
 from geo_assets.stac.item import DATA, STAC_VERSION
-from geo_assets.stac.storage import SCHEME, build_storage_schemes
 
 _MEDIA_TYPES = {
     "GPKG": "application/geopackage+sqlite3",

@@ -41,8 +41,8 @@ from geo_assets.errors import (
     UnreadableName,
 )
 from geo_assets.models import BlobPage, BlobRef
+from geo_assets.storage.azure_transport import read_blobs
 from geo_assets.storage.blob_store import LONG_PATIENCE, Patience
-from geo_assets.storage.list_blobs_xml import read_blobs
 
 PAGE_SIZE = 5000
 _ATTEMPTS = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from geo_assets.models import BlobPage, BlobRef
-from geo_assets.storage.bounded_transport import WHOLE_TIMEOUT
+from geo_assets.storage.azure_transport import WHOLE_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.azure_blob_store import AzureBlobStore, azure_errors
+from geo_assets.storage.azure_transport import BoundedTransport
 from geo_assets.storage.blob_store import LONG_PATIENCE, SHORT_PATIENCE, BlobStore, Patience
-from geo_assets.storage.bounded_transport import BoundedTransport
 from geo_assets.storage.local_blob_store import LocalBlobStore
 from geo_assets.workers.enclosure import Enclosure
 

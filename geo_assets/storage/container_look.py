@@ -2,7 +2,7 @@
 
 Here: with which requests, and how many at most. A blob's version names its world file and .prj, so one short listing
 of what has its stem tells more than a HEAD, and one of a folder tells of many blobs at once; that of a Zarr store takes
-all of its folder. Not here: which names to look at (`geo_assets.events.routing`), in which threads, and what of a
+all of its folder. Not here: which names to look at (`geo_assets.events.looks`), in which threads, and what of a
 store that fails (`events.looks`).
 """
 

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import BlobChanged, ScratchFull
 from geo_assets.models import BlobRef
-from geo_assets.storage.blob_download import download
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.scratch import filling
 from geo_assets.storage.sidecars import placing_names, with_sidecars
+from geo_assets.storage.transfers import download
 
 ROOM_TO_SPARE = 64 * 1024**2
 SHAPEFILE = ".shp"

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyproj
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from geo_assets.raster.stated_crs import known_crs
+from geo_assets.raster.crs import known_crs
 from geo_assets.vectors.errors import UnloadableValue, UnreadableVector
 
 _LAYERS, _DONE, _FAILED, _STOP = "layers.json", "done", "failed", "stop"

@@ -4,6 +4,7 @@ Records go where the caller asks for them; other variables of the caller decide 
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -66,3 +67,10 @@ def open_world(
             return stack.enter_context(event_world(dagster_pipeline, queue_service, container, tmp_path, paths=paths))
 
         yield opened
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of this machine at which something listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]

@@ -23,7 +23,7 @@ from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.service_bus import ServiceBusQueue
 from geo_assets.events.storage_queue import StorageQueue
 from geo_assets.models import Channel
-from geo_assets.storage.bounded_transport import BoundedTransport
+from geo_assets.storage.azure_transport import BoundedTransport
 from tests.faults.killing import Moment
 from tests.faults.verdict import Verdict, judge
 from tests.peers.blob_events import (

@@ -282,13 +282,6 @@ def _raise(_: str, error: GeoAssetsError) -> dict[str, str]:
     raise error
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A port of this machine at which something listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
 @needs_enclosure
 def test_a_worker_reaches_its_store_and_scratch_only(port: int, tmp_path: Path) -> None:
     write_raster(tmp_path / "in" / "a.tif")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -44,13 +44,6 @@ def outcome(attempt: Callable[[], object]) -> str:
     except OSError as error:
         return type(error).__name__
     return "done"
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A port of this machine at which something listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 def try_files(folder: Path) -> dict[str, str]:

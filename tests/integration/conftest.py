@@ -13,12 +13,15 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.raster import reader
+from geo_assets.sensors import queues
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.workers.pool import shared_pool
 from tests.arrivals import Arrivals, source_in
+from tests.daemon import Daemon
 from tests.pipeline import InProcess, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
+from tests.token_issuer import Issuer, running_issuer
 
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -78,6 +81,39 @@ def folder(pipeline: Pipeline, tmp_path: Path) -> Path:
         write_raster(folder / f"scene_{number}.tif", value=number)
     pipeline.declare(folder.as_uri())
     return folder
+
+
+@pytest.fixture
+def silver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that is the silver place, with scratch beside it."""
+    monkeypatch.setenv("GEO_ASSETS_SILVER", (tmp_path / "silver").as_uri())
+    monkeypatch.setenv("GEO_ASSETS_SCRATCH", str(tmp_path / "scratch"))
+    return tmp_path / "silver"
+
+
+@pytest.fixture
+def ledger(catalogue: str) -> Ledger:
+    """The ledger of a database of this test's own."""
+    return Ledger(database_url=catalogue)
+
+
+@pytest.fixture
+def daemon(pipeline: Pipeline) -> Daemon:
+    """What evaluates the sensor of blobs, tick after tick."""
+    return Daemon(pipeline)
+
+
+@pytest.fixture
+def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick of a queue's sensor takes a second."""
+    monkeypatch.setattr(queues, "TICK_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    """An OpenID Connect issuer with one key."""
+    with running_issuer() as issuer:
+        yield issuer
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from geo_assets.api.bounds import MOST_DEPTH, QUESTION, WRITE, require_bounded
-from geo_assets.api.heads import MOST_HEAD_BYTES
+from geo_assets.api.bounds import MOST_DEPTH, MOST_HEAD_BYTES, QUESTION, WRITE, require_bounded
 from geo_assets.api.problems import RequestTooLarge
 from tests.api_server import KEYS, bearer, served, settings_of, with_keys
 from tests.integration.test_api_ownership import collection, item
@@ -183,7 +182,7 @@ def fed_until_cut_off(caller: socket.socket, part: bytes) -> int:
 
 
 def test_who_sends_no_request_is_not_waited_for(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geo_assets.api.heads.SECONDS_OF_HEAD", 0.5)
+    monkeypatch.setattr("geo_assets.api.bounds.SECONDS_OF_HEAD", 0.5)
     with ExitStack() as connections:
         silent, slow, served = [connections.enter_context(connected(api)) for _ in range(3)]
         slow.sendall(b"GET /livez HT")

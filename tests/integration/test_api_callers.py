@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
-from geo_assets.api.forwarded import network_of, parse_proxies
+from geo_assets.api.callers import network_of, parse_proxies
 from geo_assets.cli.main import main
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 from tests.api_server import KEYS, bearer, served, settings_of, with_keys
 from tests.pipeline import Pipeline
-from tests.token_issuer import AUDIENCE, Issuer, running_issuer
+from tests.token_issuer import AUDIENCE, Issuer
 
 pytestmark = pytest.mark.attack
 
@@ -325,13 +325,6 @@ def test_every_answer_tells_browsers_what_it_may_load_and_who_may_show_it(keyed:
 
 
 # --- tokens
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    """An OpenID Connect issuer with one key."""
-    with running_issuer() as issuer:
-        yield issuer
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ import httpx
 import pyogrio
 import pytest
 
-from geo_assets.api.features import LOOK_SECONDS
-from geo_assets.api.table_pages import DATA, HTML
+from geo_assets.api.features import DATA, HTML, LOOK_SECONDS
 from tests.api_server import served, settings_of
 from tests.pipeline import Pipeline, failure_text
 from tests.vectors import POINTS, write_vector

@@ -24,7 +24,7 @@ from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.api_server import KEYS, bearer, served, settings_of, with_keys
 from tests.pipeline import copied_database
-from tests.token_issuer import AUDIENCE, Issuer, running_issuer
+from tests.token_issuer import AUDIENCE, Issuer
 
 COLLECTION = {
     "type": "Collection",
@@ -358,13 +358,6 @@ def test_what_no_rule_opens_needs_the_scope_admin() -> None:
     assert needed_scope("POST", "/api/anything") == needed_scope("DELETE", "/raster/x") == "admin"
     assert needed_scope("POST", "/stac/search/more") == "write"
     assert needed_scope("GET", "/staticx") == needed_scope("GET", "//static/x") == "read"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    """An OpenID Connect issuer with one key."""
-    with running_issuer() as issuer:
-        yield issuer
 
 
 def test_tokens_of_the_issuer_open_what_their_roles_name(issuer: Issuer, database: str, folder: Path) -> None:

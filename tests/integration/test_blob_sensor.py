@@ -29,11 +29,6 @@ def folder(pipeline: Pipeline, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def daemon(pipeline: Pipeline) -> Daemon:
-    return Daemon(pipeline)
-
-
 def overwrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     later = path.stat().st_mtime_ns + 1_000_000

@@ -31,6 +31,8 @@ from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.vectors import POINTS, write_vector
 
+pytestmark = pytest.mark.usefixtures("silver")
+
 ODD = "scene_1.tif"
 
 
@@ -62,12 +64,6 @@ def run_stage(pipeline: Pipeline, stage: Stage[Any, Any, Any]) -> ExecuteInProce
 def cogs(pipeline: Pipeline) -> dict[str, StandingCog]:
     ledger = CogLedger(database_url=pipeline.database_url)
     return {cog.name: cog for cog in ledger.standing(SOURCE)}
-
-
-@pytest.fixture(autouse=True)
-def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEO_ASSETS_SILVER", (tmp_path / "silver").as_uri())
-    monkeypatch.setenv("GEO_ASSETS_SCRATCH", str(tmp_path / "scratch"))
 
 
 def broken() -> Exception:

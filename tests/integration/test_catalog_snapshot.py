@@ -30,14 +30,6 @@ from tests.services import Azurite
 
 
 @pytest.fixture
-def silver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the silver place."""
-    folder = tmp_path / "silver"
-    monkeypatch.setenv("GEO_ASSETS_SILVER", folder.as_uri())
-    return folder
-
-
-@pytest.fixture
 def varied(pipeline: Pipeline, folder: Path) -> Pipeline:
     """A catalogue whose items differ in the fields they have and in their types, from batch to batch."""
     write_raster(folder / "a_nan.tif", dtype="float32", nodata=float("nan"))

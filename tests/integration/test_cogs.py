@@ -23,16 +23,10 @@ from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
 
+pytestmark = pytest.mark.usefixtures("silver")
+
 RASTERS = ["*.tif", "*.jpg", "*.nc", "*.vrt"]
 SMALL_BOX = (-78.6, 24.8, -78.2, 25.2)
-
-
-@pytest.fixture(autouse=True)
-def silver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The silver place, with scratch beside it."""
-    monkeypatch.setenv("GEO_ASSETS_SILVER", (tmp_path / "silver").as_uri())
-    monkeypatch.setenv("GEO_ASSETS_SCRATCH", str(tmp_path / "scratch"))
-    return tmp_path / "silver"
 
 
 def standing(pipeline: Pipeline) -> dict[str, StandingCog]:

@@ -17,7 +17,7 @@ import yaml
 from playwright.sync_api import Request, sync_playwright
 
 import geo_assets
-from geo_assets.api.metrics import Metrics
+from geo_assets.api.telemetry import Metrics
 from geo_assets.cli.main import SUBCOMMANDS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.blobs import Poison, SourceStatus

@@ -211,10 +211,13 @@ def test_a_path_too_long_for_a_socket_and_with_blanks_works(open_folder: Path) -
     cluster = EmbeddedPostgres(open_folder / ("a long name's " * 10) / "state", durable=False)
     try:
         cluster.start()
-        assert answer(cluster.socket_url("postgres")) == 42
+        url = cluster.socket_url("postgres")
+        sockets = Path(str(psycopg.conninfo.conninfo_to_dict(url)["host"]))
+        assert open_folder not in sockets.parents
+        assert answer(url) == 42
     finally:
         cluster.destroy()
-    assert not cluster._outside.exists()
+    assert not sockets.exists()
 
 
 def test_destroy_removes_the_cluster_while_it_runs(cluster: EmbeddedPostgres) -> None:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from dagster import TableMetadataValue
 
-from geo_assets.cli.paths import paths_command
+from geo_assets.cli.source_commands import paths_command
 from geo_assets.ledger.path_comparison import PathComparison
 from tests.pipeline import Pipeline
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from geo_assets.cli.demo_rasters import write_demo_container
+from geo_assets.cli.demo import write_demo_container
 from geo_assets.cli.main import main
 from geo_assets.errors import (
     DatabaseBusy,
@@ -31,7 +31,7 @@ from geo_assets.ledger.database import DatabaseResource
 from geo_assets.postgres.embedded import SUPERUSER
 from geo_assets.postgres.errors import database_errors, kind_of
 from geo_assets.stac.extensions import EXTENSIONS
-from geo_assets.stac.local_schemas import schema_path
+from geo_assets.stac.schemas import schema_path
 from tests.pipeline import Pipeline, as_user, failure_text
 from tests.rasters import write_raster
 from tests.services import own_environment

@@ -8,7 +8,7 @@ import rasterio
 from dagster import AssetKey
 
 from geo_assets.stac.extensions import EO_EXTENSION
-from geo_assets.stac.local_schemas import schema_path
+from geo_assets.stac.schemas import schema_path
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.unit.core import schemas

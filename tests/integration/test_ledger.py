@@ -10,11 +10,6 @@ from geo_assets.models import Failure
 from tests.ledgers import METADATA, OTHER_RULE, SOURCE, blob, counts, describe, everything, fail, listed
 
 
-@pytest.fixture
-def ledger(catalogue: str) -> Ledger:
-    return Ledger(database_url=catalogue)
-
-
 def test_states_follow_a_blob_from_listing_to_item(ledger: Ledger) -> None:
     a = blob("a")
     listed(ledger, [a])

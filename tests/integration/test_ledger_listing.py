@@ -11,11 +11,6 @@ from geo_assets.models import BlobPage, BlobRef
 from tests.ledgers import SOURCE, blob, counts, describe, everything, listed
 
 
-@pytest.fixture
-def ledger(catalogue: str) -> Ledger:
-    return Ledger(database_url=catalogue)
-
-
 def test_a_listing_tells_new_changed_unchanged_and_deleted_apart(ledger: Ledger) -> None:
     assert listed(ledger, [blob("a"), blob("b")], [blob("c"), blob("d")]) == (4, 0, 0, 0)
     assert listed(ledger, [blob("a"), blob("b", "2")], [], [blob("e")]) == (1, 1, 2, 1)

@@ -27,13 +27,10 @@ from tests.rasters import raster_bytes
 from tests.services import AZURITE_ACCOUNT, Azurite, free_port
 from tests.unit.core.formats.zarr_files import write_cube
 
+pytestmark = pytest.mark.usefixtures("short_ticks")
+
 KINDS = ("storage_queue", "service_bus")
 BUS_QUEUE = "blob-events"
-
-
-@pytest.fixture(autouse=True)
-def _short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "TICK_SECONDS", 1.0)
 
 
 @pytest.fixture(scope="module")

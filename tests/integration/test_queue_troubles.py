@@ -21,14 +21,11 @@ from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes
 from tests.services import Azurite, free_port
 
+pytestmark = pytest.mark.usefixtures("short_ticks")
+
 IN_TIME = 25.0
 """Seconds that a tick may take: Dagster gives it 60, and two busy cores need their part of that."""
 SICK: tuple[Mode, ...] = ("silent", "drip", "drip_head", "reset")
-
-
-@pytest.fixture(autouse=True)
-def _short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "TICK_SECONDS", 1.0)
 
 
 @pytest.fixture

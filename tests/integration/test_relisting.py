@@ -16,11 +16,6 @@ from tests.rasters import write_raster
 HOUR = 3600
 
 
-@pytest.fixture
-def daemon(pipeline: Pipeline) -> Daemon:
-    return Daemon(pipeline)
-
-
 def serve(pipeline: Pipeline) -> None:
     """Say that a queue brings the source's events."""
     document = yaml.safe_load(pipeline.sources_path.read_text())

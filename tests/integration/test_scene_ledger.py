@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pytest
-
 from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobRef, Failure
@@ -15,11 +13,6 @@ SCENES = SOURCE.model_copy(
     update={"group": GroupRule(name=r"(?P<item>s\d+)_(?P<asset>\w+)\.tif", required=("red", "nir"))}
 )
 RED, NIR, BLUE = blob("s1_red.tif"), blob("s1_nir.tif"), blob("s1_blue.tif")
-
-
-@pytest.fixture
-def ledger(catalogue: str) -> Ledger:
-    return Ledger(database_url=catalogue)
 
 
 def see(ledger: Ledger, *blobs: BlobRef, describe: bool = True) -> None:

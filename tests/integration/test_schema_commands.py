@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
 from geo_assets.stac.extensions import EXTENSIONS, STORAGE_EXTENSION
-from geo_assets.stac.local_schemas import ITEM_SCHEMA, schema_path
+from geo_assets.stac.schemas import ITEM_SCHEMA, schema_path
 from tests.pipeline import Pipeline
 
 

@@ -26,11 +26,6 @@ AWAY = "away"
 
 
 @pytest.fixture
-def daemon(pipeline: Pipeline) -> Daemon:
-    return Daemon(pipeline)
-
-
-@pytest.fixture
 def elsewhere(pipeline: Pipeline, folder: Path, tmp_path: Path) -> Path:
     """A second source, before the first in sources.yaml, whose folder does not exist; where it would be."""
     pipeline.declare((tmp_path / "elsewhere").as_uri(), name=AWAY)

@@ -15,9 +15,8 @@ import numpy as np
 import pyproj
 
 from geo_assets.errors import MissingCrs, MissingTransform, UnsupportedFormat
-from geo_assets.raster.curvilinear_grid import CurvilinearGrid
-from geo_assets.raster.formats.cf_axes import EAST, NORTH, axis_of, find_cells
-from geo_assets.raster.formats.cf_variables import CfFile, Variable
+from geo_assets.raster.formats.cf import EAST, NORTH, CfFile, Variable, axis_of, find_cells
+from geo_assets.raster.grids import CurvilinearGrid
 
 EVEN = 0.01
 """Coordinates are evenly spaced where none is further than this share of a step from where it should be."""

@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
-from geo_assets.raster.formats.cf_variables import MAX_VALUES, MAX_VARIABLES, Array, CfFile, Variable
-from geo_assets.raster.guarded_file import GuardedFile
-from geo_assets.raster.tags import clean_text
+from geo_assets.raster.formats.cf import MAX_VALUES, MAX_VARIABLES, Array, CfFile, Variable
+from geo_assets.raster.header import clean_text
+from geo_assets.raster.io import GuardedFile
 
 MAX_CHUNK_BYTES = 64 * 1024 * 1024
 _INTERNAL = frozenset(

@@ -1,7 +1,7 @@
 """NetCDF, classic and HDF5-based: what a file's header and coordinates say, as raster metadata.
 
 Here: from CF variables to bands, CRS, transform, footprint, cube and time. Not here: the containers
-(`netcdf_classic`, `hdf5`), CF itself (`cf_grid`, `cf_time`). No value of a data variable is ever read.
+(`netcdf_classic`, `hdf5`), CF itself (`cf_grid`, `cf`). No value of a data variable is ever read.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,14 @@ from typing import BinaryIO
 from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import BandMetadata, Nodata, RasterMetadata, Refusal
 from geo_assets.raster.footprint import footprint_of_grid, footprint_wgs84
+from geo_assets.raster.formats.cf import CfFile, Variable, attributes_as_tags, is_time, time_range
 from geo_assets.raster.formats.cf_grid import Grid, find_grid
-from geo_assets.raster.formats.cf_time import attributes_as_tags, is_time, time_range
-from geo_assets.raster.formats.cf_variables import CfFile, Variable
-from geo_assets.raster.formats.datacube import build_cube_fields
 from geo_assets.raster.formats.hdf5 import open_hdf5
+from geo_assets.raster.formats.item_fields import build_cube_fields
 from geo_assets.raster.formats.netcdf_classic import read_netcdf_classic
-from geo_assets.raster.guarded_file import GuardedFile
-from geo_assets.raster.header import crs_code
+from geo_assets.raster.header import MAX_TAGS_PER_DOMAIN, clean_text, crs_code
+from geo_assets.raster.io import GuardedFile
 from geo_assets.raster.sniff import Format
-from geo_assets.raster.tags import MAX_TAGS_PER_DOMAIN, clean_text
 
 _CRS84 = (
     'GEOGCRS["WGS 84 (CRS84)",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,298.257223563]],'

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from geo_assets.errors import Corrupt, TooLarge
-from geo_assets.raster.formats.cf_variables import MAX_VALUES, MAX_VARIABLES, Array, CfFile, Variable
+from geo_assets.raster.formats.cf import MAX_VALUES, MAX_VARIABLES, Array, CfFile, Variable
 
 MAX_NAME_BYTES = 4096
 MAX_ATTRIBUTE_BYTES = 1024 * 1024

@@ -15,9 +15,8 @@ import pyproj
 
 from geo_assets.errors import MissingCrs, MissingTransform
 from geo_assets.models import RasterMetadata
-from geo_assets.raster.header import crs_code
-from geo_assets.raster.stated_crs import stated_crs
-from geo_assets.raster.tags import clean_text
+from geo_assets.raster.crs import stated_crs
+from geo_assets.raster.header import clean_text, crs_code
 
 _WORLD_FILE_NUMBERS = 6
 _LONGEST_NUMBER = 64

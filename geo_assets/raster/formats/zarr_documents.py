@@ -1,7 +1,7 @@
 """The metadata documents of a Zarr store, version 2 or 3, as groups and arrays.
 
 Here: reading those JSON documents, consolidated or one by one, within bounds. Not here: values of arrays
-(`zarr_values`), and what the attributes mean (`cf_grid`, `zarr_georeference`).
+(`zarr`), and what the attributes mean (`cf_grid`, `zarr`).
 
 The documents are plain JSON and read as such: the zarr library refuses a whole store for one array whose codec or type
 it does not know, and a band needs neither.
@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from geo_assets.errors import Corrupt, TooLarge, UnsupportedFormat
-from geo_assets.raster.formats.cf_variables import MAX_VARIABLES
-from geo_assets.raster.tags import clean_text
+from geo_assets.raster.formats.cf import MAX_VARIABLES
+from geo_assets.raster.header import clean_text
 
 MOST_BYTES = 32 * 1024 * 1024
 """All documents and chunks together that are read of one store."""

@@ -10,8 +10,7 @@ import pyproj.datadir
 import pystac.validation
 import pytest
 
-from geo_assets.stac.item_schemas import item_validator
-from geo_assets.stac.local_schemas import COLLECTION_SCHEMA, read_schema
+from geo_assets.stac.schemas import COLLECTION_SCHEMA, item_validator, read_schema
 
 # Read at import: a fixture clears the environment before each test.
 _FOLDER = os.environ.get("GEO_ASSETS_SCHEMAS")

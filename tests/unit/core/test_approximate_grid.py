@@ -9,7 +9,7 @@ import pytest
 from geo_assets.errors import NoFootprint
 from geo_assets.models import Footprint, GroundControl, Refusal
 from geo_assets.raster.footprint import footprint_wgs84, with_footprint
-from geo_assets.raster.grid import grid_of
+from geo_assets.raster.grids import grid_of
 from tests.unit.core.rasters import metadata
 from tests.unit.core.test_hard_rasters import rpcs
 

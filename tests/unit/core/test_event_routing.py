@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from geo_assets.events.blob_events import BlobEvent, Dropped
-from geo_assets.events.routing import EventRouter, Look
+from geo_assets.events.looks import EventRouter, Look
 from geo_assets.sources.source import CollectionRule, Source
 
 

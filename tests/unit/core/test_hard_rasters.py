@@ -20,9 +20,8 @@ from rasterio.transform import Affine
 from shapely.geometry import shape
 
 from geo_assets.models import Footprint, RasterMetadata
-from geo_assets.raster.footprint import known_footprint, with_footprint
+from geo_assets.raster.footprint import known_footprint, read_valid_area, with_footprint
 from geo_assets.raster.header import read_raster_metadata, read_tiff_structure
-from geo_assets.raster.valid_data import read_valid_area
 from tests.unit.core.test_statistics import geotiff
 
 Pixels = npt.NDArray[Any]

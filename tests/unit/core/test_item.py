@@ -13,10 +13,10 @@ from rasterio.transform import Affine
 
 from geo_assets.errors import MissingDatetime, PermanentError
 from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
-from geo_assets.raster.formats.media_types import COG, GEOTIFF
 from geo_assets.raster.formats.placement import place
 from geo_assets.raster.formats.reading import read_metadata
 from geo_assets.raster.header import read_raster_metadata
+from geo_assets.raster.sniff import COG, GEOTIFF
 from geo_assets.sources.datetime_rules import FixedDatetime
 from geo_assets.sources.item_rules import BandRule
 from geo_assets.sources.source import CollectionRule, Source

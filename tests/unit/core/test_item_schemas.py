@@ -12,8 +12,14 @@ import pytest
 
 from geo_assets.errors import InvalidConfiguration, InvalidItem
 from geo_assets.stac.extensions import EXTENSIONS, FILE_EXTENSION, RASTER_EXTENSION
-from geo_assets.stac.item_schemas import ItemValidator, item_validator
-from geo_assets.stac.local_schemas import ITEM_SCHEMA, references, schema_path, unchecked_extensions
+from geo_assets.stac.schemas import (
+    ITEM_SCHEMA,
+    ItemValidator,
+    item_validator,
+    references,
+    schema_path,
+    unchecked_extensions,
+)
 from tests.unit.core import schemas
 from tests.unit.core.test_item import full_item
 

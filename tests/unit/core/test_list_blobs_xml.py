@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_assets.models import BlobRef
-from geo_assets.storage.list_blobs_xml import read_blobs
+from geo_assets.storage.azure_transport import read_blobs
 
 PROPERTIES = {
     "Creation-Time": "Wed, 01 May 2024 10:00:00 GMT",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_assets.errors import BlobChanged, GeoAssetsError, TooLarge
-from geo_assets.raster.range_file import BLOCK_BYTES, RangeFile
+from geo_assets.raster.io import BLOCK_BYTES, RangeFile
 
 CONTENT = bytes(number * 7 % 251 for number in range(3 * BLOCK_BYTES + 1234))
 WHENCES = (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from geo_assets.models import BandMetadata, BandStatistics
-from geo_assets.stac.render import build_renders
+from geo_assets.stac.extensions import build_renders
 from tests.unit.core.rasters import metadata
 
 

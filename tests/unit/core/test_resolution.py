@@ -3,7 +3,7 @@
 import pytest
 from rasterio.transform import Affine, from_origin
 
-from geo_assets.raster.resolution import spatial_resolution_metres
+from geo_assets.raster.bands import spatial_resolution_metres
 from tests.unit.core.rasters import metadata
 
 

@@ -11,10 +11,10 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
 from geo_assets.models import RasterMetadata
+from geo_assets.raster.footprint import read_valid_area
 from geo_assets.raster.header import read_raster_metadata
-from geo_assets.raster.range_file import HEADER_BUDGET_BYTES, RangeFile
+from geo_assets.raster.io import HEADER_BUDGET_BYTES, RangeFile
 from geo_assets.raster.tiff import read_structure
-from geo_assets.raster.valid_data import read_valid_area
 from geo_assets.sources.source import MOST_READ_BUDGET
 
 RANDOM = np.random.default_rng(7)

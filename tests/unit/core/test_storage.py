@@ -2,7 +2,7 @@
 
 import pytest
 
-from geo_assets.stac.storage import build_storage_schemes
+from geo_assets.stac.extensions import build_storage_schemes
 
 
 def test_a_blob_of_azures_public_cloud_has_account_container_and_region() -> None:

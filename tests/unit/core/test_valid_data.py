@@ -8,9 +8,8 @@ import pytest
 import shapely
 from rasterio.enums import ColorInterp
 
-from geo_assets.raster.footprint import footprint_wgs84
+from geo_assets.raster.footprint import MOST_CORNERS, ValidArea, footprint_wgs84, outline_mask, read_valid_area
 from geo_assets.raster.header import read_tiff_structure
-from geo_assets.raster.valid_data import MOST_CORNERS, ValidArea, outline_mask, read_valid_area
 from tests.unit.core.rasters import metadata
 from tests.unit.core.test_statistics import geotiff
 

@@ -5,7 +5,7 @@ import json
 import pyproj
 import pytest
 
-from geo_assets.raster.stated_crs import stated_crs
+from geo_assets.raster.crs import stated_crs
 from geo_assets.vectors.errors import UnknownFormat, UnreadableVector, WebPage
 from geo_assets.vectors.sniffing import HEAD_BYTES, sniff
 

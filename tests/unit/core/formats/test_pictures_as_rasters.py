@@ -9,8 +9,8 @@ import pytest
 
 from geo_assets.errors import Corrupt, NotARaster, PermanentError, StorageUnavailable, UnsupportedFormat
 from geo_assets.models import RasterMetadata
-from geo_assets.raster.formats.media_types import media_type
 from geo_assets.raster.formats.reading import read_metadata, read_structure
+from geo_assets.raster.sniff import media_type
 from tests.unit.core.formats.files import SUFFIXES, picture_bytes
 from tests.unit.core.rasters import tiff_bytes
 

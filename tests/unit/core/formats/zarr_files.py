@@ -9,8 +9,8 @@ import numpy as np
 import zarr
 
 from geo_assets.models import RasterMetadata
+from geo_assets.raster.formats.zarr import read_zarr_metadata
 from geo_assets.raster.formats.zarr_documents import MOST_BYTES
-from geo_assets.raster.formats.zarr_metadata import read_zarr_metadata
 
 AXES: dict[str, dict[str, str]] = {
     "time": {"standard_name": "time", "units": "hours since 2020-01-01"},

@@ -1,12 +1,15 @@
-"""Rasters without a geotransform: what ground control points or RPCs make of columns and rows.
+"""How a raster lies on the globe: from column and row to longitude and latitude.
 
-Here: both grids, through GDAL's own transformers, from facts of the file alone (no elevation model is asked), and
-the checks that tell a usable placement from numbers that are none. Not here: the grid of a geotransform (`grid`).
+Here: the grid of a geotransform on a CRS, grids whose cells state their own longitude and latitude, grids that ground
+control points or RPCs only approximate (through GDAL's own transformers, from facts of the file alone: no elevation
+model is asked) with the checks that tell a usable placement, and the choice of a raster's grid. Not here: outlines
+(`footprint`), and reading coordinates (`formats.cf`).
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from rasterio._err import CPLE_BaseError
@@ -15,9 +18,166 @@ from rasterio.errors import RasterioError
 from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 
-from geo_assets.errors import NoFootprint
-from geo_assets.models import GroundControl
-from geo_assets.raster.horizontal_crs import Array, HorizontalCrs, horizontal_crs
+from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
+from geo_assets.models import GroundControl, RasterMetadata
+from geo_assets.raster.crs import Array, HorizontalCrs, horizontal_crs
+
+
+class Grid(Protocol):
+    """A raster on the globe. ``shape`` is (rows, columns), ``name`` what places it, such as "EPSG:32633"."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def to_wgs84(self, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """Longitude and latitude in degrees of pixel corners; not finite where there is no such place."""
+        ...
+
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:
+        """Raise NoFootprint where ``wgs84``, the places `to_wgs84` gave for points of the edges, are false."""
+        ...
+
+    def provenance(self, outline: str) -> str:
+        """In words how ``outline``, such as "raster edges", came to its longitudes and latitudes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AffineGrid:
+    """A raster with a geotransform on its CRS."""
+
+    shape: tuple[int, int]
+    transform: tuple[float, float, float, float, float, float]
+    crs: HorizontalCrs
+
+    def __post_init__(self) -> None:
+        a, b, _, d, e, _ = self.transform
+        if not np.all(np.isfinite(self.transform)) or a * e - b * d == 0:
+            raise NoFootprint(f"The geotransform {self.transform} gives the raster no area.")
+        if self.crs.latitude_limit is not None:
+            self._check_degrees(self.crs.latitude_limit)
+
+    def _check_degrees(self, limit: float) -> None:
+        """Geographic coordinates past a pole, or round the globe twice, are no coordinates of anything."""
+        rows, columns = self.shape
+        x, y = self.to_crs(np.array([0.0, columns, columns, 0.0]), np.array([0.0, 0.0, rows, rows]))
+        half_pixel = (abs(self.transform[3]) + abs(self.transform[4])) / 2
+        if np.max(np.abs(y)) > limit + half_pixel * 1.001:
+            raise NoFootprint(f"Its latitudes run from {np.min(y):g} to {np.max(y):g}, past the pole at {limit:g}.")
+        if np.ptp(x) > 8 * limit or np.max(np.abs(x)) > 16 * limit:
+            raise NoFootprint(
+                f"Its longitudes run from {np.min(x):g} to {np.max(x):g}, more than twice round the globe."
+            )
+
+    @property
+    def name(self) -> str:
+        """The CRS."""
+        return self.crs.name
+
+    def to_crs(self, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """x and y in CRS units."""
+        a, b, c, d, e, f = self.transform
+        return a * columns + b * rows + c, d * columns + e * rows + f
+
+    def to_wgs84(self, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """Longitude and latitude; what reaches past a pole by half a pixel is at the pole."""
+        x, y = self.to_crs(columns, rows)
+        limit = self.crs.latitude_limit
+        return self.crs.to_wgs84(x, y if limit is None else np.clip(y, -limit, limit))
+
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:
+        """Raise NoFootprint where the way to longitude and latitude and back ends more than a pixel away."""
+        if self.crs.latitude_limit is None:
+            a, b, _, d, e, _ = self.transform
+            pixel = max(abs(a), abs(b), abs(d), abs(e))
+            self.crs.check_round_trip(*self.to_crs(columns, rows), wgs84, allowed=pixel)
+
+    def provenance(self, outline: str) -> str:
+        """Names the CRS."""
+        return f"{outline}, reprojected from {self.name}"
+
+
+def grid_of(metadata: RasterMetadata) -> Grid:
+    """The raster's grid: of its geotransform, or else of its ground control points, or else of its RPCs.
+
+    Raises MissingCrs, MissingTransform, or NoFootprint where what there is places it nowhere.
+    """
+    if metadata.crs_wkt2 is not None and metadata.transform is not None:
+        return AffineGrid(metadata.shape, metadata.transform, horizontal_crs(metadata.crs_wkt2))
+    control, rpcs = metadata.ground_control, metadata.tags.get("RPC")
+    if control is not None and control.crs_wkt2 is not None:
+        return control_point_grid(metadata.shape, control)
+    if rpcs is not None:
+        return rpc_grid(metadata.shape, rpcs)
+    if metadata.crs_wkt2 is None:
+        points = f", nor have its {metadata.gcp_count} ground control points" if metadata.gcp_count else ""
+        raise MissingCrs(f"The raster has no coordinate reference system{points}.")
+    raise MissingTransform("The raster has a CRS but no geotransform, ground control points or RPCs.")
+
+
+_FLAT_CELL = 1e-15
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurvilinearGrid:
+    """Longitudes and latitudes in degrees of the centres of all cells, as rows and columns, at least two of each."""
+
+    longitude: Array
+    latitude: Array
+    _points: Array = field(init=False, repr=False)
+    """The centres as points of the unit sphere, which know no antimeridian."""
+
+    def __post_init__(self) -> None:
+        longitude, latitude = np.radians(self.longitude), np.radians(self.latitude)
+        level = np.cos(latitude)
+        points = np.stack([level * np.cos(longitude), level * np.sin(longitude), np.sin(latitude)], axis=-1)
+        object.__setattr__(self, "_points", points)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = self.longitude.shape
+        return rows, columns
+
+    @property
+    def name(self) -> str:
+        """What places it."""
+        return "two-dimensional longitude and latitude coordinates"
+
+    def to_wgs84(self, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """Longitude and latitude of cell corners, on the sphere between or beyond the four nearest centres."""
+        points = self._points
+        row, down = _cell(rows, self.shape[0])
+        column, across = _cell(columns, self.shape[1])
+        upper = points[row, column] * (1 - across) + points[row, column + 1] * across
+        lower = points[row + 1, column] * (1 - across) + points[row + 1, column + 1] * across
+        x, y, z = np.moveaxis(upper * (1 - down) + lower * down, -1, 0)
+        return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+    def check_edges(self, columns: Array, rows: Array, wgs84: tuple[Array, Array]) -> None:  # noqa: ARG002
+        """Raise NoFootprint where a latitude is past a pole, or the cells fold over each other."""
+        if np.max(np.abs(self.latitude)) > 90 or np.max(np.abs(self.longitude)) > 720:
+            raise NoFootprint("Its two-dimensional coordinates are no degrees of longitude and latitude.")
+        points = self._points
+        corner = points[:-1, :-1]
+        turns = np.einsum("...i,...i", np.cross(points[:-1, 1:] - corner, points[1:, :-1] - corner), corner)
+        if np.min(turns) < -_FLAT_CELL and np.max(turns) > _FLAT:
+            raise NoFootprint("The cells of its two-dimensional coordinates fold over each other.")
+
+    def provenance(self, outline: str) -> str:
+        """Says that it is approximate, and why."""
+        return f"approximate: {outline}, half a cell beyond the outermost of its {self.name}"
+
+
+def _cell(corner: Array, count: int) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], Array]:
+    """The index of the centre before each corner and the share of the way to the next; beyond 0..1 past the edges."""
+    position = corner - 0.5
+    index = np.clip(np.floor(position), 0, count - 2).astype(np.int64)
+    return index, (position - index)[..., np.newaxis]
+
 
 MOST_SPLINE_POINTS = 500
 """A thin-plate spline through so many points takes 25 ms, and the time grows with their cube."""

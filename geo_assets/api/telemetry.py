@@ -1,19 +1,104 @@
-"""What Prometheus may ask: requests and their seconds, and the ledger's counts and ages by source.
+"""What operators see of the API: log lines as JSON, OpenTelemetry traces, and the metrics that Prometheus asks for.
 
-Here: the metrics and their collection. Not here: what is alerted to (`geo_assets.alerts.alerts`, deploy/prometheus).
+Here: formats, the span of a request, the metrics and their collection. Not here: what is logged (queries and headers
+never are: they may hold credentials), and what is alerted to (`geo_assets.alerts`, deploy/prometheus).
 """
 
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+import structlog
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, InvalidConfiguration
 from geo_assets.ledger.blobs import Poison, SourceStatus
+
+_SHARED: list[structlog.types.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def configure_logs() -> None:
+    """Have every logger of this process write such lines to standard error."""
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for quiet in ("httpx", "httpcore", "rasterio", "rio_tiler", "gql", "azure", "titiler", "stac_fastapi.api.errors"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
+
+
+SERVICE = "geo_assets"
+_EXPORT_SECONDS = 3
+_NOT_TRACED = "livez,readyz,metrics"
+# A query may hold a credential, and what it holds stays for as long as the collector keeps it.
+_WITHOUT_QUERY = ("http.url", "http.target", "url.full", "url.query")
+
+
+def trace_requests(app: FastAPI, collector: str) -> Callable[[], None]:
+    """Send a span of each request to the collector's address, by OTLP over HTTP, in the background; what ends it.
+
+    `OTEL_EXPORTER_OTLP_HEADERS` and the like are read as always.
+    Raises InvalidConfiguration where the extra `telemetry` is not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise InvalidConfiguration(
+            "traces are asked for, but their packages are not installed.",
+            remedy="pip install 'geo_assets[traces]', or unset GEO_ASSETS_API_TRACES.",
+        ) from error
+    provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}))
+    exporter = OTLPSpanExporter(endpoint=f"{collector.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    app.add_middleware(
+        OpenTelemetryMiddleware,
+        tracer_provider=provider,
+        excluded_urls=_NOT_TRACED,
+        exclude_spans=["receive", "send"],
+        server_request_hook=_describe,
+    )
+    end: Callable[[], None] = provider.shutdown
+    return end
+
+
+def _describe(span: Any, scope: MutableMapping[str, Any]) -> None:
+    """Add what the log has, so that either leads to the other, and leave out what it leaves out."""
+    span.set_attribute("geo_assets.correlation_id", str(scope.get("state", {}).get("correlation_id", "")))
+    for name in _WITHOUT_QUERY:
+        if name in (span.attributes or {}):
+            span.set_attribute(name, scope["path"])
+
 
 AREAS = ("stac", "raster", "features", "api", "static")
 STATES = ("described", "catalogued", "pending", "waiting", "quarantined", "deleted")
