@@ -226,7 +226,7 @@ def test_a_polygon_with_the_pole_on_its_outline_reaches_it() -> None:
 def test_a_polygon_that_is_torn_apart_is_refused_with_where() -> None:
     across_the_seam_of_3832 = shapely.box(-35, 0, -25, 10)
     sound = shapely.box(0, 0, 1, 1)
-    with pytest.raises(UnplaceableShape, match="torn apart") as refusal:
+    with pytest.raises(UnplaceableShape, match="an edge jumps from") as refusal:
         normalise([sound, across_the_seam_of_3832], crs=4326, target_crs="EPSG:3832")
     assert refusal.value.index == 1
     figure = from_wkt("POLYGON ((0 0, 1e6 1e6, 1e6 -1e6, 0 0, -1e6 -1e6, -1e6 1e6, 0 0))").buffer(0)
@@ -352,7 +352,7 @@ def truth(geometry: BaseGeometry, crs: int) -> BaseGeometry:
     return shapely.union_all(parts) if parts and parts[0].geom_type == "Polygon" else shapely.multilinestrings(parts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shapes(), st.integers(0, 2**32))
 def test_area_length_and_points_stay_what_they_are_in_the_plane(drawn: tuple[int, BaseGeometry], seed: int) -> None:
     crs, geometry = drawn
