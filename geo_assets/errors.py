@@ -176,8 +176,14 @@ class MissingDatetime(PermanentError):
 class DuplicateItem(PermanentError):
     """Another blob already owns this item id."""
 
+    item_id: str | None = None
+
     code = "duplicate_item"
     remedy = "Make item_id (or group) of the source in sources.yaml unique, for example item_id with {slug}."
+
+    def __init__(self, message: str, *, remedy: str | None = None, item_id: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.item_id = item_id
 
 
 class NotInGroup(PermanentError):

@@ -52,7 +52,8 @@ def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef
 
 def id_taken(item: Item, blob: BlobRef, owner: tuple[str, str]) -> DuplicateItem:
     """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
-    return DuplicateItem(f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}.")
+    said = f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
+    return DuplicateItem(said, item_id=item["id"])
 
 
 @contextmanager
@@ -105,4 +106,4 @@ def delete_items(executor: Executor, source: str, released: Sequence[DictRow]) -
     }
     executor.execute(read_sql("delete_items"), ids)
     executor.execute(read_sql("unmark_catalogued"), {"source": source, "names": [row["name"] for row in released]})
-    executor.execute(read_sql("reopen_duplicates"), {"collection_ids": sorted(set(ids["collection_ids"]))})
+    executor.execute(read_sql("reopen_duplicates"), ids)
