@@ -157,7 +157,9 @@ class Reprojection:
         begin, end = lined_up.starts[:-1], lined_up.starts[1:] - 1
         with np.errstate(invalid="ignore"):
             winding = lined_up.coordinates[end, 0] - lined_up.coordinates[begin, 0]
-        odd = np.unique(owners[np.abs(winding) > TURN / 2.0])
+        round_pole = np.abs(winding) > TURN / 2.0
+        lined_up.coordinates[end[round_pole]] = lined_up.coordinates[begin[round_pole]]  # closed, to be built at all
+        odd = np.unique(owners[round_pole])
         return _with_holes_in_place(lined_up, odd).build(), odd
 
     def _paths_at_pole(self, paths: Paths) -> Mask:

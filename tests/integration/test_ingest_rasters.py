@@ -233,6 +233,7 @@ def test_below_fifty_blobs_each_file_is_a_step_of_its_own(pipeline: Pipeline, fo
     assert any("scene_1_tif" in str(key) for key in mapped)
 
 
+@pytest.mark.usefixtures("worker_processes")
 def test_a_materialization_shows_counts_failures_and_a_picture(pipeline: Pipeline, folder: Path) -> None:
     (folder / "text.tif").write_text("no raster")
     result = pipeline.run(maps=True)

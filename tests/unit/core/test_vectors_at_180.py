@@ -212,6 +212,21 @@ def test_a_ring_round_a_pole_reaches_it(crs: int) -> None:
     assert ring.area == pytest.approx(made.area - placed(shapely.Point(0, 0).buffer(1e6), crs=crs).area, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("crs", "rings"),
+    [
+        (3031, "((-1e6 -1e6{0}, 1e6 -1e6{0}, 1e6 1e6{0}, -1e6 1e6{0}, -1e6 -1e6{0}))"),
+        (3031, "((0 0{0}, 1e6 0{0}, 1e6 1e6{0}, 0 0{0}), (5e5 2e5{0}, 6e5 3e5{0}, 6e5 2e5{0}, 5e5 2e5{0}))"),
+        (4326, "((160 0{0}, 200 0{0}, 200 10{0}, 160 0{0}), (170 1{0}, 190 1{0}, 190 2{0}, 170 1{0}))"),
+    ],
+)
+def test_no_height_or_measure_is_lost_at_a_pole_or_a_seam(crs: int, rings: str) -> None:
+    for dimensions, more in (("Z", " 3"), ("M", " 3"), ("ZM", " 3 3")):
+        made = placed(from_wkt(f"POLYGON {dimensions} {rings.format(more)}"), crs=crs, dimensions="keep")
+        assert (made.has_z, made.has_m) == ("Z" in dimensions, "M" in dimensions)
+        assert np.all(shapely.get_coordinates(made, include_z=made.has_z, include_m=made.has_m)[:, 2:] == 3)
+
+
 def test_a_polygon_with_the_pole_on_its_outline_reaches_it() -> None:
     quarter = placed(shapely.box(0, 0, 1e6, 1e6), crs=3031)
     assert quarter.bounds[:3] == (0, -90, 90)
