@@ -51,6 +51,7 @@ GeoAssetsError
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── ScratchFull            there is no room on disk for work under way
     ├── DiskFull               there is no room on disk for a file that somebody named
+    ├── SourceBusy             another run works on the source
     ├── CogsIncomplete         COGs are still to be made, or were not published
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
@@ -450,6 +451,13 @@ class DiskFull(TransientError):
 
     code = "disk_full"
     remedy = "Free space there, or name a file on another disk; then run it again."
+
+
+class SourceBusy(TransientError):
+    """Another run works on the source."""
+
+    code = "source_busy"
+    remedy = "Wait for that run to end, or cancel it, then run the job again: nothing that is done is done twice."
 
 
 class CogsIncomplete(TransientError):

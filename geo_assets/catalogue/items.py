@@ -17,20 +17,16 @@ from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.errors import OF_THE_SERVER
+from geo_assets.postgres.locks import Lock, take_until_end
 from geo_assets.sources.source import Source
 
 Item = dict[str, Any]
 Executor = Connection[DictRow] | Cursor[DictRow]
 
 
-def lock_of_collection(collection_id: str) -> str:
-    """The name of the lock that whoever loads or withdraws items of the collection holds."""
-    return f"load {collection_id}"
-
-
 def hold_collection(executor: Executor, collection_id: str) -> None:
     """Keep others from loading or withdrawing items of the collection until the transaction ends."""
-    executor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),))
+    take_until_end(executor, Lock.COLLECTION, collection_id)
 
 
 def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, tuple[str, str]]:
