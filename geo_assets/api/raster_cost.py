@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
@@ -18,6 +17,7 @@ from rio_tiler.reader import output_size
 from rio_tiler.utils import get_vrt_transform, has_alpha_band, has_mask_band, non_alpha_indexes
 
 from geo_assets.api.problems import InvalidRequest
+from geo_assets.raster.data_types import bytes_of, of_rasterio
 
 FARTHEST = 1e9
 """Degrees, metres or feet from the origin of a CRS: what lies farther out is nowhere on the Earth."""
@@ -251,7 +251,7 @@ class _Source:
 
 
 def _item_bytes(dataset: Any) -> int:
-    return max(int(numpy.dtype(dtype).itemsize) for dtype in set(dataset.dtypes))
+    return bytes_of(map(of_rasterio, dataset.dtypes))
 
 
 def _slowness(dataset: Any) -> int:

@@ -29,6 +29,7 @@ from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
 from geo_assets.api.drawing import DrawingBudget
 from geo_assets.api.problems import InvalidRequest, RequestTooLarge
 from geo_assets.api.raster_cost import Cost, Wanted, block_bytes, cost_of_point, cost_of_read, require_on_earth
+from geo_assets.raster.data_types import is_complex, of_rasterio
 
 Interval = tuple[float, float]
 LOW, HIGH = 2, 98
@@ -171,6 +172,11 @@ class GuardedReader(StretchingReader):
         self._charge(cost_of_read(self.dataset, wanted), outputs=_outputs(expression))
 
     def _charge(self, cost: Cost, *, outputs: int = 0) -> None:
+        if any(is_complex(of_rasterio(dtype)) for dtype in self.dataset.dtypes):
+            raise InvalidRequest(
+                "The raster's values are complex numbers, of which no picture and no figures are made here.",
+                remedy="Draw another asset of the item, such as its thumbnail, or read the file itself.",
+            )
         outputs = max(outputs, self.outputs)
         self.budget.charge(cost, parts=self.parts, outputs=outputs, has_colours=bool(self.colormap))
 

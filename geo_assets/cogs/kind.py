@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geo_assets.models import BandMetadata, RasterMetadata
+from geo_assets.raster.data_types import is_integer
 from geo_assets.sources.cog_rules import Kind
 
 MOST_CLASSES = 64
@@ -43,7 +44,7 @@ def guess_kind(metadata: RasterMetadata, *, different_values: int | None) -> Kin
 
 
 def _are_integers(bands: Sequence[BandMetadata]) -> bool:
-    return all("int" in band.data_type and not band.data_type.startswith("complex") for band in bands)
+    return all(is_integer(band.data_type) for band in bands)
 
 
 def suspicious_nodata(metadata: RasterMetadata, *, values: Sequence[float]) -> str | None:

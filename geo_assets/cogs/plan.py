@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from geo_assets.errors import MissingCrs, MissingTransform, TooLarge, UnfitForProfile, UnsupportedFormat
 from geo_assets.models import RasterMetadata
+from geo_assets.raster.data_types import REAL, bytes_of, is_complex, is_integer
 from geo_assets.sources.cog_rules import CogRule, Kind
 
 DRIVERS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG"})
@@ -18,7 +19,8 @@ _COMPRESSIONS = {"deflate": "DEFLATE", "zstd": "ZSTD", "lzw": "LZW", "lerc": "LE
 _PREDICTED = frozenset({"deflate", "zstd", "lzw"})
 # Of a LERC file without loss the header says LERC_DEFLATE or the like in some versions: only these are compared.
 _LINKED_PROFILES = {"deflate": {"DEFLATE"}, "zstd": {"ZSTD"}, "lzw": {"LZW"}}
-_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int32": 4, "uint32": 4, "float32": 4}
+# libtiff's LERC has no larger integers, and no complex numbers.
+_IN_LERC = REAL - {"int64", "uint64"}
 _OVERVIEW_SHARE = 1 / 3
 _TIFFS = frozenset({".tif", ".tiff"})
 _THUMBNAIL = ".thumbnail.png"
@@ -57,8 +59,8 @@ def check_fit(metadata: RasterMetadata, rule: CogRule) -> None:
         raise UnfitForProfile(f"webp takes 3 or 4 bands; there are {number}.")
     if rule.profile == "jpeg" and number not in (1, 3, 4):
         raise UnfitForProfile(f"jpeg takes 1, 3 or 4 bands; there are {number}.")
-    if rule.profile == "lerc" and any(data_type.startswith("complex") for data_type in types):
-        raise UnfitForProfile("lerc takes no complex numbers.")
+    if rule.profile == "lerc" and (unfit := types - _IN_LERC):
+        raise UnfitForProfile(f"lerc takes no bands of {', '.join(sorted(unfit))}.")
 
 
 def is_as_ruled(metadata: RasterMetadata, rule: CogRule) -> bool:
@@ -99,9 +101,16 @@ def may_be_of_cog(name_in_place: str) -> bool:
     return PurePosixPath(name_in_place).suffix.lower() in _TIFFS or name_in_place.endswith(_THUMBNAIL)
 
 
-def creation_options(metadata: RasterMetadata, rule: CogRule, *, kind: Kind, threads: int) -> dict[str, str]:
-    """The options of GDAL's COG driver for this raster."""
+def creation_options(
+    metadata: RasterMetadata, rule: CogRule, *, kind: Kind, threads: int, has_part_bytes: bool = False
+) -> dict[str, str]:
+    """The options of GDAL's COG driver for this raster; ``has_part_bytes``: its samples have fewer bits than its type.
+
+    Whole numbers of 1 to 7, 9 to 15 or the like bits become as many bits as their type has, with the same values: no
+    predictor, and few readers, take others. Floats of 16 bits stay so, except in LERC, which has none.
+    """
     is_classes = kind == "categorical"
+    types = {band.data_type for band in metadata.bands}
     options = {
         "COMPRESS": _COMPRESSIONS[rule.profile],
         "BLOCKSIZE": str(rule.block_size),
@@ -111,8 +120,10 @@ def creation_options(metadata: RasterMetadata, rule: CogRule, *, kind: Kind, thr
         "OVERVIEW_RESAMPLING": (rule.resampling or ("mode" if is_classes else "average")).upper(),
         "STATISTICS": "NO",
     }
-    if rule.profile in _PREDICTED and rule.predictor and not _has_complex(metadata):
+    if rule.profile in _PREDICTED and rule.predictor and not any(map(is_complex, types)):
         options["PREDICTOR"] = "YES"
+    if has_part_bytes and (rule.profile == "lerc" or all(map(is_integer, types))):
+        options["NBITS"] = str(8 * bytes_of(types))
     if rule.profile == "lerc":
         options["MAX_Z_ERROR"] = repr(rule.max_error)
     if rule.profile in ("jpeg", "webp"):
@@ -129,9 +140,5 @@ def creation_options(metadata: RasterMetadata, rule: CogRule, *, kind: Kind, thr
 def scratch_bytes(metadata: RasterMetadata, *, size_bytes: int) -> int:
     """The most that making the COG may take on disk: the raster, its COG and its overviews, as if nothing shrank."""
     rows, columns = metadata.shape
-    each = sum(_BYTES.get(band.data_type, 16 if "128" in band.data_type else 8) for band in metadata.bands)
+    each = sum(bytes_of([band.data_type]) for band in metadata.bands)
     return int(size_bytes + rows * columns * each * (1 + 2 * _OVERVIEW_SHARE)) + 2**20
-
-
-def _has_complex(metadata: RasterMetadata) -> bool:
-    return any(band.data_type.startswith("complex") for band in metadata.bands)

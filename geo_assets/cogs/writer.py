@@ -24,7 +24,7 @@ from geo_assets.cogs.altered_view import Alterations, alter
 from geo_assets.cogs.kind import KindGuess, guess_kind, suspicious_nodata
 from geo_assets.cogs.plan import check_fit, creation_options
 from geo_assets.cogs.thumbnail import draw_thumbnail
-from geo_assets.cogs.validation import CogChecks, validate_cog
+from geo_assets.cogs.validation import CogChecks, validate_cog, windows
 from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.header import GDAL_OPTIONS
@@ -130,35 +130,48 @@ def _typed_errors(task: CogTask) -> Iterator[None]:
     except (OSError, RasterioError, CPLE_BaseError, CogInvalid) as error:  # RasterioIOError is an OSError as well
         if takes_no_more(task.folder):
             raise ScratchFull(f"{task.folder} takes no more: {_first_line(error)}.") from error
-        if isinstance(error, CogInvalid):
+        if not isinstance(error, RasterioError | CPLE_BaseError):
             raise
+        _read_all(task)
+        raise UnfitForProfile(
+            f"Its pixels can be read, but GDAL makes no such COG of them: {_first_line(error)}.",
+            remedy="Set another cogs.profile, or cogs.predictor: false, or exclude the blob in sources.yaml.",
+        ) from error
+
+
+def _read_all(task: CogTask) -> None:
+    """Raise Corrupt where not all of the raster that was fetched can be read: GDAL's error may be of either file."""
+    try:
+        with _environment(task), rasterio.open(_original(task), driver=_driver(task.metadata)) as raster:
+            for window in windows(raster.width, raster.height, raster.count):
+                raster.read(window=window)
+                raster.dataset_mask(window=window)
+    except (RasterioError, CPLE_BaseError) as error:
         raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
 
 
 def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
     began = time.perf_counter()
     check_fit(task.metadata, rule)
-    original = task.folder / "original"
+    original = _original(task)
     download(store, task.blob, original)
     if (mask := store.head(f"{task.blob.name}.msk")) is not None:
         download(store, mask, original.with_name("original.msk"))
-    options = {
-        **{name: value for name, value in GDAL_OPTIONS.items() if name != "GDAL_SKIP"},
-        "GDAL_NUM_THREADS": str(task.threads),
-        "GDAL_CACHEMAX": GDAL_CACHE_BYTES,
-        "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # the mask lies beside
-        "CPL_TMPDIR": str(task.folder),  # else what it makes meanwhile lies where the process was started
-    }
-    with rasterio.Env(**options), rasterio.open(original, driver=_driver(task.metadata)) as raster:
+    with _environment(task), rasterio.open(original, driver=_driver(task.metadata)) as raster:
         alterations = _alterations(rule, task.metadata, raster)
         with _view(raster, alterations, task.folder) as view:
             sample = _sample(view)
             guess = KindGuess(rule.kind, "the rule states it") if rule.kind else _guess(task.metadata, sample)
             cog = task.folder / "cog.tif"
-            converting = time.perf_counter()
-            rasterio.shutil.copy(
-                view, cog, driver="COG", **creation_options(task.metadata, rule, kind=guess.kind, threads=task.threads)
+            options = creation_options(
+                task.metadata,
+                rule,
+                kind=guess.kind,
+                threads=task.threads,
+                has_part_bytes=any("NBITS" in view.tags(number, ns="IMAGE_STRUCTURE") for number in view.indexes),
             )
+            converting = time.perf_counter()
+            rasterio.shutil.copy(view, cog, driver="COG", **options)
             converted = time.perf_counter()
             checks = validate_cog(cog, view, rule=rule)
         return replace(
@@ -169,6 +182,24 @@ def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
             converting_seconds=converted - converting,
             seconds=time.perf_counter() - began,
         )
+
+
+def _original(task: CogTask) -> Path:
+    """Where the raster is fetched to."""
+    return task.folder / "original"
+
+
+def _environment(task: CogTask) -> rasterio.Env:
+    """GDAL's options for one task."""
+    return rasterio.Env(
+        **{
+            **{name: value for name, value in GDAL_OPTIONS.items() if name != "GDAL_SKIP"},
+            "GDAL_NUM_THREADS": str(task.threads),
+            "GDAL_CACHEMAX": GDAL_CACHE_BYTES,
+            "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # the mask lies beside
+            "CPL_TMPDIR": str(task.folder),  # else what it makes meanwhile lies where the process was started
+        }
+    )
 
 
 def _driver(metadata: RasterMetadata) -> str:

@@ -22,6 +22,7 @@ from geo_assets.errors import Corrupt, MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import Footprint, RasterMetadata, Refusal
 from geo_assets.raster.bands import choose_level
 from geo_assets.raster.crs import Array
+from geo_assets.raster.data_types import of_rasterio
 from geo_assets.raster.grids import Grid, grid_of
 from geo_assets.raster.header import open_raster
 from geo_assets.raster.tiff import TiffStructure
@@ -90,7 +91,7 @@ def read_valid_area(
 def valid_mask(dataset: Any) -> Mask:
     """Which pixels of an open dataset are valid in at least one band, shape (rows, columns)."""
     mask: Mask = dataset.dataset_mask() != 0
-    if all(np.issubdtype(dtype, np.inexact) for dtype in dataset.dtypes if dtype != "complex_int16"):
+    if all(of_rasterio(dtype).startswith(("float", "cfloat")) for dtype in dataset.dtypes):
         valid = np.zeros_like(mask)
         for number in dataset.indexes:
             valid |= np.isfinite(dataset.read(number)) & (dataset.read_masks(number) != 0)

@@ -24,6 +24,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
 from geo_assets.raster.bands import choose_level, read_statistics
+from geo_assets.raster.data_types import is_complex, of_rasterio
 from geo_assets.raster.header_kind import recall, remember
 from geo_assets.raster.io import GuardedFile
 from geo_assets.raster.sniff import check_is_tiff
@@ -72,12 +73,6 @@ GDAL_OPTIONS = {
 }
 """Only the bytes of the file itself count: no sidecar, no sibling, no second driver, no threads of GDAL."""
 
-_DATA_TYPES = {
-    "complex_int16": "cint16",
-    "complex_int32": "cint32",
-    "complex64": "cfloat32",
-    "complex128": "cfloat64",
-}
 # rasterio.open without the environment it makes anew at each call (0.3 ms) for credentials we do not use.
 _open_in_environment = rasterio.open.__wrapped__
 # A raster without a geotransform is recorded as such; GDAL's word about it would only fill the logs.
@@ -171,7 +166,7 @@ def _with_statistics(
     metadata: RasterMetadata, guard: GuardedFile, structure: TiffStructure, *, budget_bytes: int
 ) -> RasterMetadata:
     """The metadata with statistics of its bands, or with the reason why there are none."""
-    if any(band.data_type.startswith("c") for band in metadata.bands):
+    if any(is_complex(band.data_type) for band in metadata.bands):
         return replace(metadata, statistics_source="none: complex numbers have no order")
     level = choose_level(structure, budget_bytes=budget_bytes)
     if isinstance(level, str):
@@ -238,7 +233,7 @@ def describe_dataset(dataset: Any, structure: TiffStructure | None, bytes_read: 
     return RasterMetadata(
         driver=dataset.driver,
         shape=(dataset.height, dataset.width),
-        bands=_bands(dataset, structure.main.nodata_text if structure else ""),
+        bands=_bands(dataset, structure),
         crs_code=code,
         crs_wkt2=wkt2,
         transform=_transform(dataset),
@@ -283,9 +278,12 @@ def crs_code(wkt2: str) -> str | None:
     return ":".join(authority) if authority else None
 
 
-def _bands(dataset: Any, nodata_text: str) -> tuple[BandMetadata, ...]:
+def _bands(dataset: Any, structure: TiffStructure | None) -> tuple[BandMetadata, ...]:
+    nodata_text = structure.main.nodata_text if structure else ""
+    # rasterio has one name for both complex types of 64 bits.
+    is_cint32 = structure is not None and structure.main.has_complex_integers and structure.main.bits == 64
     columns = zip(
-        dataset.dtypes,
+        ["cint32"] * dataset.count if is_cint32 else [of_rasterio(each) for each in dataset.dtypes],
         dataset.nodatavals,
         dataset.descriptions,
         dataset.colorinterp,
@@ -296,7 +294,7 @@ def _bands(dataset: Any, nodata_text: str) -> tuple[BandMetadata, ...]:
     )
     return tuple(
         BandMetadata(
-            data_type=_DATA_TYPES.get(data_type, data_type),
+            data_type=data_type,
             nodata=_nodata(nodata, data_type, nodata_text),
             name=clean_text(description or "") or None,
             color_interpretation=color.name,

@@ -31,6 +31,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_DIRECTORIES = 322, 323, 324, 325, 330
+_SAMPLE_FORMAT, _COMPLEX_INTEGERS = 339, 5
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 _BLOCK_TAGS = frozenset({_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS})
 
@@ -51,6 +52,7 @@ class Directory:
     height: int
     samples: int
     bits: int
+    has_complex_integers: bool
     compression: int
     separate_planes: bool
     tiled: bool
@@ -285,6 +287,7 @@ def _directory(reader: _Reader, offset: int, entries: dict[int, _Entry]) -> Dire
         height=height,
         samples=number(_SAMPLES, 1),
         bits=number(_BITS, 1),
+        has_complex_integers=number(_SAMPLE_FORMAT, 1) == _COMPLEX_INTEGERS,
         compression=number(_COMPRESSION, 1),
         separate_planes=number(_PLANAR, 1) == 2,
         tiled=tiled,

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
+from geo_assets.raster.data_types import REAL
 from geo_assets.raster.formats.cf import MAX_VALUES, MAX_VARIABLES, Array, CfFile, Variable
 from geo_assets.raster.header import clean_text
 from geo_assets.raster.io import GuardedFile
@@ -90,12 +91,12 @@ def _root(file: h5py.File) -> CfFile:
 
 
 def _variable(name: str, dataset: h5py.Dataset) -> Variable:
-    numeric = dataset.dtype.kind in "iuf"
+    data_type = dataset.dtype.newbyteorder("=").name
     return Variable(
         name=name,
         dimensions=_dimensions(name, dataset),
         shape=tuple(dataset.shape or ()),
-        data_type=dataset.dtype.newbyteorder("=").name if numeric else "",
+        data_type=data_type if data_type in REAL else "",
         attributes=_attributes(dataset),
         read=partial(_read_values, name, dataset),
     )

@@ -20,6 +20,7 @@ import pyproj
 
 from geo_assets.errors import Corrupt, MissingCrs, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
+from geo_assets.raster.data_types import of_gdal
 from geo_assets.raster.header import MAX_TAGS_PER_DOMAIN, clean_text, crs_code
 from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
 
@@ -127,11 +128,6 @@ def _resolve(element: Element, *, name: str, prefix: str) -> str:
 
 MOST_BYTES = 8 * 1024 * 1024
 _BLOCK = 128
-_DATA_TYPES = {
-    "Byte": "uint8", "Int8": "int8", "UInt16": "uint16", "Int16": "int16", "UInt32": "uint32", "Int32": "int32",
-    "UInt64": "uint64", "Int64": "int64", "Float16": "float16", "Float32": "float32", "Float64": "float64",
-    "CInt16": "cint16", "CInt32": "cint32", "CFloat32": "cfloat32", "CFloat64": "cfloat64",
-}  # fmt: skip
 _EPSG = re.compile(r"EPSG:\d{1,9}")
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 Transform = tuple[float, float, float, float, float, float]
@@ -253,12 +249,13 @@ def _tags(root: Element) -> dict[str, dict[str, str]]:
 
 def _band(band: Element) -> BandMetadata:
     kind = band.get("dataType", "Byte")
-    if kind not in _DATA_TYPES:
+    data_type = of_gdal(kind)
+    if data_type is None:
         raise UnsupportedFormat(f"A band of the VRT has the type {clean_text(kind)[:40]!r}, which is not read.")
     scale, offset = _number(band.findtext("Scale")), _number(band.findtext("Offset"))
     return BandMetadata(
-        data_type=_DATA_TYPES[kind],
-        nodata=_nodata(band.findtext("NoDataValue"), _DATA_TYPES[kind]),
+        data_type=data_type,
+        nodata=_nodata(band.findtext("NoDataValue"), data_type),
         name=clean_text(band.findtext("Description", "")) or None,
         color_interpretation=clean_text(band.findtext("ColorInterp", "")).lower() or "undefined",
         unit=clean_text(band.findtext("UnitType", "")) or None,

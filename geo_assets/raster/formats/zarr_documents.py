@@ -18,13 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from geo_assets.errors import Corrupt, TooLarge, UnsupportedFormat
+from geo_assets.raster.data_types import REAL
 from geo_assets.raster.formats.cf import MAX_VARIABLES
 from geo_assets.raster.header import clean_text
 
 MOST_BYTES = 32 * 1024 * 1024
 """All documents and chunks together that are read of one store."""
-_NUMBERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-                      "float16", "float32", "float64"})  # fmt: skip
 
 
 class StoreFiles(Protocol):
@@ -179,7 +178,7 @@ class ZarrDocuments:
             zarr_format=self.zarr_format,
             shape=shape,
             dimensions=_dimensions(name, shape, document.get("dimension_names") or attributes.get("_ARRAY_DIMENSIONS")),
-            data_type=data_type if data_type in _NUMBERS else "",
+            data_type=data_type if data_type in REAL else "",
             attributes=plain,
             raw_attributes=attributes,
             codecs=tuple(_codecs(document)),
@@ -268,7 +267,7 @@ def _nodata(
 
     Coordinates have no missing values by CF, and many a writer gives them the fill value 0.
     """
-    if dimensions < 2 or data_type not in _NUMBERS:
+    if dimensions < 2 or data_type not in REAL:
         return {}
     stated = attributes.get("_FillValue")
     if stated is None and "dtype" in document:
