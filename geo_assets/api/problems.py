@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), and which of them are the database's fault and pass by themselves.
+"""Errors as problem details (RFC 9457), and which of them are the database's fault and pass without action.
 
 Here: the API's own errors, the status of each, and the handlers that every part of the application gets. Not here: the
 errors of STAC and of tiles that their libraries answer in the forms their specifications ask for.
@@ -37,7 +37,7 @@ log = structlog.get_logger("geo_assets.api")
 
 
 class Unauthenticated(PermanentError):
-    """The request names nobody, or somebody whom it does not prove to be."""
+    """The request has no valid key or token."""
 
     code = "unauthenticated"
     remedy = "Send a key or a token: Authorization: Bearer ..., or X-API-Key."
@@ -184,7 +184,7 @@ def status_of(error: GeoAssetsError) -> int:
 
 
 def problem_response(error: GeoAssetsError, *, correlation_id: str, path: str, **further: Any) -> JSONResponse:
-    """The error as a response; one that passes by itself says when to try again."""
+    """The error as a response; a temporary one says when to try again."""
     status = status_of(error)
     document = {
         "type": f"urn:geo-assets:error:{error.code}",
@@ -272,7 +272,7 @@ async def _database_gone(request: Request, error: Exception) -> JSONResponse:
         return await _query_ended(request, error)
     log.warning("database_unavailable", error=type(error).__name__, said=str(error)[:_SAID_CHARACTERS])
     kind = kind_of(getattr(error, "sqlstate", None), str(error))
-    remedy = "Try again: the API recovers by itself." if kind is DatabaseUnavailable else None
+    remedy = "Try again: the API recovers automatically." if kind is DatabaseUnavailable else None
     return _respond(request, kind(_in_short(kind), remedy=remedy))
 
 
@@ -306,7 +306,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [{"at": ".".join(map(str, each["loc"])), "message": each["msg"]} for each in error.errors()]
     words = "; ".join(f"{each['at']}: {each['message']}" for each in errors)
-    return _respond(request, InvalidRequest(words, remedy="Mend the request; /api/docs has examples."), errors=errors)
+    return _respond(request, InvalidRequest(words, remedy="Correct it; /api/docs has examples."), errors=errors)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

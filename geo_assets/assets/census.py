@@ -55,7 +55,7 @@ AGREEMENT = "header_agreement"
 class HeaderSample(Config):
     """How many blobs to open again."""
 
-    blobs: int = Field(default=SAMPLE, ge=1, le=100_000, description="Number of blobs, drawn at random.")
+    blobs: int = Field(default=SAMPLE, ge=1, le=100_000, description="Number of random blobs to compare.")
 
 
 def _census_of(asset: str, *, name: str) -> AssetChecksDefinition:

@@ -97,7 +97,7 @@ def next_look(watch: Watch, *, listed_at: datetime | None, relist: timedelta, ru
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Ask for a run (``request`` is set, ``run_key`` names it for ever), or why not."""
+    """Launch a run (``request`` is set, ``run_key`` names it for ever), or why not."""
 
     reason: str
     request: Request | None = None
@@ -113,7 +113,7 @@ def decide(
     now: datetime,
     trouble: Trouble | None = None,
 ) -> Decision:
-    """Ask for one run where there is work, none is under way, and this work is new or its retry is due.
+    """Launch one run if there is work, no run is under way, and this work is new or its retry is due.
 
     While the source is in ``trouble`` no retry is due: its run would fail, and hold a place that others wait for.
 

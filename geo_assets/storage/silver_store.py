@@ -1,4 +1,4 @@
-"""The silver place: where geo_assets puts the files it makes itself.
+"""The output location: where geo_assets puts the files it makes itself.
 
 Here: which place that is, publishing a file there whole, looking at it and removing it. Not here: making files.
 """
