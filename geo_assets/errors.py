@@ -101,6 +101,7 @@ class InvalidConfiguration(PermanentError):
     """sources.yaml or the environment is wrong."""
 
     code = "invalid_configuration"
+    remedy = "Correct what the message names: sources.yaml, an environment variable, or the command's argument."
 
 
 class NotARaster(PermanentError):

@@ -33,6 +33,7 @@ RETRY_SECONDS = 2
 _MOST_ERRORS = 20
 MEDIA_TYPE = "application/problem+json"
 _SAID_CHARACTERS = 500
+_ANOTHER_ROUTE = "Use another route; /api/docs lists them."
 log = structlog.get_logger("geo_assets.api")
 
 
@@ -44,33 +45,38 @@ class Unauthenticated(PermanentError):
 
 
 class Forbidden(PermanentError):
-    """Whoever asks may not do this."""
+    """The caller may not do this."""
 
-    code = "forbidden"
+code = "forbidden"
+remedy = "Use a key or token with the scope that this route requires, or ask your administrator for one."
 
 
 class NotFound(PermanentError):
-    """There is no such thing here."""
+    """The thing that the request names does not exist."""
 
-    code = "not_found"
+code = "not_found"
+remedy = "Check the address and the names in it; /api/docs lists the routes."
 
 
 class InvalidRequest(PermanentError):
-    """The request asks for what cannot be."""
+    """The request is not valid."""
 
-    code = "invalid_request"
+code = "invalid_request"
+remedy = "Correct the request; /api/docs has examples."
 
 
 class Conflict(PermanentError):
     """The thing is in a state that does not allow it."""
 
     code = "conflict"
+    remedy = "Read its current state, then decide whether to send the request again."
 
 
 class RequestTooLarge(PermanentError):
     """The body, or what is asked for, is larger than this server allows."""
 
     code = "request_too_large"
+    remedy = "Send less, or ask for less, in one request."
 
 
 class SentTooSlowly(PermanentError):
@@ -105,13 +111,14 @@ class IdentityUnavailable(TransientError):
     """The issuer of tokens does not give its keys."""
 
     code = "identity_unavailable"
+    remedy = "Try again after Retry-After; if that does not help, check `GEO_ASSETS_API_OIDC_ISSUER` and its network."
 
 
 class Unreadable(GeoAssetsError):
     """The blob of an asset cannot be read."""
 
     code = "unreadable"
-    remedy = "Is it gone, or broken? See its state in /api/db/tasks, or run `geo-assets quarantine explain`."
+    remedy = "Check its state in /api/db/tasks or with `geo-assets quarantine explain`, and upload it again if it is damaged."
 
 
 STATUS: dict[type[GeoAssetsError], int] = {
@@ -233,7 +240,7 @@ def install_handlers(app: FastAPI, *, own_forms: bool = False) -> None:
 def server_failed() -> Unforeseen:
     """What is said of an error that no part of the API knows."""
     return Unforeseen(
-        "something failed that should not.",
+        "The server failed unexpectedly.",
         remedy="Report it with the correlation id; the log has the traceback under it.",
     )
 
@@ -259,7 +266,7 @@ def in_our_words(error: GeoAssetsError) -> GeoAssetsError:
         return error
     log.warning("database_unavailable", error=type(cause).__name__, said=str(cause)[:_SAID_CHARACTERS])
     missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
-    said = "the database is not migrated." if isinstance(cause, missing) else _in_short(type(error))
+    said = "The database is not migrated." if isinstance(cause, missing) else _in_short(type(error))
     return type(error)(said, remedy=error.remedy)
 
 
@@ -277,7 +284,7 @@ async def _database_gone(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _query_ended(request: Request, _: Exception) -> JSONResponse:
-    return _respond(request, QueryTooSlow("the database stopped the query."))
+    return _respond(request, QueryTooSlow("The database stopped the query."))
 
 
 async def _query_refused(request: Request, error: Exception) -> JSONResponse:
@@ -286,15 +293,15 @@ async def _query_refused(request: Request, error: Exception) -> JSONResponse:
     said = str(error).splitlines()[0] if str(error) else ""
     log.warning("query_refused", sqlstate=state, error=type(error).__name__, said=said[:_SAID_CHARACTERS])
     if state == "42501":
-        return _respond(request, Forbidden("this part of the API may not do that.", remedy="Ask for something else."))
+        return _respond(request, Forbidden("This part of the API may not do that.", remedy=_ANOTHER_ROUTE))
     if state == "25006":
-        return _respond(request, Forbidden("this part of the API only reads.", remedy="Ask for something else."))
+        return _respond(request, Forbidden("This part of the API only reads.", remedy=_ANOTHER_ROUTE))
     words = _WORDS.get(state) or _WORDS.get(state[:2])
     if state == "P0001":
         words = next((ours for theirs, ours in _PGSTAC_WORDS.items() if re.match(theirs, said)), words)
     if words is None:
         return _respond(request, server_failed())
-    return _respond(request, InvalidRequest(f"the database refuses the query: {words}"))
+    return _respond(request, InvalidRequest(f"The database refuses the query: {words}"))
 
 
 async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
@@ -313,7 +320,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     known = {404: NotFound, 413: RequestTooLarge}
     kind = known.get(error.status_code, InvalidRequest)
-    response = _respond(request, kind(str(error.detail), remedy=""))
+    response = _respond(request, kind(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response

@@ -121,7 +121,7 @@ def drop_table_command(source: str, file: str) -> None:
     """Drop the tables of FILE of SOURCE and withdraw their items; while the file is there, the next run loads it."""
     with clear_errors():
         dropped = VectorTables().drop(SourcesFile().get(source), file)
-    console.print(f"Dropped: {', '.join(dropped)}; the items are withdrawn.")
+    console.print(f"Dropped: {', '.join(dropped)}; the items are removed.")
 
 
 collection_option = click.option(

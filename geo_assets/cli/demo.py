@@ -197,9 +197,10 @@ MOST_ITEMS = 1000
 
 
 class JobFailed(PermanentError):
-    """The job ended with another status than 0."""
+    """The job ended with a status other than 0."""
 
-    code = "job_failed"
+code = "job_failed"
+remedy = "Read the log that the command names."
 
 
 @click.command("demo")

@@ -26,6 +26,7 @@ class DagsterNotReady(TransientError):
     """A process of Dagster's, or the API's, ended or did not answer in time."""
 
     code = "dagster_not_ready"
+    remedy = "Read the log in the folder `GEO_ASSETS_STATE`, then start it again with `make up`."
 
 
 @click.command("up")

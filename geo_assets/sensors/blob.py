@@ -43,9 +43,10 @@ _CURSOR = TypeAdapter(dict[str, Watch])
 
 
 class SourcesNotObserved(TransientError):
-    """No source could be looked at; the tick shows why for each."""
+    """No source could be checked; the tick shows why for each."""
 
-    code = "sources_not_observed"
+code = "sources_not_observed"
+remedy = "Check each source with `geo-assets sources`; the next tick tries again."
 
 
 @sensor(

@@ -346,7 +346,7 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 key=f"deletions_held:{source}",
                 title=f"{source}: {deletions.held:,} deletions await consent",
                 what=f"{deletions.held:,} of {deletions.items:,} items ({deletions.held_share:.0%}) would be "
-                "withdrawn, for their blobs are gone.",
+                "removed because their blobs are gone.",
                 count=deletions.held,
                 remedy=f"See `geo-assets deletions {source}`; consent with --consent where that was on purpose, else "
                 "bring the blobs back.",
