@@ -11,7 +11,6 @@ from typing import Any
 
 from geo_assets.ledger.database import DatabaseResource
 from geo_assets.postgres.databases import dagster_url
-from geo_assets.settings import Settings
 
 # Events that only the timeline of a run shows. Not LOGS_CAPTURED, by which the UI finds what a step printed.
 STEP_EVENT_TYPES = [
@@ -76,7 +75,7 @@ class EventLog(DatabaseResource):
 
     def resolved_url(self) -> str:
         """The URL of Dagster's database."""
-        return self.database_url or dagster_url(Settings())
+        return self.database_url or dagster_url(self.settings)
 
     def delete_step_events(self, *, before: datetime) -> Removed:
         """Delete the step events and log lines of runs that succeeded before then."""
