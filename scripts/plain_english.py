@@ -78,7 +78,9 @@ def findings() -> list[str]:
     for file, first, text in prose():
         for match in _ANY.finditer(text):
             line = first + text.count("\n", 0, match.start())
-            instead = next(word for pattern, word in _PATTERNS.items() if re.fullmatch(pattern, match[0], re.IGNORECASE))
+            instead = next(
+                word for pattern, word in _PATTERNS.items() if re.fullmatch(pattern, match[0], re.IGNORECASE)
+            )
             found.append(f"{file.relative_to(PROJECT)}:{line}: {match[0]!r}: write {instead!r}")
     return sorted(found)
 

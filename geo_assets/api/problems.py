@@ -47,22 +47,22 @@ class Unauthenticated(PermanentError):
 class Forbidden(PermanentError):
     """The caller may not do this."""
 
-code = "forbidden"
-remedy = "Use a key or token with the scope that this route requires, or ask your administrator for one."
+    code = "forbidden"
+    remedy = "Use a key or token with the scope that this route requires, or ask your administrator for one."
 
 
 class NotFound(PermanentError):
     """The thing that the request names does not exist."""
 
-code = "not_found"
-remedy = "Check the address and the names in it; /api/docs lists the routes."
+    code = "not_found"
+    remedy = "Check the address and the names in it; /api/docs lists the routes."
 
 
 class InvalidRequest(PermanentError):
     """The request is not valid."""
 
-code = "invalid_request"
-remedy = "Correct the request; /api/docs has examples."
+    code = "invalid_request"
+    remedy = "Correct the request; /api/docs has examples."
 
 
 class Conflict(PermanentError):
@@ -118,7 +118,7 @@ class Unreadable(GeoAssetsError):
     """The blob of an asset cannot be read."""
 
     code = "unreadable"
-    remedy = "Check its state in /api/db/tasks or with `geo-assets quarantine explain`, and upload it again if it is damaged."
+    remedy = "Check the blob with `geo-assets quarantine explain` or in /api/db/tasks; upload it again if damaged."
 
 
 STATUS: dict[type[GeoAssetsError], int] = {

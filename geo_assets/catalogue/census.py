@@ -47,7 +47,7 @@ class CensusReport:
     missing: catalogued, but without an item or, of a vector file, without one of its items or tables. pending:
     work is left. orphan: an item of the source that no blob owns. former: one in its collection of a source that is no
     longer declared. unclaimed: an item in its collection that no source made. going: an item that the next run
-    withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits for consent or for its time.
+    removes because its blob is gone or refused. held, in_grace: likewise, but it waits for approval or for its time.
     duplicate: one of several items of a blob or of an id. stale: an item of another version, or of another blob, than
     its own.
     """

@@ -199,8 +199,8 @@ MOST_ITEMS = 1000
 class JobFailed(PermanentError):
     """The job ended with a status other than 0."""
 
-code = "job_failed"
-remedy = "Read the log that the command names."
+    code = "job_failed"
+    remedy = "Read the log that the command names."
 
 
 @click.command("demo")

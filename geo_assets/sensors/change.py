@@ -18,7 +18,7 @@ LONGEST_RETRY = timedelta(hours=1)
 class Observation:
     """What a listing shows against the ledger, and what the ledger says is still to do, in blobs.
 
-    ``deleted`` is None where the listing was not complete. ``held`` deletions await consent and are no work.
+    ``deleted`` is None where the listing was not complete. ``held`` deletions are held and are no work.
     ``listing_asked`` says that blobs which events reported are still to be seen by a listing.
     ``digest`` names the blobs and versions concerned, ``generation`` the last listing that went into the ledger.
     """
@@ -41,7 +41,7 @@ class Observation:
     def __str__(self) -> str:
         deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
         withdraw = f", {self.to_withdraw} to withdraw" if self.to_withdraw else ""
-        held = f", {self.held} deletions await consent" if self.held else ""
+        held = f", {self.held} deletions are held" if self.held else ""
         listing = ", a listing is needed" if self.listing_asked else ""
         return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}{listing}"
 
@@ -122,7 +122,7 @@ def decide(
     1, 2, 4 ... minutes, at most an hour.
     """
     if observed.work == 0:
-        held = f"; {observed.held} deletions await consent (geo-assets deletions {source})" if observed.held else ""
+        held = f"; {observed.held} deletions are held (geo-assets deletions {source})" if observed.held else ""
         return Decision(f"{source}: nothing to do{held}")
     if run_in_progress:
         return Decision(f"{source}: {observed}; a run is in progress")

@@ -344,12 +344,11 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
             yield Finding(
                 kind="deletions_held",
                 key=f"deletions_held:{source}",
-                title=f"{source}: {deletions.held:,} deletions await consent",
+                title=f"{source}: {deletions.held:,} deletions are held",
                 what=f"{deletions.held:,} of {deletions.items:,} items ({deletions.held_share:.0%}) would be "
                 "removed because their blobs are gone.",
                 count=deletions.held,
-                remedy=f"See `geo-assets deletions {source}`; consent with --consent where that was on purpose, else "
-                "bring the blobs back.",
+                remedy=f"If intended, run `geo-assets deletions {source} --consent`; otherwise restore the blobs.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",
             )
