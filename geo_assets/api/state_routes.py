@@ -23,8 +23,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
 
 LOOK_SECONDS = 10.0
 

@@ -29,7 +29,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.display import one_line
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.ledger.history import EventLog, LedgerHistory, Removed
-from geo_assets.storage.silver_store import SilverStore
+from geo_assets.resources.silver import SilverStore
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 IN_PROGRESS = [status for status in DagsterRunStatus if status not in ENDED]
