@@ -23,8 +23,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
 
 LOOK_SECONDS = 10.0
 
@@ -114,7 +114,7 @@ class Redeploy(BaseModel):
 
 @router.get("/livez", tags=["State"], summary="Whether the process lives")
 async def livez() -> dict[str, str]:
-    """Asks nobody."""
+    """Say that the process answers, without asking any dependency."""
     return {"status": "alive"}
 
 
@@ -169,7 +169,7 @@ async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] =
 
 @router.get("/api/metrics/comparison", tags=["State"], summary="Listing, Storage Queue and Service Bus side by side")
 async def comparison(request: Request, hours: Annotated[float, Query(gt=0, le=24 * 366)] = 24) -> dict[str, Any]:
-    """What each path brought within so many hours, and how soon it was searchable."""
+    """What each channel brought in the last ``hours``, and how soon it was searchable."""
     parts = parts_of(request)
     since = datetime.now(UTC) - timedelta(hours=hours)
     paths = await parts.work(lambda: parts.path_comparison.compare(since=since))

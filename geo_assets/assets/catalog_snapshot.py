@@ -1,4 +1,4 @@
-"""catalog_snapshot: a source's collection as one stac-geoparquet file in the silver place."""
+"""catalog_snapshot: a source's collection as one stac-geoparquet file in the output location."""
 
 from time import monotonic
 
@@ -12,10 +12,9 @@ from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.catalogue.reading import read_catalogue
 from geo_assets.display import one_line
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.settings import Settings
 from geo_assets.storage.scratch import open_scratch
-from geo_assets.storage.silver_store import SilverStore
 
 GEOPARQUET = "application/vnd.apache.parquet"
 ROWS_SHOWN = 10
@@ -26,7 +25,7 @@ SECONDS_BETWEEN_WORDS = 5.0
     partitions_def=sources_partitions,
     deps=["stac_items"],
     pool="pgstac",
-    description="The source's collection as stac-geoparquet in the silver place, for DuckDB, geopandas and QGIS.",
+    description="The source's collection as stac-geoparquet in the output location, for DuckDB, geopandas and QGIS.",
     group_name=CATALOGUE,
     kinds={"stac", "parquet"},
     owners=OWNERS,
@@ -38,11 +37,11 @@ def catalog_snapshot(
     pgstac: PgStac,
     silver_store: SilverStore,
 ) -> MaterializeResult[None]:
-    """Write all items of the collection, as they stand at one moment, and publish the file when it is whole."""
+    """Write all items of the collection, as they stand at one moment, and publish the file when it is complete."""
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
     from geo_assets.catalogue.geoparquet_file import first_rows, write_geoparquet
 
-    with clear_failures(), Stopwatch() as watch, open_scratch(Settings()) as folder:
+    with clear_failures(), Stopwatch() as watch, open_scratch(silver_store.settings) as folder:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
         ledger.take_turn(source.name, run_id=context.run.run_id)  # of two snapshots, the later one is published later
@@ -60,7 +59,7 @@ def catalog_snapshot(
 
 
 def snapshot_name(collection_id: str) -> str:
-    """The name of a collection's snapshot in the silver place."""
+    """The name of a collection's snapshot in the output location."""
     return f"snapshots/{collection_id}.parquet"
 
 

@@ -1,4 +1,4 @@
-"""The files in silver places against what the ledger knows of them: those of COGs, and those that nobody has.
+"""The files in output locations against what the ledger knows of them: those of COGs, and orphans.
 
 Here: the check of the asset cogs, and what it shares with `geo-assets cogs`. Not here: the side of the ledger
 (`ledger.cogs`), the sweep of what the ledger knows (`CogLedger.sweep`).
@@ -16,8 +16,8 @@ from geo_assets.assets.partitions import sources_partitions
 from geo_assets.cogs.plan import files_start, may_be_of_cog
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import BlobRef, SilverFile
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.silver_store import SilverStore
 
 UNRECORDED_STAYS = timedelta(days=1)
 """How old a file must be that the ledger does not know before it is removed, on request: a release from before the
@@ -26,7 +26,7 @@ ledger knew files may still be publishing."""
 
 @dataclass(frozen=True, slots=True)
 class FilesOfSource:
-    """The files of a source in its silver places.
+    """The files of a source in its output locations.
 
     ``found`` are those that are there, by place and name. ``orphans`` are in the ledger and no COG has them;
     ``unrecorded`` may be of COGs by their names, and the ledger does not know them.

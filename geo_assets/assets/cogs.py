@@ -30,11 +30,10 @@ from geo_assets.display import one_line
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, Unforeseen
 from geo_assets.ledger.cogs import PublishedCog, RasterToDo
 from geo_assets.models import BlobRef, RasterMetadata
+from geo_assets.resources.silver import SilverStore
 from geo_assets.stac.extensions import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import store_access
 from geo_assets.storage.scratch import open_scratch, used_bytes
-from geo_assets.storage.silver_store import SilverStore
 from geo_assets.workers.pool import Work
 
 GEOTIFF, PNG = "image/tiff", "image/png"
@@ -82,7 +81,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
         "Make, check and publish the COG of each raster of one step; each has its COG or its reason.",
         "Remove the files that no raster's COG has, ask the ledger what is left to make, and report.",
     )
-    description = "A checked Cloud Optimized GeoTIFF of each raster, with a thumbnail, in the silver place."
+    description = "One checked Cloud Optimized GeoTIFF per raster, with a thumbnail, in the output location."
     group = SILVER
     kinds = frozenset({"gdal", "tiff"})
     pool = "cogs"
@@ -175,7 +174,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
     def check(self, run: StageRun, scope: Scope) -> None:
         """Raise where rasters have neither COG nor reason for good; more than a run may make wait for the next.
 
-        What nobody foresaw of a raster is told by alerts, and fails no run: the next one tries it again.
+        Alerts report a raster's unforeseen errors, which fail no run: the next one tries it again.
         """
         standing = run.cog_ledger.standing(scope.source)
         failing = [cog for cog in standing if cog.error_code not in (None, Unforeseen.code) and not cog.permanent]
@@ -217,10 +216,10 @@ def _make(
             tasks.append(CogTask(ready.blob, ready.metadata, folder, threads))
 
         def work() -> Work[CogTask, CogOutcome]:
-            return partial(make_cogs, rule, store_access(source, settings))
+            return partial(make_cogs, rule, run.blob_stores.access(source))
 
         processes = min(settings.workers, len(tasks))
-        access = store_access(source, settings)
+        access = run.blob_stores.access(source)
         with cog_pool(settings, processes=processes, scratch=scratch, access=access) as pool:
             for outcome in pool.map_renewed(work, tasks, chunk_size=1, lost=CogOutcome):
                 raster, ready = rasters[outcome.task.blob.name]
@@ -229,7 +228,7 @@ def _make(
 
 
 def _publish(run: StageRun, blob: BlobRef, metadata: RasterMetadata, made: MadeCog, silver: SilverStore) -> None:
-    """Put a COG and its thumbnail into the silver place, and record it. Raises CogNameTaken."""
+    """Put a COG and its thumbnail into the output location, and record it. Raises CogNameTaken."""
     name = cog_name(source=run.source.name, prefix=run.source.prefix, blob_name=blob.name)
     thumbnail, place = thumbnail_name(name) if made.thumbnail else None, silver.place
     names = [each for each in (thumbnail, name) if each]

@@ -6,6 +6,7 @@ here: SQL (`geo_assets.catalogue.census`), what a disagreement is (`geo_assets.s
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dagster import DagsterRun
 
@@ -21,19 +22,19 @@ from geo_assets.errors import (
     Unforeseen,
 )
 from geo_assets.raster.reader import read_headers
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.stac.agreement import header_disagreements, member_disagreements, table_disagreements
 from geo_assets.stac.table_item import build_table_items
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.zarr_stores import asset_name
 from geo_assets.vectors.tables import VectorTables
 
 REPAIR_TAG = "geo_assets/repair"
 """A tag of a run that repairs after its listing; `dagster job execute` would not give a partitioned job its config."""
 SAMPLE = 20
-"""Blobs that are opened again, where nobody says how many."""
+"""Number of blobs that are opened again by default."""
 MOST_VECTOR_BYTES = 1024**3
 """Of the vector files that are compared at once, which are read whole; the first that is drawn is so in any case."""
 # All of a source's findings are mended; so many of each kind fit into memory whatever happened.
@@ -44,7 +45,7 @@ MOST_MENDED = 1_000_000
 class HeaderCensus:
     """What opening blobs again showed: how many were compared, how many were not, and what disagrees by blob.
 
-    ``not_mended`` are blobs that disagree, and that doing them anew would not put right.
+    ``not_mended`` are blobs that disagree, and that processing again would not put right.
     """
 
     compared: int
@@ -92,9 +93,11 @@ def compare_headers(
     drawn = census.sample(source, most=sample, but=but)
     with blob_stores.open(source) as store:
         if source.tables is not None:
-            agreements = list(_compare_tables(source, drawn, store=store, vector_tables=vector_tables))
+            agreements = list(
+                _compare_tables(source, drawn, store=store, vector_tables=vector_tables, settings=blob_stores.settings)
+            )
         else:
-            agreements = list(_compare_rasters(source, drawn, store=store))
+            agreements = list(_compare_rasters(source, drawn, store=store, blob_stores=blob_stores))
     return HeaderCensus(
         compared=len(agreements),
         not_compared=len(drawn) - len(agreements),
@@ -105,22 +108,26 @@ def compare_headers(
 
 @dataclass(frozen=True, slots=True)
 class _Agreement:
-    """What came of comparing one blob: what disagrees, and whether doing it anew puts that right."""
+    """The result of comparing one blob: what disagrees, and whether processing it again puts that right."""
 
     name: str
     said: Sequence[str]
     can_be_mended: bool = True
 
 
-def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStore) -> Iterator[_Agreement]:
-    """The blobs that could be compared with their items, and what disagrees; of members of scenes that are none too."""
+def _compare_rasters(
+    source: Source, drawn: Sequence[Sample], *, store: BlobStore, blob_stores: BlobStores
+) -> Iterator[_Agreement]:
+    """The blobs that could be compared with their items, and what disagrees; also scene members without an item."""
     rasters = {each.blob.name: each for each in drawn if each.kind == "raster"}
     header_only = source.model_copy(update={"statistics": False})
     for each in drawn:
         if each.kind != "raster":
             said = member_disagreements(each.items[0], each.blob, href=store.href(each.blob.name))
             yield _Agreement(each.blob.name, said)
-    for reading in read_headers(header_only, [each.blob for each in rasters.values()], settings=Settings()):
+    access, settings = partial(blob_stores.access, source), blob_stores.settings
+    blobs = [each.blob for each in rasters.values()]
+    for reading in read_headers(header_only, blobs, access=access, settings=settings):
         name, result = reading.blob.name, reading.result
         if isinstance(result, BlobChanged | BlobMissing | StorageUnavailable):
             continue
@@ -132,10 +139,10 @@ def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStor
 
 
 def _compare_tables(
-    source: Source, drawn: Sequence[Sample], *, store: BlobStore, vector_tables: VectorTables
+    source: Source, drawn: Sequence[Sample], *, store: BlobStore, vector_tables: VectorTables, settings: Settings
 ) -> Iterator[_Agreement]:
     """The vector files that could be compared with their tables and items, and what disagrees."""
-    settings, size_bytes = Settings(), 0
+    size_bytes = 0
     for number, each in enumerate(drawn):
         size_bytes += each.blob.size_bytes
         if number and size_bytes > MOST_VECTOR_BYTES:
@@ -169,7 +176,7 @@ def repair_source(
     """Find what disagrees and put it right in ledger and catalogue; the next ingest_rasters does what is then left.
 
     ``declared`` are the names of the sources there are. Where a blob of a sample disagrees, another sample is drawn,
-    until none of one does. Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and
+    until none of one does. Raises DeletionsHeld if many orphaned items would be removed and ``consent`` is not set, and
     what the store raises.
     """
     found = census.take(source.name, collection_id=source.collection.id, declared=declared, most=MOST_MENDED)

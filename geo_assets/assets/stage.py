@@ -24,10 +24,10 @@ from geo_assets.errors import (
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.reason import reason_of, stops_the_batch
+from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
-from geo_assets.storage.silver_store import SilverStore
 from geo_assets.vectors.tables import VectorTables
 
 Metadata = Mapping[str, Any]
@@ -153,7 +153,8 @@ class StageRun:
         Raises InvalidConfiguration where no such source is declared, SourceBusy where another run works on it.
         """
         resources = {name: getattr(context.resources, name) for name in RESOURCES}
-        run = cls(context.resources.sources_file.get(source), Settings(), context, **resources)
+        sources_file = context.resources.sources_file
+        run = cls(sources_file.get(source), sources_file.settings, context, **resources)
         run.ledger.take_turn(run.source.name, run_id=run.run_id)
         return run
 
@@ -188,7 +189,7 @@ class Stage(ABC, Generic[B, U, D]):
     reads_store: ClassVar[bool] = True
     """Whether work reads blobs: while the store is down it is not begun."""
     store_is_down_after: ClassVar[int] = 8
-    """So many units in a row that the store cannot deliver are the store's fault."""
+    """When the store cannot deliver this many units in a row, the store is at fault."""
     step_size: ClassVar[int] = 1
     """Results are kept in steps of this many units: a killed worker loses no more."""
     passes_over: ClassVar[tuple[type[GeoAssetsError], ...]] = ()

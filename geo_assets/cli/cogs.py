@@ -10,15 +10,15 @@ from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.ledger.cogs import CogCounts, CogLedger, StandingCog
 from geo_assets.models import SilverFile
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.silver_store import SilverStore
 
 
 @click.command("cogs")
 @click.argument("source")
 @click.option("--most", default=20, show_default=True, help="Show at most this many rasters.")
 @click.option("--failed", is_flag=True, help="Show only rasters that have no COG, with the reason.")
-@click.option("--orphans", is_flag=True, help="List the files in the silver place that no COG has.")
+@click.option("--orphans", is_flag=True, help="List the files in the output location that no COG has.")
 @click.option("--remove", is_flag=True, help="With --orphans: remove them.")
 @json_option
 def cogs_command(source: str, *, most: int, failed: bool, orphans: bool, remove: bool, as_json: bool) -> None:

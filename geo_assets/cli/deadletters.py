@@ -1,7 +1,8 @@
-"""geo-assets deadletters: messages of events that were given up: which, why, and another try."""
+"""geo-assets deadletters: dead letters of event queues: which, why, and another try."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -10,25 +11,26 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_error, print_json, shown
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration, TransientError
-from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
+from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, SetAsideRecords, readable
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.queue_rules import QueueRule
 
 MOST_AT_ONCE = 1000
 
 queue_option = click.option("--queue", help="Only this queue of sources.yaml.")
-code_option = click.option("--code", help="Only messages given up for this, such as malformed_message.")
+code_option = click.option("--code", help="Only dead letters with this code, such as malformed_message")
 all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter, or all with --code or --queue.")
 messages_argument = click.argument("message_ids", metavar="[ID]...", nargs=-1)
 
 
 @click.group("deadletters")
 def deadletters_group() -> None:
-    """List, show, replay and drop messages of events that were given up.
+    """List, show, replay and drop dead letters of event queues.
 
-    A message that is none is given up at once, one that failed for a passing reason after the queue's `tries`.
-    What it told is found by the next listing in any case.
+    A message that is not a valid event is dead-lettered at once; one that failed for a temporary reason, after the
+    queue's `tries`. The next listing finds what it reported in any case.
     """
 
 
@@ -44,7 +46,7 @@ def list_command(*, queue: str | None, code: str | None, most: int, as_json: boo
     with clear_errors():
         for rule in _rules(queue):
             try:
-                with open_box(rule) as box:
+                with _open_box(rule) as box:
                     messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
             except DatabaseUnavailable:
                 raise
@@ -66,7 +68,7 @@ def list_command(*, queue: str | None, code: str | None, most: int, as_json: boo
 @queue_option
 @json_option
 def show_command(message_id: str, *, queue: str | None, as_json: bool) -> None:
-    """Show the message ID whole, decoded for reading, and why it was given up."""
+    """Show the complete message ID, decoded for reading, and why it was dead-lettered."""
     with clear_errors():
         found = next((message for message in _found(message_id, queue) if message.body), None)
         if found is None:
@@ -144,6 +146,13 @@ def _rules(queue: str | None) -> list[QueueRule]:
     return [rule for name, rule in queues.items() if queue in (None, name)]
 
 
+@contextmanager
+def _open_box(rule: QueueRule) -> Iterator[DeadLetterBox]:
+    """The dead letters of the queue of ``rule``. Raises InvalidConfiguration where its service is not configured."""
+    with MessageQueues().open(rule) as queue:
+        yield DeadLetterBox(rule, queue, SetAsideRecords())
+
+
 def _check_choice(message_ids: Sequence[str], everything: bool, code: str | None) -> None:
     if bool(message_ids) == everything or (message_ids and code):
         raise click.UsageError("Say which: the IDs of messages, or --all with or without --code and --queue.")
@@ -158,7 +167,7 @@ def _settle(act: Act, message_ids: Sequence[str], *, code: str | None, queue: st
     unknown = set(message_ids)
     started_at = Ledger().now()
     for rule in _rules(queue):
-        with open_box(rule) as box:
+        with _open_box(rule) as box:
             if message_ids:
                 chosen: Iterator[SetAside] = (box.find(each, most=MOST_AT_ONCE) for each in message_ids)
             else:
@@ -174,7 +183,7 @@ def _settle(act: Act, message_ids: Sequence[str], *, code: str | None, queue: st
 
 
 def _all(box: DeadLetterBox, code: str | None, started_at: datetime) -> Iterator[SetAside]:
-    """Every dead letter of the box, page by page, but what was given up since we began: it may be one of ours."""
+    """Every dead letter of the box, page by page, except those set aside since we began: they may be ours."""
     done: set[str] = set()
     while True:
         page = [
@@ -194,7 +203,7 @@ def _all(box: DeadLetterBox, code: str | None, started_at: datetime) -> Iterator
 
 def _found(message_id: str, queue: str | None) -> Iterator[SetAside]:
     for rule in _rules(queue):
-        with open_box(rule) as box:
+        with _open_box(rule) as box:
             yield box.find(message_id, most=MOST_AT_ONCE)
 
 

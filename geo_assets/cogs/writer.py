@@ -79,7 +79,7 @@ class MadeCog:
 
 @dataclass(frozen=True, slots=True)
 class CogOutcome:
-    """What came of one raster."""
+    """The result of one raster."""
 
     task: CogTask
     result: MadeCog | GeoAssetsError
@@ -134,7 +134,7 @@ def _typed_errors(task: CogTask) -> Iterator[None]:
             raise
         _read_all(task)
         raise UnfitForProfile(
-            f"Its pixels can be read, but GDAL makes no such COG of them: {_first_line(error)}.",
+            f"The raster's pixels can be read, but GDAL makes no such COG of them: {_first_line(error)}.",
             remedy="Set another cogs.profile, or cogs.predictor: false, or exclude the blob in sources.yaml.",
         ) from error
 
@@ -147,7 +147,7 @@ def _read_all(task: CogTask) -> None:
                 raster.read(window=window)
                 raster.dataset_mask(window=window)
     except (RasterioError, CPLE_BaseError) as error:
-        raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
+        raise Corrupt(f"The raster's pixels cannot be read: {_first_line(error)}.") from error
 
 
 def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:

@@ -3,7 +3,7 @@
 A store that does not answer, a name that it fails on and a Zarr store of a million chunks cost themselves only. Here:
 account, container, prefix and globs, as a listing has them; threads, the time, and whether a store is down or a name
 bad. Not here: what a message says (`blob_events`), the requests of one look (`geo_assets.storage.container_look`), what
-becomes of the messages (`observer`).
+happens to the messages (`observer`).
 """
 
 import time
@@ -20,7 +20,7 @@ from geo_assets.events.blob_events import BlobEvent, Dropped
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.blob_stores import Stores
 from geo_assets.storage.container_look import TooMuchForALook, by_stem, group_names, look_at
 from geo_assets.storage.listing import build_matcher
 from geo_assets.storage.sidecars import is_sidecar, places_rasters
@@ -34,7 +34,7 @@ _REASONS = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", 
 @dataclass(frozen=True, slots=True)
 class Look:
     """A name to look at in the container of a source: a blob, a sidecar for the rasters that it places, or a part of a
-    Zarr store for what stands for it."""
+    Zarr store for the blob that represents it."""
 
     source: str
     name: str
@@ -105,7 +105,7 @@ class Looked:
     down: set[str] = field(default_factory=set)
 
 
-def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_stores: BlobStores) -> Looked:
+def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_stores: Stores) -> Looked:
     """Look at each of them once, for `LOOK_SECONDS` at most; every one is found, failed or left."""
     by_source: dict[str, list[str]] = defaultdict(list)
     for look in looks:
@@ -124,7 +124,7 @@ def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_st
 
 
 class _SourceLook:
-    """The looks at one source: groups of names that several threads take in turn, in smaller ones where need be."""
+    """The checks of one source: groups of names that several threads take in turn, in smaller ones if need be."""
 
     def __init__(self, source: Source, names: Sequence[str], *, until: float) -> None:
         self.source = source
@@ -140,8 +140,8 @@ class _SourceLook:
         self._store_answered = False
         self._down: GeoAssetsError | None = None
 
-    def run(self, blob_stores: BlobStores) -> None:
-        """Look until all is answered or the time is over; requests that hang go on, and are answered to nobody."""
+    def run(self, blob_stores: Stores) -> None:
+        """Look until all is answered or the time is over; requests that hang go on, and their answers are dropped."""
         groups = group_names(self._names)
         self._open_groups = len(groups)
         for group in groups:
@@ -219,7 +219,7 @@ class _SourceLook:
         return smaller
 
     def _ask_whether_down(self, store: BlobStore) -> None:
-        """Is it the store, or one of these names? Ask for what is nowhere, which tells of none of them."""
+        """Is it the store, or one of these names? Ask for a name that does not exist, which depends on none of them."""
         with self._asking:
             if self._down is None and not self._store_answered:
                 try:

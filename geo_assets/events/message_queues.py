@@ -1,4 +1,4 @@
-"""The queues of events of this deployment: from a rule in sources.yaml to the queue.
+"""Queues of events: from a rule in sources.yaml and the settings to the queue.
 
 Here: choosing the kind of queue, the account or namespace, and the credential. Not here: how a queue receives and
 settles (`storage_queue`, `service_bus`).
@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from azure.identity import DefaultAzureCredential
 from azure.storage.queue import QueueServiceClient
-from dagster import ConfigurableResource
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.events.message_queue import MessageQueue
@@ -22,22 +21,18 @@ from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.storage.azure_transport import BoundedTransport
 
 
-class MessageQueues(ConfigurableResource):  # type: ignore[type-arg]
-    """Opens the queue of a rule: in the storage account of the blobs, or in the configured Service Bus namespace."""
+@contextmanager
+def open_queue(rule: QueueRule, settings: Settings) -> Iterator[MessageQueue]:
+    """The queue of ``rule``. Raises InvalidConfiguration where its service is not configured.
 
-    @contextmanager
-    def open(self, rule: QueueRule) -> Iterator[MessageQueue]:
-        """The queue of ``rule``. Raises InvalidConfiguration where its service is not configured.
-
-        Nothing is asked of the service yet: a queue that is not there raises QueueUnavailable at the first call.
-        """
-        settings = Settings()
-        if rule.storage_queue is not None:
-            with _queue_service(settings) as service, StorageQueue(service, rule.storage_queue) as queue:
-                yield queue
-        else:
-            with _open_service_bus(settings, rule.queue) as bus:
-                yield bus
+    Nothing is asked of the service yet: a queue that is not there raises QueueUnavailable at the first call.
+    """
+    if rule.storage_queue is not None:
+        with _queue_service(settings) as service, StorageQueue(service, rule.storage_queue) as queue:
+            yield queue
+    else:
+        with _open_service_bus(settings, rule.queue) as bus:
+            yield bus
 
 
 def _queue_service(settings: Settings) -> QueueServiceClient:

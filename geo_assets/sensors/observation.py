@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from geo_assets.ledger.blobs import Ledger, Outstanding
 from geo_assets.models import BlobPage
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Observation, Progress, change_digest
 from geo_assets.sensors.side_by_side import LookClock
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import SourceListing
 from geo_assets.storage.transfers import reading_ahead
 from geo_assets.storage.zarr_stores import page_marker
@@ -32,7 +32,7 @@ def observe(
 ) -> tuple[Observation, Progress | None]:
     """What is seen of ``source`` from ``progress`` on, and where to go on if that was not all.
 
-    The look ends with the first page that shows something new or changed, for that is enough to ask for a run; at
+    The look ends with the first page that shows something new or changed, which is enough to launch a run; at
     the deadline of its ``pace``, but not before one page; or with the source. Only then is the number of deleted blobs
     known. ``left`` is what the ledger knows. No connection to the database is held while the store is waited for.
     Raises what the store or the ledger raises.
@@ -56,7 +56,7 @@ def observe(
 
 
 def recall(left: Outstanding) -> Observation:
-    """What the ledger alone knows to be left to do for a source, between two looks at it."""
+    """What the ledger alone knows to be left to do for a source, between two checks of it."""
     return Observation(
         new=0,
         changed=0,
