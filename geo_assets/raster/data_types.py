@@ -35,7 +35,7 @@ def is_complex(data_type: str) -> bool:
 
 
 def is_integer(data_type: str) -> bool:
-    """Whether its values are whole numbers, and no complex ones."""
+    """Whether its values are integers, and no complex numbers."""
     return data_type.startswith(("int", "uint"))
 
 
