@@ -39,6 +39,17 @@ class MessageQueues(ConfigurableResource):  # type: ignore[type-arg]
             with _open_service_bus(settings, rule.queue) as bus:
                 yield bus
 
+    def probe(self, rule: QueueRule) -> int | None:
+        """Ask the queue of ``rule`` once, taking nothing; about how many messages wait, None where it does not say.
+
+        Raises what `open` and `MessageQueue.depth` raise.
+        """
+        with self.open(rule) as queue:
+            depth = queue.depth()
+            if depth is None:
+                queue.dead_letters(1)
+            return depth
+
 
 def _queue_service(settings: Settings) -> QueueServiceClient:
     """The account's queues, with the first credential that is set of: connection string, key, SAS token.

@@ -3,6 +3,7 @@
 Here: which place that is, publishing a file there whole, looking at it and removing it. Not here: making files.
 """
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +15,11 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.file_errors import writing
 from geo_assets.models import BlobPage, BlobRef, SilverFile
 from geo_assets.settings import Settings
 from geo_assets.storage.azure_blob_store import AzureBlobStore
+from geo_assets.storage.blob_store import LONG_PATIENCE, SHORT_PATIENCE, Patience
 from geo_assets.storage.blob_stores import azure_resource
 from geo_assets.storage.local_blob_store import LocalBlobStore
 
@@ -91,6 +94,21 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
             except InvalidConfiguration:
                 return
 
+    def probe(self) -> None:
+        """Ask the place once whether files can be put there, without leaving one where it is a folder.
+
+        Raises what `publish` raises; of a container, only that it can be listed is known.
+        """
+        parts = urlsplit(self.place)
+        if parts.scheme == "file":
+            folder = Path(unquote(parts.path))
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    return
+        with _open(self.place, Settings(), patience=SHORT_PATIENCE) as (store, prefix):
+            next(iter(store.list_pages(prefix)), None)
+
     def remove(self, file: SilverFile) -> None:
         """Remove the file from its place, where it is there. Raises what `publish` raises."""
         with _open(file.place, Settings()) as (store, prefix):
@@ -98,14 +116,14 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
 
 
 @contextmanager
-def _open(url: str, settings: Settings) -> Iterator[tuple[FileTaker, str]]:
+def _open(url: str, settings: Settings, *, patience: Patience = LONG_PATIENCE) -> Iterator[tuple[FileTaker, str]]:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and path.startswith("/"):
         yield LocalBlobStore(Path(path)), ""
     elif parts.scheme == "az" and parts.netloc:
         prefix = path.strip("/")
-        with AzureBlobStore.open(azure_resource(settings), parts.netloc) as store:
+        with AzureBlobStore.open(azure_resource(settings), parts.netloc, patience=patience) as store:
             yield store, f"{prefix}/" if prefix else ""
     else:
         raise InvalidConfiguration(
