@@ -51,6 +51,7 @@ GeoAssetsError
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── ScratchFull            there is no room on disk for work under way
     ├── DiskFull               there is no room on disk for a file that somebody named
+    ├── SourceBusy             another run works on the source
     ├── CogsIncomplete         COGs are still to be made, or were not published
     ├── LoadIncomplete         items were loaded but could not be read back
     └── WorkersUnavailable     worker processes do not start
@@ -175,8 +176,14 @@ class MissingDatetime(PermanentError):
 class DuplicateItem(PermanentError):
     """Another blob already owns this item id."""
 
+    item_id: str | None = None
+
     code = "duplicate_item"
     remedy = "Make item_id (or group) of the source in sources.yaml unique, for example item_id with {slug}."
+
+    def __init__(self, message: str, *, remedy: str | None = None, item_id: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.item_id = item_id
 
 
 class NotInGroup(PermanentError):
@@ -444,6 +451,13 @@ class DiskFull(TransientError):
 
     code = "disk_full"
     remedy = "Free space there, or name a file on another disk; then run it again."
+
+
+class SourceBusy(TransientError):
+    """Another run works on the source."""
+
+    code = "source_busy"
+    remedy = "Wait for that run to end, or cancel it, then run the job again: nothing that is done is done twice."
 
 
 class CogsIncomplete(TransientError):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from geo_assets.errors import GeoAssetsError, PermanentError, TransientError
+from geo_assets.errors import DuplicateItem, GeoAssetsError, PermanentError, TransientError
 
 Nodata = Annotated[int, Field(ge=-(2**63), lt=2**64)] | float | Literal["nan", "inf", "-inf"]
 """A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled.
@@ -214,6 +214,7 @@ class Failure:
     """Why one version of one blob could not go on: stored in the ledger, shown to people.
 
     After ``max_attempts`` at the version that fail so it is permanent, whatever ``permanent`` says; None: never.
+    ``item_id`` is the one that it wanted, if another blob has that.
     """
 
     name: str
@@ -222,13 +223,15 @@ class Failure:
     message: str
     permanent: bool
     max_attempts: int | None = None
+    item_id: str | None = None
 
     @classmethod
     def of(cls, blob: Version, error: GeoAssetsError) -> "Failure":
         """The failure that ``error`` is for ``blob``, with the remedy as part of the message."""
         message = f"{error.message} {error.remedy}".strip()
         max_attempts = error.max_attempts if isinstance(error, TransientError) else None
-        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError), max_attempts)
+        item_id = error.item_id if isinstance(error, DuplicateItem) else None
+        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError), max_attempts, item_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,9 @@ class BlobPaths:
             real = path.resolve(strict=True)
         except OSError:
             return None
-        allowed = any(place.folder is not None and real.is_relative_to(place.folder) for place in self._places())
+        allowed = any(
+            place.folder is not None and real.is_relative_to(place.folder.resolve()) for place in self._places()
+        )
         return BlobPath(str(real), {}) if allowed else None
 
     def _by_url(self, href: str) -> BlobPath | None:

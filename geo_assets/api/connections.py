@@ -12,6 +12,7 @@ import psycopg
 from stac_fastapi.pgstac.db import con_init
 
 from geo_assets.postgres.databases import api_url
+from geo_assets.postgres.locks import FORGET_ALL
 from geo_assets.postgres.logins import SESSIONS, STATEMENT_SECONDS
 from geo_assets.settings import Settings
 
@@ -19,10 +20,10 @@ from geo_assets.settings import Settings
 COMMAND_SECONDS = STATEMENT_SECONDS + 5
 # All that DISCARD ALL does but forgetting prepared statements: the driver's are what makes searches fast. Of others
 # there are none, or the division fails and the connection is closed. One message, as the driver's own reset is.
-_RESET = """
+_RESET = f"""
 RESET SESSION AUTHORIZATION;
 RESET ALL;
-SELECT pg_advisory_unlock_all();
+{FORGET_ALL};
 CLOSE ALL;
 UNLISTEN *;
 DISCARD SEQUENCES;

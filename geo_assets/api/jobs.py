@@ -19,6 +19,7 @@ from geo_assets.api.dagster_server import RunState
 from geo_assets.api.problems import InvalidRequest
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
+from geo_assets.postgres.locks import Lock, take_until_end
 
 
 class Parameters(BaseModel):
@@ -144,7 +145,7 @@ class ApiJobs(DatabaseResource):
     def submitting(self, job_id: str) -> Iterator[Connection]:
         """A transaction in which nobody else submits this job."""
         with self.connect() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 4))", (job_id,))
+            take_until_end(connection, Lock.API_JOB, job_id)
             yield connection
 
     def find(self, job_id: str) -> ApiJob | None:

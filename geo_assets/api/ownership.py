@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse
 from geo_assets.api.access import Principal
 from geo_assets.api.problems import Conflict, InvalidRequest, correlation_id_of
 from geo_assets.ledger.statements import read_sql
+from geo_assets.postgres.locks import SHARE_UNTIL_END, Lock, lock_key
 
 _FUNCTION = re.compile(r"\s*SELECT \* FROM (\w+)\(")
 _OF_ITEMS = ("create_item", "create_items", "update_item", "upsert_item", "upsert_items")
@@ -144,7 +145,7 @@ class CheckedWrites:
         owners = {source.collection.id: name for name, source in declared.items()}
         for collection_id in sorted(collection_ids):
             # Until this transaction ends: a source that registers meanwhile waits for it, and is seen by the next.
-            await self._connection.execute(read_sql("share_ownership"), collection_id)
+            await self._connection.execute(SHARE_UNTIL_END, lock_key(Lock.OWNERSHIP, collection_id))
             rows = await self._connection.fetch(read_sql("select_owned_collections"), collection_id)
             owners |= {row["collection_id"]: row["source"] for row in rows}
             alike = _as_read(collection_id)

@@ -11,6 +11,7 @@ from geo_assets.assets.reports import Stopwatch, snapshot_metadata
 from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.catalogue.reading import read_catalogue
 from geo_assets.display import one_line
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.storage.scratch import open_scratch
@@ -31,7 +32,11 @@ SECONDS_BETWEEN_WORDS = 5.0
     owners=OWNERS,
 )
 def catalog_snapshot(
-    context: AssetExecutionContext, sources_file: SourcesFile, pgstac: PgStac, silver_store: SilverStore
+    context: AssetExecutionContext,
+    sources_file: SourcesFile,
+    ledger: Ledger,
+    pgstac: PgStac,
+    silver_store: SilverStore,
 ) -> MaterializeResult[None]:
     """Write all items of the collection, as they stand at one moment, and publish the file when it is whole."""
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
@@ -40,6 +45,7 @@ def catalog_snapshot(
     with clear_failures(), Stopwatch() as watch, open_scratch(Settings()) as folder:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
+        ledger.take_turn(source.name, run_id=context.run.run_id)  # of two snapshots, the later one is published later
         path = folder / "items.parquet"
         with read_catalogue(pgstac, source.collection.id) as reading:
             items = write_geoparquet(reading, path, progress=_Words(context, reading.items))

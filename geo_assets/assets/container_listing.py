@@ -76,6 +76,7 @@ def container_listing(
                 one_line("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
             )
             return
+        ledger.take_turn(source.name, run_id=context.run.run_id)
         diff, ignored = list_source(
             context,
             source,

@@ -7,6 +7,7 @@ from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.catalogue.collections import Collections
 from geo_assets.catalogue.pgstac import CollectionExtent, PgStac
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.source import Source
 from geo_assets.stac.collection import build_collection
@@ -22,12 +23,17 @@ from geo_assets.stac.collection import build_collection
     owners=OWNERS,
 )
 def stac_collections(
-    context: AssetExecutionContext, sources_file: SourcesFile, pgstac: PgStac, collections: Collections
+    context: AssetExecutionContext,
+    sources_file: SourcesFile,
+    ledger: Ledger,
+    pgstac: PgStac,
+    collections: Collections,
 ) -> MaterializeResult[None]:
     """Create the collection, or bring its statement and extent up to date."""
     with clear_failures():
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
+        ledger.take_turn(source.name, run_id=context.run.run_id)
         extent = refresh_collection(source, pgstac=pgstac, collections=collections)
     return MaterializeResult(
         metadata={

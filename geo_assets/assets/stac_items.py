@@ -133,6 +133,7 @@ class DescribedScene:
         return DuplicateItem(
             f"item id {item['id']!r} of scene {self.name} belongs to {owner[1]} of source {owner[0]}.",
             remedy="Make the regular expression's group `item` in sources.yaml unique.",
+            item_id=item["id"],
         )
 
 

@@ -148,9 +148,14 @@ class StageRun:
 
     @classmethod
     def of(cls, context: OpExecutionContext, source: str) -> Self:
-        """The step that ``context`` is of. Raises InvalidConfiguration where no such source is declared."""
+        """The step that ``context`` is of, in its run's turn.
+
+        Raises InvalidConfiguration where no such source is declared, SourceBusy where another run works on it.
+        """
         resources = {name: getattr(context.resources, name) for name in RESOURCES}
-        return cls(context.resources.sources_file.get(source), Settings(), context, **resources)
+        run = cls(context.resources.sources_file.get(source), Settings(), context, **resources)
+        run.ledger.take_turn(run.source.name, run_id=run.run_id)
+        return run
 
     @property
     def run_id(self) -> str:

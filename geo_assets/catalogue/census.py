@@ -12,11 +12,11 @@ from operator import itemgetter
 from typing import Literal, get_args
 
 from geo_assets.catalogue.items import Item
-from geo_assets.catalogue.pgstac import collection_lock
 from geo_assets.errors import DeletionsHeld
 from geo_assets.ledger.database import DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
+from geo_assets.postgres.locks import Lock, holding
 from geo_assets.sources.source import Source
 
 Kind = Literal["missing", "pending", "orphan", "former", "unclaimed", "going", "held", "in_grace", "duplicate", "stale"]
@@ -143,7 +143,11 @@ class Census(DatabaseResource):
         if not consent:
             self._check_few(source, report, items=self.row("count_deletions", source=source.name)["items"])
         misread = sorted(set(misread))
-        with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
+        with (
+            self.connect() as connection,
+            holding(connection, Lock.COLLECTION, source.collection.id),
+            connection.transaction(),
+        ):
             connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": again})
             connection.execute(read_sql("unmark_untabled"), {"source": source.name, "names": again})
             for statement in ("unmark_described", "unmark_catalogued"):  # the second for what is never read itself

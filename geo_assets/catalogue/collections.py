@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geo_assets.catalogue.pgstac import collection_lock
 from geo_assets.errors import CatalogueRefusal
 from geo_assets.ledger.database import DatabaseResource
 from geo_assets.ledger.statements import read_sql
+from geo_assets.postgres.locks import Lock, holding
 from geo_assets.sources.source import Source
 
 VALUED = ["proj:code", "platform", "constellation", "instruments", "processing:level"]
@@ -70,7 +70,11 @@ class Collections(DatabaseResource):
                 f"there is no collection {collection_id}.", remedy="See `geo-assets collections list`."
             )
         bound = {"collection_id": collection_id, "item_id": None}
-        with self.connect() as connection, collection_lock(connection, collection_id), connection.transaction():
+        with (
+            self.connect() as connection,
+            holding(connection, Lock.COLLECTION, collection_id),
+            connection.transaction(),
+        ):
             connection.execute(read_sql("release_claims_of"), bound)
             row = connection.execute(read_sql("delete_items_of"), bound).fetchone()
             items = int(row["items"]) if row else 0
@@ -88,7 +92,11 @@ class Collections(DatabaseResource):
         """
         check_not_protected(collection_id, sources)
         bound = {"collection_id": collection_id, "item_id": item_id}
-        with self.connect() as connection, collection_lock(connection, collection_id), connection.transaction():
+        with (
+            self.connect() as connection,
+            holding(connection, Lock.COLLECTION, collection_id),
+            connection.transaction(),
+        ):
             connection.execute(read_sql("release_claims_of"), bound)
             row = connection.execute(read_sql("delete_items_of"), bound).fetchone()
             if not row or not row["items"]:

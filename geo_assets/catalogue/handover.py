@@ -108,8 +108,8 @@ class Handover(DatabaseResource):
 
     def _formers(self, source: Source, declared: Mapping[str, Source]) -> dict[str, str]:
         """The URLs of the sources that are not declared and have the place of ``source``, by name."""
-        ours, names = Place.of(source.url), [*declared, source.name]
-        rows = self.rows("select_undeclared_sources", declared=names)
+        ours = Place.of(source.url)
+        rows = self.rows("select_undeclared_sources", declared=[*declared, source.name])
         return {row["source"]: row["url"] for row in rows if Place.of(row["url"]).overlaps(ours)}
 
     def _hand_over(self, source: Source, former: str, *, whole: bool) -> int:

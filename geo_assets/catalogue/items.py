@@ -17,20 +17,16 @@ from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.errors import OF_THE_SERVER
+from geo_assets.postgres.locks import Lock, take_until_end
 from geo_assets.sources.source import Source
 
 Item = dict[str, Any]
 Executor = Connection[DictRow] | Cursor[DictRow]
 
 
-def lock_of_collection(collection_id: str) -> str:
-    """The name of the lock that whoever loads or withdraws items of the collection holds."""
-    return f"load {collection_id}"
-
-
 def hold_collection(executor: Executor, collection_id: str) -> None:
     """Keep others from loading or withdrawing items of the collection until the transaction ends."""
-    executor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),))
+    take_until_end(executor, Lock.COLLECTION, collection_id)
 
 
 def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, tuple[str, str]]:
@@ -56,7 +52,8 @@ def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef
 
 def id_taken(item: Item, blob: BlobRef, owner: tuple[str, str]) -> DuplicateItem:
     """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
-    return DuplicateItem(f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}.")
+    said = f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
+    return DuplicateItem(said, item_id=item["id"])
 
 
 @contextmanager
@@ -109,4 +106,4 @@ def delete_items(executor: Executor, source: str, released: Sequence[DictRow]) -
     }
     executor.execute(read_sql("delete_items"), ids)
     executor.execute(read_sql("unmark_catalogued"), {"source": source, "names": [row["name"] for row in released]})
-    executor.execute(read_sql("reopen_duplicates"), {"collection_ids": sorted(set(ids["collection_ids"]))})
+    executor.execute(read_sql("reopen_duplicates"), ids)

@@ -4,8 +4,7 @@ Here: loading, reading back, withdrawing, and which blob owns which item. Not he
 (`catalogue.items`), making items (`geo_assets.stac`), the state of blobs (`geo_assets.ledger.blobs`).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,11 +13,12 @@ from psycopg.types.json import Jsonb
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
-from geo_assets.catalogue.items import Item, claim_ids, delete_items, load_errors, lock_of_collection, read_back
+from geo_assets.catalogue.items import Item, claim_ids, delete_items, load_errors, read_back
 from geo_assets.errors import LoadIncomplete
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
+from geo_assets.postgres.locks import Lock, holding
 from geo_assets.sources.source import Source
 
 _MAKE_COLLECTION = "Run the whole job again: its asset stac_collections makes the collection before any item."
@@ -69,7 +69,7 @@ class PgStac(DatabaseResource):
             return
         collection_id = source.collection.id
         what = f"the item of {loaded[0][0].name}" if len(loaded) == 1 else f"{len(loaded):,} items"
-        with self.connect() as connection, collection_lock(connection, collection_id), load_errors(what):
+        with self.connect() as connection, holding(connection, Lock.COLLECTION, collection_id), load_errors(what):
             there = connection.execute("SELECT FROM pgstac.collections WHERE id = %s", (collection_id,)).fetchone()
             if there is None:  # of which PgSTAC's loader says no more than of a bad item
                 raise LoadIncomplete(f"collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
@@ -78,7 +78,11 @@ class PgStac(DatabaseResource):
 
     def withdraw_dead(self, source: Source) -> int:
         """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
-        with self.connect() as connection, collection_lock(connection, source.collection.id), connection.transaction():
+        with (
+            self.connect() as connection,
+            holding(connection, Lock.COLLECTION, source.collection.id),
+            connection.transaction(),
+        ):
             released = _release_scenes(connection, source) if source.group else _release_blobs(connection, source)
             delete_items(connection, source.name, released)
         return len(released)
@@ -94,19 +98,6 @@ class PgStac(DatabaseResource):
         finally:
             database.disconnect()
             database.close()
-
-
-@contextmanager
-def collection_lock(connection: Connection, collection_id: str) -> Iterator[None]:
-    """Keep others from loading or withdrawing items of the collection until the block ends."""
-    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),))
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            connection.execute(
-                "SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (lock_of_collection(collection_id),)
-            )
 
 
 def _release_blobs(connection: Connection, source: Source) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from dagster_celery.make_app import make_app
 
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, TransientError
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.settings import Settings
 
 QUEUE = "dagster"
@@ -198,8 +199,14 @@ class WatchingCeleryExecutor(CeleryExecutor):
                 report=lambda text: _report(context, text, step_key=step.key),
             )
 
+        source = plan_context.dagster_run.tags.get(PARTITION_TAG)
         with ledger.working_on(plan_context.run_id):
-            yield from core_celery_execution_loop(plan_context, execution_plan, step_execution_fn=send)
+            if source is not None:  # kept between steps too, when no worker does
+                ledger.take_turn(source, run_id=plan_context.run_id)
+            try:
+                yield from core_celery_execution_loop(plan_context, execution_plan, step_execution_fn=send)
+            finally:
+                ledger.end_turns(plan_context.run_id)
 
 
 def count_queued(app: Celery, queue: str) -> int:

@@ -19,8 +19,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geo_assets.errors import DatabaseUnavailable, InvalidBackup, InvalidConfiguration
 from geo_assets.ledger.database import DatabaseResource
-from geo_assets.ledger.schema import MIGRATION_LOCK, RESTORE_SCHEMA, CatalogueSchema
+from geo_assets.ledger.schema import RESTORE_SCHEMA, CatalogueSchema
 from geo_assets.postgres.errors import kind_of
+from geo_assets.postgres.locks import Lock, script_line
 from geo_assets.postgres.programs import find_postgres
 from geo_assets.storage.scratch import appearing_whole
 
@@ -140,7 +141,7 @@ def _replay_script(script: IO[bytes], into: IO[bytes], digest: str) -> None:
     """Copy the script, which marks the database as restored from what has this digest, if it comes to its end."""
     mark = f"\nCREATE SCHEMA {RESTORE_SCHEMA};\nCOMMENT ON SCHEMA {RESTORE_SCHEMA} IS '{digest}';"
     with script, into:
-        into.write(f"SELECT pg_advisory_lock({MIGRATION_LOCK});\n".encode())
+        into.write(script_line(Lock.MIGRATION))
         into.write(script.read(_PREAMBLE_BYTES).replace(_EMPTY_PATH, _SEARCH_PATH + mark.encode(), 1))
         shutil.copyfileobj(script, into)
 

@@ -6,21 +6,25 @@ anything; the view `ledger.blob_state` says what a row's etags mean, and the ass
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal, Self
 
+import psycopg
 from dagster import InitResourceContext
-from pydantic import TypeAdapter
+from pydantic import PrivateAttr, TypeAdapter
 
 from geo_assets.errors import Unforeseen
+from geo_assets.ledger.database import Connection
 from geo_assets.ledger.deletions import DeletionLedger
 from geo_assets.ledger.events import EventLedger
 from geo_assets.ledger.scenes import NO_REMARKS, write_failures
 from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.turns import take_turn
 from geo_assets.models import AskedRun, BlobRef, Failure, RasterMetadata, Request
 from geo_assets.postgres.errors import database_errors
+from geo_assets.postgres.locks import Lock, take, try_to_take
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
 from geo_assets.stac.remarks import NOTHING, Remarks
@@ -128,6 +132,9 @@ class UnforeseenFiles:
 class Ledger(EventLedger, DeletionLedger):
     """The ledger in the catalogue's database."""
 
+    _turns: dict[tuple[str, str], Connection] = PrivateAttr(default_factory=dict)
+    """The sessions that keep a source for a run of this process."""
+
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator[Self]:
         """Within a run, hold a lock that says its worker lives: PostgreSQL lets go of it when the worker dies."""
@@ -135,22 +142,46 @@ class Ledger(EventLedger, DeletionLedger):
             yield self
             return
         with self.working_on(context.run.run_id):
-            yield self
+            try:
+                yield self
+            finally:
+                self.end_turns(context.run.run_id)
+
+    def take_turn(self, source: str, *, run_id: str) -> None:
+        """Have the run work on ``source`` from now on, until this resource is done with, or this process ends.
+
+        To be called at the start of each step. Raises SourceBusy where another run works on it.
+        """
+        turn = self._turns.get((run_id, source))
+        if turn is not None:
+            with suppress(psycopg.OperationalError):  # it may have been cut since, and another's turn have come
+                turn.execute("SELECT 1")
+                return
+            turn.close()
+        with database_errors():
+            self._turns[run_id, source] = turn = self.open()
+            try:
+                take_turn(turn, source, run_id=run_id)
+            except BaseException:
+                self._turns.pop((run_id, source)).close()
+                raise
+
+    def end_turns(self, run_id: str) -> None:
+        """Let other runs have what this process keeps for the run."""
+        for key in [key for key in self._turns if key[0] == run_id]:
+            self._turns.pop(key).close()
 
     @contextmanager
     def working_on(self, work_id: str) -> Iterator[None]:
         """Hold the lock of a run, or of a task of one, for as long as this process works on it."""
         with self.connect() as connection:
-            connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 3))", (work_id,))
+            take(connection, Lock.WORK, work_id, shared=True)
             yield
 
     def has_worker(self, work_id: str) -> bool:
         """Whether a process that works on this run or task is connected to the database."""
         with self.connect() as connection:
-            row = connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 3)) AS free", (work_id,)
-            ).fetchone()
-        return not (row and row["free"])
+            return not try_to_take(connection, Lock.WORK, work_id)
 
     def outstanding(self, source: str) -> Outstanding:
         """What is left to do for ``source`` by what the ledger knows."""

@@ -18,6 +18,7 @@ from geo_assets.errors import CogNameTaken, GeoAssetsError
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata, SilverFile, Version
+from geo_assets.postgres.locks import Lock, release, take, try_to_take
 from geo_assets.sources.source import Source
 
 _METADATA = TypeAdapter(RasterMetadata)
@@ -125,7 +126,7 @@ class CogLedger(DatabaseResource):
         bound = {**files, "source": source.name, "name": blob.name, "run_id": run_id}
         with self.connect() as connection:  # whose end unlocks
             for name in sorted(names_in_place):
-                connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 6))", (_lock_name(place, name),))
+                take(connection, Lock.SILVER_FILE, place, name)
             with connection.transaction():
                 announced = connection.execute(read_sql("announce_files"), bound).fetchall()
                 if len(announced) < len(names_in_place):
@@ -238,21 +239,15 @@ def _digest(source: Source) -> str:
     return source.cogs.digest if source.cogs else ""
 
 
-def _lock_name(place: str, name_in_place: str) -> str:
-    return f"silver {place} {name_in_place}"
-
-
 @contextmanager
 def _file_lock(connection: Connection, file: SilverFile) -> Iterator[bool]:
     """Whether nobody publishes the file; until the block ends nobody does."""
-    name = (_lock_name(file.place, file.name_in_place),)
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 6)) AS is_free", name).fetchone()
-    is_free = bool(row and row["is_free"])
+    is_free = try_to_take(connection, Lock.SILVER_FILE, file.place, file.name_in_place)
     try:
         yield is_free
     finally:
-        if is_free and not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 6))", name)
+        if is_free:
+            release(connection, Lock.SILVER_FILE, file.place, file.name_in_place)
 
 
 def _taken(connection: Connection, bound: dict[str, Any]) -> CogNameTaken:

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobPage, BlobRef
+from geo_assets.postgres.locks import Lock, take, take_until_end
 from geo_assets.sources.source import Source
 
 RESUME_FOR = timedelta(days=1)
@@ -168,7 +169,8 @@ class ListingLedger(DatabaseResource):
             "deletion_grace": source.deletions.grace,
         }
         with self.borrow() as connection, connection.transaction():
-            connection.execute(read_sql("lock_ownership"), bound)
+            if connection.execute(read_sql("select_registered_collection"), bound).fetchone() is None:
+                take_until_end(connection, Lock.OWNERSHIP, source.collection.id)  # waits for writes of the API to it
             connection.execute(read_sql("register_source"), bound)
 
     @contextmanager
@@ -190,7 +192,7 @@ class ListingLedger(DatabaseResource):
             "resume_for": RESUME_FOR,
         }
         with self.connect() as connection:
-            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 1))", (f"listing {source.name}",))
+            take(connection, Lock.LISTING, source.name)
             with connection.transaction():
                 row = connection.execute(read_sql("resume_listing"), bound).fetchone()
                 row = row or connection.execute(read_sql("start_listing"), bound).fetchone()

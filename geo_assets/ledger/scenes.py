@@ -163,6 +163,7 @@ def write_failures(
             "code": failure.code,
             "message": failure.message.replace("\0", " ")[:2000],
             "permanent": failure.permanent,
+            "item_id": failure.item_id,
             "max_attempts": failure.max_attempts,
         }
         for failure in failures

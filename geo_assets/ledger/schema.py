@@ -20,11 +20,10 @@ from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER, PGSTAC_VERSION, ch
 from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.databases import owner_url
 from geo_assets.postgres.errors import database_errors
+from geo_assets.postgres.locks import Lock, take, take_until_end
 from geo_assets.postgres.logins import LOADER_ROLE, READER_ROLE
 from geo_assets.settings import Settings
 
-MIGRATION_LOCK = 7_310_251_180_114
-"""One migration or restore at a time, whoever starts it."""
 RESTORE_SCHEMA = "geo_assets_restore"
 """Is there from the moment that a backup is restored until the database is migrated, too."""
 # What installing PgSTAC leaves in the database beside roles and extensions: one of its functions is outside its schema.
@@ -53,7 +52,7 @@ class CatalogueSchema(DatabaseResource):
                 remedy="Set GEO_ASSETS_OWNER_DATABASE_URL to the URL of who made them.",
             )
         with self.connect() as lock:
-            lock.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            take(lock, Lock.MIGRATION)
             with _migration_errors():
                 lock.execute("CREATE SCHEMA IF NOT EXISTS ledger")
                 versions = {"pgstac": self._install_pgstac(), "ledger": self._install_ledger()}
@@ -63,7 +62,7 @@ class CatalogueSchema(DatabaseResource):
     def make_roles(self) -> None:
         """Make the roles and logins that a backup names, and no schema: what no file of one database holds."""
         with self.connect() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            take_until_end(connection, Lock.MIGRATION)
             connection.execute(get_sql(f"pgstac.{PGSTAC_VERSION}.sql").encode())
             for statement in _WITHOUT_PGSTAC:
                 connection.execute(statement)
@@ -72,7 +71,7 @@ class CatalogueSchema(DatabaseResource):
     def grant_roles(self, passwords: Mapping[str, str] | None = None) -> list[str]:
         """Make roles and logins, with these passwords, and grant each just what it needs; their names."""
         with self.connect() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            take_until_end(connection, Lock.MIGRATION)
             return grant_all(connection, passwords or {})
 
     def may_install(self) -> bool:
@@ -84,7 +83,7 @@ class CatalogueSchema(DatabaseResource):
     def give_tables(self) -> int:
         """Make the pipeline's login the owner of tables of vector files that its owner made; how many."""
         with self.connect() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            take_until_end(connection, Lock.MIGRATION)
             return give_tables(connection)
 
     def finish_restore(self) -> None:

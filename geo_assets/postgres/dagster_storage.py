@@ -19,6 +19,7 @@ from psycopg import sql
 
 from geo_assets.postgres.databases import dagster_url
 from geo_assets.postgres.errors import database_errors
+from geo_assets.postgres.locks import Lock, take
 from geo_assets.postgres.logins import PIPELINE_LOGIN
 from geo_assets.settings import Settings
 
@@ -27,7 +28,6 @@ _OWNED = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
     AND relowner = current_user::regrole AND relname = ANY(%s)
 """
-_LOCK_NAME = "geo_assets: dagster tables"
 
 
 class PostgresStorage(DagsterPostgresStorage):
@@ -57,7 +57,7 @@ def create_dagster_tables(url: str) -> None:
     (Dagster's own retry only knows some of the ways in which that fails).
     """
     with database_errors(), psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [_LOCK_NAME])
+        take(connection, Lock.DAGSTER_TABLES)
         DagsterPostgresStorage(postgres_url=url, should_autocreate_tables=True)
 
 

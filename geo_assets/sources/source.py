@@ -141,7 +141,7 @@ class DeletionRule(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder, or a container with what names in it start with: "" or ending with a slash."""
+    """A folder, or a container with what names in it start with: "" or ending with a slash. No disk is asked."""
 
     folder: Path | None
     container: str
@@ -153,7 +153,7 @@ class Place:
         parts = urlsplit(url)
         path = unquote(parts.path)
         if parts.scheme == "file":
-            return cls(Path(path).resolve(), "", "")
+            return cls(Path(path), "", "")
         return cls(None, parts.netloc, f"{path.strip('/')}/" if path.strip("/") else "")
 
     def is_within(self, other: "Place") -> bool:

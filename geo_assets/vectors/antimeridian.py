@@ -162,9 +162,9 @@ def _cut_polygons(paths: Paths, slack: float) -> Geometries:
 
 
 def union_of_polygons(polygons: Geometries) -> BaseGeometry:
-    """One MultiPolygon of these polygons, which may meet or overlap."""
+    """One MultiPolygon of these polygons of -180..180, which may meet or overlap."""
     joined, _ = _polygons_of(np.array([shapely.union_all(polygons)], dtype=object))
-    made: BaseGeometry = shapely.multipolygons(joined)
+    made: BaseGeometry = shapely.multipolygons(_moved(joined, np.zeros(len(joined), dtype=np.int64)))
     return made
 
 

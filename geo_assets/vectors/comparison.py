@@ -14,6 +14,7 @@ from psycopg import sql
 from geo_assets.errors import BlobChanged, GeoAssetsError
 from geo_assets.ledger.statements import read_sql
 from geo_assets.names import BLOB, FID, GEOMETRY, table_names
+from geo_assets.postgres.locks import Lock, try_to_share_until_end
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.stac.agreement import ComparedTable, TableFacts
 from geo_assets.stac.table_item import DescribedTable
@@ -77,11 +78,10 @@ def _compare(task: LoadTask, connection: Connection, layers: Sequence[Layer]) ->
 def _tables(task: LoadTask, connection: Connection) -> Mapping[str, tuple[str, str]]:
     """The (schema, table) of each layer of the file, which nobody loads until the end of the transaction."""
     source, blob = task.source.name, task.blob
-    lock = "SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 4))"
-    locked = connection.execute(lock, (f"vectors {source}/{blob.name}",)).fetchone()
+    is_still = try_to_share_until_end(connection, Lock.VECTOR_FILE, source, blob.name)
     bound: dict[str, Any] = {"source": source, "name": blob.name}
     rows = connection.execute(read_sql("select_tables_of_blob"), bound).fetchall()
-    if not locked or not locked[0] or any(row[4] != blob.etag for row in rows):
+    if not is_still or any(row[4] != blob.etag for row in rows):
         raise BlobChanged(f"{blob.name} was loaded again while it was compared.")
     return {row[0]: (row[1], row[2]) for row in rows}
 

@@ -115,7 +115,7 @@ def divide_edges(begin: Floats, end: Floats, placed: tuple[Floats, Floats], to: 
         tiny = look.finite & ~straight & (length[todo.edge] * (todo.end_share - todo.share) < NEAR)
         for torn in np.flatnonzero(tiny & look.torn):
             ends = (", ".join(f"{each:.6g}" for each in point) for point in (todo.begin[torn], todo.end[torn]))
-            raise BrokenEdge(int(todo.edge[torn]), f"an edge is torn apart, between {' and '.join(ends)}")
+            raise BrokenEdge(int(todo.edge[torn]), f"an edge jumps from {' to '.join(ends)}, where a CRS ends")
         done += [todo.chosen(straight | tiny), *_lost(todo.chosen(~look.finite))]
         again = look.finite & ~straight & ~tiny
         with np.errstate(invalid="ignore"):

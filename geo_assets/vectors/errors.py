@@ -166,7 +166,7 @@ class NoUsableRows(PermanentError):
 
 
 class UnplaceableGeometry(PermanentError):
-    """A geometry that the CRS of the table tears apart, or that its own CRS does."""
+    """A geometry that has no exact place in the CRS of the table, such as one that crosses the end of that CRS."""
 
     code = "unplaceable_geometry"
     remedy = (

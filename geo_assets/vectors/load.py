@@ -34,6 +34,7 @@ from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.names import GEOMETRY, table_names
 from geo_assets.postgres.errors import database_errors
+from geo_assets.postgres.locks import Lock, take_until_end
 from geo_assets.reason import reason_of
 from geo_assets.sources.source import Source
 from geo_assets.vectors.copy import Connection, CopiedLayer, copy_layer
@@ -156,7 +157,7 @@ class _Load:
     def run(self, layers: Sequence[Layer]) -> Loaded:
         """Copy all layers first, then publish them with their items: what readers wait for is short."""
         schema, connection = self._rule.schema_name, self._connection
-        self._lock(f"{self._task.source.name}/{self._task.blob.name}")
+        take_until_end(self._connection, Lock.VECTOR_FILE, self._task.source.name, self._task.blob.name)
         _ensure_schema(connection, schema)
         keys = layer_keys(layers)
         tables = table_names(self._task.source, self._task.blob.name, keys)
@@ -211,7 +212,7 @@ class _Load:
                 sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
             ).fetchone()
             return int(rows[0]) if rows else 0
-        self._lock(f"table {schema}.{table}")
+        take_until_end(self._connection, Lock.VECTOR_TABLE, schema, table)
         return append_rows(self._connection, copied, self._rule, table=table, blob=blob.name)
 
     def _record(self, key: str, copied: CopiedLayer, table: str, *, rows: int, duplicates: int, seconds: float) -> None:
@@ -262,9 +263,6 @@ class _Load:
     def _is_own_shared(self, schema: str, table: str) -> bool:
         rows = self._connection.execute(read_sql("select_tables_of_blob"), self._bound).fetchall()
         return any((row[1], row[2], row[3]) == (schema, table, self._rule.mode) for row in rows)
-
-    def _lock(self, what: str) -> None:
-        self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 4))", (f"vectors {what}",))
 
 
 def layer_keys(layers: Sequence[Layer]) -> dict[str, Layer]:

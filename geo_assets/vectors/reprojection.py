@@ -157,7 +157,9 @@ class Reprojection:
         begin, end = lined_up.starts[:-1], lined_up.starts[1:] - 1
         with np.errstate(invalid="ignore"):
             winding = lined_up.coordinates[end, 0] - lined_up.coordinates[begin, 0]
-        odd = np.unique(owners[np.abs(winding) > TURN / 2.0])
+        round_pole = np.abs(winding) > TURN / 2.0
+        lined_up.coordinates[end[round_pole]] = lined_up.coordinates[begin[round_pole]]  # closed, to be built at all
+        odd = np.unique(owners[round_pole])
         return _with_holes_in_place(lined_up, odd).build(), odd
 
     def _paths_at_pole(self, paths: Paths) -> Mask:
@@ -171,19 +173,19 @@ class Reprojection:
 
     def _met(self, paths: Paths, pole: _Pole) -> tuple[Integers, Floats, Integers]:
         """The edges that a pole is on, but not at their ends, at which share of them; and the coordinates it is at."""
-        xy, near = paths.coordinates[:, :2], NEAR * self._precision.metre
-        low, high = xy.min(axis=0), xy.max(axis=0)
-        nothing = np.empty(0, dtype=np.int64)
-        if np.any(low - near > pole.xy) or np.any(high + near < pole.xy):
-            return nothing, np.empty(0), nothing
-        away = np.asarray(pole.xy) - xy
-        at = np.hypot(*away.T) < near
-        along = np.diff(xy, axis=0)
-        squared = np.maximum((along**2).sum(axis=1), np.finfo(float).tiny)
-        shares = np.clip((away[:-1] * along).sum(axis=1) / squared, 0.0, 1.0)
-        off = np.hypot(*(away[:-1] - shares[:, None] * along).T)
-        on = np.flatnonzero(paths.edges() & (off < near) & ~at[:-1] & ~at[1:])
-        return on, shares[on], np.flatnonzero(at)
+        x, y = (paths.coordinates[:, axis] - pole.xy[axis] for axis in (0, 1))
+        near = NEAR * self._precision.metre
+        at = (np.abs(x) < near) & (np.abs(y) < near)
+        around = paths.edges() & ~at[:-1] & ~at[1:]
+        for each in (x, y):
+            around &= (np.minimum(each[:-1], each[1:]) < near) & (np.maximum(each[:-1], each[1:]) > -near)
+        edges = np.flatnonzero(around)
+        along = np.column_stack([x[edges + 1] - x[edges], y[edges + 1] - y[edges]])
+        squared = along[:, 0] ** 2 + along[:, 1] ** 2
+        shares = -(x[edges] * along[:, 0] + y[edges] * along[:, 1]) / np.maximum(squared, near**2)
+        off = np.hypot(x[edges] + shares * along[:, 0], y[edges] + shares * along[:, 1])
+        on = (off < near) & (shares > 0.0) & (shares < 1.0)
+        return edges[on], shares[on], np.flatnonzero(at)
 
     def _densified(self, paths: Paths, *, poles: tuple[float, float] | None = None) -> Paths:
         """The paths in the target CRS, with points added. ``poles`` are the latitudes at both ends of one path."""

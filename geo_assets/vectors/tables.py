@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from geo_assets.catalogue.pgstac import collection_lock
 from geo_assets.catalogue.table_items import catalogue_tables
 from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
+from geo_assets.postgres.locks import Lock, holding
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.stac.agreement import ComparedTable
@@ -183,7 +183,7 @@ class VectorTables(DatabaseResource):
             )
         with (
             self.connect() as connection,
-            collection_lock(connection, source.collection.id),
+            holding(connection, Lock.COLLECTION, source.collection.id),
             connection.transaction(),
         ):
             dropped = _drop(connection, source.name, name)

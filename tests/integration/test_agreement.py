@@ -19,6 +19,7 @@ from dagster import ExecuteInProcessResult
 
 from geo_assets.assets import repair
 from geo_assets.cli.main import main
+from geo_assets.postgres.locks import Lock, take
 from geo_assets.sensors.findings import find_troubles
 from tests.pipeline import Pipeline, failure_text
 from tests.rasters import write_raster
@@ -388,7 +389,7 @@ def test_a_file_that_is_loaded_meanwhile_or_is_too_much_is_not_compared(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with psycopg.connect(world.pipeline.owner_url) as loading:
-        loading.execute("SELECT pg_advisory_lock(hashtextextended('vectors appended/a.gpkg', 4))")
+        take(loading, Lock.VECTOR_FILE, "appended", "a.gpkg")
         headers = answers("census", "appended", status=0)["appended"]["headers"]
         assert (headers["compared"], headers["not_compared"], headers["disagreements"]) == (1, 1, {})
     monkeypatch.setattr(repair, "MOST_VECTOR_BYTES", 1)

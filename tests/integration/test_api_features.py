@@ -26,22 +26,40 @@ SOURCE = "vectors"
 WELLS = "vectors.wells"
 
 
-@pytest.fixture
-def tables(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+@pytest.fixture(scope="module")
+def tables(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Twenty points on a line from 0 E 0 N to 19 E 9.5 N, as the table vectors.wells."""
-    names = [f"well {number}" for number in range(20)]
-    fields: dict[str, list[Any]] = {"number": list(range(20)), "name": names}
-    write_vector(tmp_path / "in" / "wells.gpkg", list(POINTS), driver="GPKG", fields=fields)
-    pipeline.declare((tmp_path / "in").as_uri(), name=SOURCE, tables={})
-    load(pipeline)
-    return pipeline
+    return with_wells(module_pipeline, tmp_path_factory.mktemp("wells"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(tables: Pipeline) -> Iterator[httpx.Client]:
     """The API on that table."""
     with served(settings_of(tables.database_url, tables.sources_path)) as client:
         yield client
+
+
+@pytest.fixture
+def own_tables(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+    """The same in a database of this test's own, to change it."""
+    return with_wells(pipeline, tmp_path)
+
+
+@pytest.fixture
+def own_api(own_tables: Pipeline) -> Iterator[httpx.Client]:
+    """The API on that."""
+    with served(settings_of(own_tables.database_url, own_tables.sources_path)) as client:
+        yield client
+
+
+def with_wells(pipeline: Pipeline, folder: Path) -> Pipeline:
+    """The pipeline, with the table."""
+    names = [f"well {number}" for number in range(20)]
+    fields: dict[str, list[Any]] = {"number": list(range(20)), "name": names}
+    write_vector(folder / "in" / "wells.gpkg", list(POINTS), driver="GPKG", fields=fields)
+    pipeline.declare((folder / "in").as_uri(), name=SOURCE, tables={})
+    load(pipeline)
+    return pipeline
 
 
 def load(pipeline: Pipeline) -> None:
@@ -110,10 +128,10 @@ def test_features_are_chosen_by_box_by_property_and_by_cql2(api: httpx.Client) -
     assert api.get("/features/collections/pgstac.items/items").status_code == 404
 
 
-def test_a_page_ends_by_its_size_and_leads_on(api: httpx.Client, tables: Pipeline) -> None:
+def test_a_page_ends_by_its_size_and_leads_on(own_api: httpx.Client, own_tables: Pipeline) -> None:
     """Of 400 outlines of 2,001 positions each feature is there once, and no answer is larger than its form may be."""
-    tables.execute("ALTER TABLE vectors.wells ALTER geom TYPE geometry(Geometry, 4326)")
-    tables.execute(
+    own_tables.execute("ALTER TABLE vectors.wells ALTER geom TYPE geometry(Geometry, 4326)")
+    own_tables.execute(
         "INSERT INTO vectors.wells (fid, number, name, geom) SELECT 100 + n, 100 + n, 'outline', "
         "ST_Buffer(ST_Point(n / 100.0, 0, 4326), 5, 500) FROM generate_series(1, 400) n"
     )
@@ -122,7 +140,7 @@ def test_a_page_ends_by_its_size_and_leads_on(api: httpx.Client, tables: Pipelin
     sizes = []
     address: str | None = f"{place}?limit=1000"
     while address is not None:
-        answer = api.get(address)
+        answer = own_api.get(address)
         page = answer.json()
         seen += [feature["properties"]["number"] for feature in page["features"]]
         sizes.append(len(answer.content))
@@ -130,23 +148,23 @@ def test_a_page_ends_by_its_size_and_leads_on(api: httpx.Client, tables: Pipelin
     assert seen == [*range(20), *range(101, 501)]
     assert len(sizes) > 1
     assert max(sizes) < 1.1 * DATA.page
-    shown = api.get(f"{place}?limit=1000&f=html")
+    shown = own_api.get(f"{place}?limit=1000&f=html")
     assert shown.status_code == 200
     assert len(shown.content) < 1.5 * HTML.page
     for form in ("csv", "json", "ndjson", "geojsonseq"):
-        refused = api.get(f"{place}?limit=1000&f={form}")
+        refused = own_api.get(f"{place}?limit=1000&f={form}")
         assert (refused.status_code, refused.json()["code"]) == (413, "request_too_large")
         most = re.search(r"limit=(\d+)", refused.json()["remedy"])
         assert most is not None
-        assert api.get(f"{place}?limit={most[1]}&f={form}").status_code == 200
-    assert api.get(f"{place}?limit=1000&f=csv&geom-column=none").text.count("\n") == 421
+        assert own_api.get(f"{place}?limit={most[1]}&f={form}").status_code == 200
+    assert own_api.get(f"{place}?limit=1000&f=csv&geom-column=none").text.count("\n") == 421
 
 
-def test_a_feature_that_no_page_can_hold_is_refused(api: httpx.Client, tables: Pipeline) -> None:
-    tables.execute("UPDATE vectors.wells SET name = repeat('x', 70000000) WHERE number = 3")
-    refused = api.get(f"/features/collections/{WELLS}/items?number=3")
+def test_a_feature_that_no_page_can_hold_is_refused(own_api: httpx.Client, own_tables: Pipeline) -> None:
+    own_tables.execute("UPDATE vectors.wells SET name = repeat('x', 70000000) WHERE number = 3")
+    refused = own_api.get(f"/features/collections/{WELLS}/items?number=3")
     assert (refused.status_code, refused.json()["code"]) == (413, "request_too_large")
-    assert api.get(f"/features/collections/{WELLS}/items?number=3&properties=number").status_code == 200
+    assert own_api.get(f"/features/collections/{WELLS}/items?number=3&properties=number").status_code == 200
 
 
 def test_a_vector_tile_holds_the_features_that_lie_in_it(api: httpx.Client, tmp_path: Path) -> None:
@@ -201,20 +219,20 @@ def test_an_item_leads_to_its_features_and_tiles(api: httpx.Client) -> None:
     assert api.get(links["tilejson"]).json()["tiles"]
 
 
-def test_tables_come_and_go_without_a_restart(api: httpx.Client, tables: Pipeline, tmp_path: Path) -> None:
-    assert layers(api) == {WELLS}
+def test_tables_come_and_go_without_a_restart(own_api: httpx.Client, own_tables: Pipeline, tmp_path: Path) -> None:
+    assert layers(own_api) == {WELLS}
     write_vector(tmp_path / "in" / "springs.gpkg", list(POINTS[:3]), driver="GPKG")
-    load(tables)
+    load(own_tables)
     wait_until(
-        lambda: layers(api) == {WELLS, "vectors.springs"}, "when the new table is listed", seconds=2 * LOOK_SECONDS
+        lambda: layers(own_api) == {WELLS, "vectors.springs"}, "when the new table is listed", seconds=2 * LOOK_SECONDS
     )
-    assert len(numbers(api)) == 20
+    assert len(numbers(own_api)) == 20
     fields: dict[str, list[Any]] = {"number": list(range(5)), "name": ["x"] * 5}
     write_vector(tmp_path / "in" / "wells.gpkg", list(POINTS[:5]), driver="GPKG", fields=fields)
-    load(tables)
-    assert numbers(api) == [0, 1, 2, 3, 4]
+    load(own_tables)
+    assert numbers(own_api) == [0, 1, 2, 3, 4]
     (tmp_path / "in" / "springs.gpkg").unlink()
-    tables.declare((tmp_path / "in").as_uri(), name=SOURCE, tables={}, deletions={"grace": "0 days", "most": 1})
-    load(tables)
-    wait_until(lambda: layers(api) == {WELLS}, "when the table is gone", seconds=2 * LOOK_SECONDS)
-    assert api.get("/features/collections/vectors.springs/items").status_code == 404
+    own_tables.declare((tmp_path / "in").as_uri(), name=SOURCE, tables={}, deletions={"grace": "0 days", "most": 1})
+    load(own_tables)
+    wait_until(lambda: layers(own_api) == {WELLS}, "when the table is gone", seconds=2 * LOOK_SECONDS)
+    assert own_api.get("/features/collections/vectors.springs/items").status_code == 404

@@ -24,7 +24,7 @@ from geo_assets.definitions import build_definitions
 from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
 from tests.dagster_cli import DagsterCli
-from tests.pipeline import Pipeline, copied_database, open_pipeline
+from tests.pipeline import TEMPLATE, Pipeline, copied_database, open_pipeline
 from tests.rasters import write_raster
 from tests.services import PROJECT, free_port
 from tests.waiting import wait_until
@@ -71,14 +71,15 @@ def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def service(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[JobService]:
-    """The API beside Dagster's web server, which has the code of this project and starts runs itself."""
+def service(own_cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobService]:
+    """The API beside Dagster's web server, which has the code of this project and starts runs itself.
+
+    One of its runs is `stac_setup`, which alters roles.
+    """
     folder = tmp_path_factory.mktemp("jobs")
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    with copied_database(postgres_cluster, migrated_template) as url, open_pipeline(url, folder) as pipeline:
+    with copied_database(own_cluster, TEMPLATE) as url, open_pipeline(url, folder) as pipeline:
         for name in ("mended", "missing"):
             pipeline.declare((folder / name).as_uri(), name=name)
         pipeline.declare((folder / "named").as_uri(), name="named", tables={})

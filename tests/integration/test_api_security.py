@@ -172,11 +172,12 @@ def test_what_a_source_makes_is_not_written_by_hand(guarded: httpx.Client, datab
     assert guarded.delete("/stac/collections/blobs", headers=bearer("write")).status_code == 409
 
 
-def test_redeploy_needs_the_setting_and_the_name_of_the_database(database: str, folder: Path) -> None:
-    with served(settings_of(database, folder / "sources.yaml", api_keys=with_keys())) as client:
+@pytest.mark.alters_roles
+def test_redeploy_needs_the_setting_and_the_name_of_the_database(catalogue: str, folder: Path) -> None:
+    with served(settings_of(catalogue, folder / "sources.yaml", api_keys=with_keys())) as client:
         refused = client.post("/api/schema/redeploy", json={"confirm": "x"}, headers=bearer("admin"))
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    settings = settings_of(database, folder / "sources.yaml", api_keys=with_keys(), api_redeploy=True)
+    settings = settings_of(catalogue, folder / "sources.yaml", api_keys=with_keys(), api_redeploy=True)
     with served(settings) as client:
         assert client.post("/api/schema/redeploy", json={"confirm": "x"}, headers=bearer("admin")).status_code == 400
         name = client.get("/api/db/stats", headers=bearer("read")).json()["database"]["name"]

@@ -11,6 +11,7 @@ from dagster import AssetKey, DagsterRunStatus, DefaultSensorStatus
 
 from geo_assets.assets.partitions import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
+from geo_assets.postgres.locks import Lock, take
 from geo_assets.sensors import blob as sensor_module
 from geo_assets.storage import azure_blob_store
 from tests.daemon import Daemon, a_run, observe_one_page
@@ -138,7 +139,7 @@ def test_a_run_of_another_source_or_job_is_not_waited_for(pipeline: Pipeline, fo
 def test_a_started_run_is_waited_for_while_it_has_a_worker(pipeline: Pipeline, folder: Path, daemon: Daemon) -> None:
     run = a_run(pipeline, DagsterRunStatus.STARTED)
     with pipeline.ledger.connect() as worker:
-        worker.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 3))", (run.run_id,))
+        take(worker, Lock.WORK, run.run_id, shared=True)
         assert "a run is in progress" in str(daemon.tick().skip_message)
     assert list(daemon.requested()) == [SOURCE]
     failed = pipeline.instance.get_run_by_id(run.run_id)

@@ -248,6 +248,28 @@ def test_a_protected_collection_keeps_its_orphans(declared: Pipeline, folder: Pa
     assert len(owners(declared)) == 3
 
 
+def test_scenes_of_a_renamed_source_stay_whole_and_shrink_by_the_rule_of_the_new_one(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scenes"
+    for scene in ("s1", "s2"):
+        for number, asset in enumerate(("red", "nir")):
+            write_raster(folder / f"{scene}_{asset}.tif", value=number)
+    group = {"name": r"(?P<item>s\d)_(?P<asset>\w+)\.tif$", "required": ["red"]}
+    pipeline.declare(folder.as_uri(), collection=COLLECTION, group=group)
+    run(pipeline)
+    before = pipeline.query("SELECT id, content->'assets' FROM pgstac.items ORDER BY id")
+    assert len(before) == 2
+    (folder / "s2_nir.tif").unlink()
+    rename(pipeline)
+    assert all(run(pipeline, "renamed").values())
+    after = pipeline.query("SELECT id, content->'assets' FROM pgstac.items ORDER BY id")
+    assert after[0] == before[0]
+    assert [set(assets) for _, assets in after] == [{"red", "nir"}, {"red"}]
+    assert pipeline.query("SELECT DISTINCT source FROM ledger.item") == [("renamed",)]
+    assert pipeline.query("SELECT source FROM ledger.source") == [("renamed",)]
+
+
 def test_tables_of_a_renamed_source_stay_and_those_of_a_removed_one_go_with_it(
     declared: Pipeline, tmp_path: Path
 ) -> None:

@@ -27,6 +27,22 @@ def test_every_raster_becomes_one_item(pipeline: Pipeline, folder: Path) -> None
     pipeline.check_promise()
 
 
+def test_a_blob_whose_id_is_taken_waits_for_that_id_and_for_no_other(pipeline: Pipeline, folder: Path) -> None:
+    for name in ("below/scene_0.tif", "below/scene_9.tif"):
+        write_raster(folder / name, value=40)
+    assert pipeline.run().success
+    pipeline.declare(folder.as_uri(), item_id="{stem}")
+    assert pipeline.run().success  # below/scene_9.tif gives its older id away after the other one was refused
+    assert {name: failure.code for name, failure in pipeline.failures().items()} == {
+        "below/scene_0.tif": "duplicate_item"
+    }
+    (folder / "scene_0.tif").unlink()
+    assert pipeline.run().success
+    assert pipeline.failures() == {}
+    assert pipeline.items()["below/scene_0.tif"]["id"] == "scene_0"
+    pipeline.check_promise()
+
+
 def test_a_second_run_changes_nothing(pipeline: Pipeline, folder: Path) -> None:
     pipeline.run()
     before = pipeline.query("SELECT id, xmin::text FROM pgstac.items ORDER BY id")
@@ -217,6 +233,7 @@ def test_below_fifty_blobs_each_file_is_a_step_of_its_own(pipeline: Pipeline, fo
     assert any("scene_1_tif" in str(key) for key in mapped)
 
 
+@pytest.mark.usefixtures("worker_processes")
 def test_a_materialization_shows_counts_failures_and_a_picture(pipeline: Pipeline, folder: Path) -> None:
     (folder / "text.tif").write_text("no raster")
     result = pipeline.run(maps=True)

@@ -7,6 +7,7 @@ import pytest
 from geo_assets.errors import DatabaseUnavailable
 from geo_assets.ledger.blobs import Ledger, SourceStatus
 from geo_assets.models import Failure
+from geo_assets.postgres.locks import Lock, take
 from tests.ledgers import METADATA, OTHER_RULE, SOURCE, blob, counts, describe, everything, fail, listed
 
 
@@ -194,7 +195,7 @@ def test_the_clock_is_the_databases_and_has_a_zone(ledger: Ledger) -> None:
 
 def test_a_worker_is_known_while_its_process_holds_the_lock(ledger: Ledger) -> None:
     with ledger.connect() as worker:
-        worker.execute("SELECT pg_advisory_lock_shared(hashtextextended('some-run', 3))")
+        take(worker, Lock.WORK, "some-run", shared=True)
         assert ledger.has_worker("some-run")
         assert not ledger.has_worker("other-run")
     assert not ledger.has_worker("some-run")

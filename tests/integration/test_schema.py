@@ -143,7 +143,7 @@ def test_the_revisions_are_one_line_from_nothing_to_the_newest() -> None:
 
 
 def test_every_statement_is_one_and_is_used() -> None:
-    package = SQL_FOLDER.parent
+    package = SQL_FOLDER.parents[1]
     code = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
     for path in SQL_FOLDER.glob("*.sql"):
         assert f'"{path.stem}"' in code, f"nobody reads {path.name}"
