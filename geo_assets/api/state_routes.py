@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
@@ -94,8 +94,12 @@ async def _look(name: str, asked: Awaitable[Mapping[str, Any]], *, is_needed: bo
     try:
         detail = await asyncio.wait_for(asked, LOOK_SECONDS)
     except GeoAssetsError as error:
-        said = in_our_words(error)
-        return Look(name, "unhealthy", _since(began), is_needed, {}, str(said.message), said.remedy or None)
+        ours = in_our_words(error)
+        return Look(name, "unhealthy", _since(began), is_needed, {}, str(ours.message), ours.remedy or None)
+    except ValidationError:
+        # Not the words of pydantic: they have what was given in them.
+        remedy = "See the component `settings`."
+        return Look(name, "unhealthy", _since(began), is_needed, {}, "the settings are not valid.", remedy)
     except TimeoutError:
         remedy = f"Check that this server reaches it: {name}; it may be slow, or a firewall may drop its packets."
         return Look(name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.", remedy)

@@ -67,8 +67,10 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
     @property
     def place(self) -> str:
         """The URL of the place, as `at` takes it."""
+        if self.url:
+            return self.url
         settings = Settings()
-        return self.url or settings.silver or (settings.state_folder / "silver").as_uri()
+        return settings.silver or (settings.state_folder / "silver").as_uri()
 
     def check_is_outside(self, url: str) -> None:
         """Raise InvalidConfiguration where the place lies in a source's ``url``, which would list what is made."""
