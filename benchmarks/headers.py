@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from obstore.store import AzureStore
 from pydantic import SecretStr
@@ -17,7 +18,7 @@ from geo_assets.raster.io import BLOCK_BYTES
 from geo_assets.raster.reader import read_headers
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import open_store
+from geo_assets.storage.blob_stores import open_store, store_access
 from tests.services import Azurite
 
 NAMES = ("headers_vs_raw_get", "headers_vs_raw_get_30ms", "latency_30ms_speedup")
@@ -89,7 +90,7 @@ def _rate(work: Callable[[], None], blobs: Sequence[BlobRef]) -> float:
 
 
 def _read(source: Source, blobs: Sequence[BlobRef], settings: Settings) -> None:
-    for reading in read_headers(source, blobs, settings=settings):
+    for reading in read_headers(source, blobs, access=partial(store_access, source, settings), settings=settings):
         if isinstance(reading.result, GeoAssetsError):
             raise BenchmarkFailed(f"{reading.blob.name}: {reading.result}")
 

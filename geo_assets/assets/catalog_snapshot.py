@@ -13,7 +13,6 @@ from geo_assets.catalogue.reading import read_catalogue
 from geo_assets.display import one_line
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.settings import Settings
 from geo_assets.storage.scratch import open_scratch
 from geo_assets.storage.silver_store import SilverStore
 
@@ -42,7 +41,7 @@ def catalog_snapshot(
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
     from geo_assets.catalogue.geoparquet_file import first_rows, write_geoparquet
 
-    with clear_failures(), Stopwatch() as watch, open_scratch(Settings()) as folder:
+    with clear_failures(), Stopwatch() as watch, open_scratch(silver_store.settings) as folder:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
         ledger.take_turn(source.name, run_id=context.run.run_id)  # of two snapshots, the later one is published later

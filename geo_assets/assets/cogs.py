@@ -32,7 +32,6 @@ from geo_assets.ledger.cogs import PublishedCog, RasterToDo
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.stac.extensions import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import store_access
 from geo_assets.storage.scratch import open_scratch, used_bytes
 from geo_assets.storage.silver_store import SilverStore
 from geo_assets.workers.pool import Work
@@ -217,10 +216,10 @@ def _make(
             tasks.append(CogTask(ready.blob, ready.metadata, folder, threads))
 
         def work() -> Work[CogTask, CogOutcome]:
-            return partial(make_cogs, rule, store_access(source, settings))
+            return partial(make_cogs, rule, run.blob_stores.access(source))
 
         processes = min(settings.workers, len(tasks))
-        access = store_access(source, settings)
+        access = run.blob_stores.access(source)
         with cog_pool(settings, processes=processes, scratch=scratch, access=access) as pool:
             for outcome in pool.map_renewed(work, tasks, chunk_size=1, lost=CogOutcome):
                 raster, ready = rasters[outcome.task.blob.name]

@@ -18,7 +18,6 @@ from geo_assets.sources.source import Source
 from geo_assets.stac.scene import check_document_size, read_document
 from geo_assets.stac.scene_members import membership
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import open_store
 from geo_assets.workers.pool import prepare_workers
 
 Document = Mapping[str, Any]
@@ -67,7 +66,9 @@ class RasterMetadataStage(LedgerStage[BlobRef, Described]):
     def work(self, run: StageRun, units: Sequence[BlobRef]) -> Generator[Outcome[BlobRef, Described], None, None]:
         """Read headers in worker processes, then documents here."""
         rasters, documents = _split(run.source, units)
-        for reading in read_headers(run.source, rasters, settings=run.settings):
+        for reading in read_headers(
+            run.source, rasters, access=partial(run.blob_stores.access, run.source), settings=run.settings
+        ):
             yield Outcome(reading.blob, reading.result)
         if documents:
             yield from _read_documents(run, documents)
@@ -113,7 +114,7 @@ def _read_documents(run: StageRun, blobs: Sequence[BlobRef]) -> Generator[Outcom
         return outcome_of(blob, partial(_read_document, run.source, store, blob))
 
     with (
-        open_store(run.source, run.settings) as store,
+        run.blob_stores.open(run.source) as store,
         ThreadPoolExecutor(run.settings.read_concurrency, thread_name_prefix="document") as threads,
     ):
         for start in range(0, len(blobs), step):

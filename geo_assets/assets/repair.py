@@ -6,6 +6,7 @@ here: SQL (`geo_assets.catalogue.census`), what a disagreement is (`geo_assets.s
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dagster import DagsterRun
 
@@ -92,9 +93,11 @@ def compare_headers(
     drawn = census.sample(source, most=sample, but=but)
     with blob_stores.open(source) as store:
         if source.tables is not None:
-            agreements = list(_compare_tables(source, drawn, store=store, vector_tables=vector_tables))
+            agreements = list(
+                _compare_tables(source, drawn, store=store, vector_tables=vector_tables, settings=blob_stores.settings)
+            )
         else:
-            agreements = list(_compare_rasters(source, drawn, store=store))
+            agreements = list(_compare_rasters(source, drawn, store=store, blob_stores=blob_stores))
     return HeaderCensus(
         compared=len(agreements),
         not_compared=len(drawn) - len(agreements),
@@ -112,7 +115,9 @@ class _Agreement:
     can_be_mended: bool = True
 
 
-def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStore) -> Iterator[_Agreement]:
+def _compare_rasters(
+    source: Source, drawn: Sequence[Sample], *, store: BlobStore, blob_stores: BlobStores
+) -> Iterator[_Agreement]:
     """The blobs that could be compared with their items, and what disagrees; of members of scenes that are none too."""
     rasters = {each.blob.name: each for each in drawn if each.kind == "raster"}
     header_only = source.model_copy(update={"statistics": False})
@@ -120,7 +125,9 @@ def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStor
         if each.kind != "raster":
             said = member_disagreements(each.items[0], each.blob, href=store.href(each.blob.name))
             yield _Agreement(each.blob.name, said)
-    for reading in read_headers(header_only, [each.blob for each in rasters.values()], settings=Settings()):
+    access, settings = partial(blob_stores.access, source), blob_stores.settings
+    blobs = [each.blob for each in rasters.values()]
+    for reading in read_headers(header_only, blobs, access=access, settings=settings):
         name, result = reading.blob.name, reading.result
         if isinstance(result, BlobChanged | BlobMissing | StorageUnavailable):
             continue
@@ -132,10 +139,10 @@ def _compare_rasters(source: Source, drawn: Sequence[Sample], *, store: BlobStor
 
 
 def _compare_tables(
-    source: Source, drawn: Sequence[Sample], *, store: BlobStore, vector_tables: VectorTables
+    source: Source, drawn: Sequence[Sample], *, store: BlobStore, vector_tables: VectorTables, settings: Settings
 ) -> Iterator[_Agreement]:
     """The vector files that could be compared with their tables and items, and what disagrees."""
-    settings, size_bytes = Settings(), 0
+    size_bytes = 0
     for number, each in enumerate(drawn):
         size_bytes += each.blob.size_bytes
         if number and size_bytes > MOST_VECTOR_BYTES:

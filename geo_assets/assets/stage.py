@@ -153,7 +153,8 @@ class StageRun:
         Raises InvalidConfiguration where no such source is declared, SourceBusy where another run works on it.
         """
         resources = {name: getattr(context.resources, name) for name in RESOURCES}
-        run = cls(context.resources.sources_file.get(source), Settings(), context, **resources)
+        sources_file = context.resources.sources_file
+        run = cls(sources_file.get(source), sources_file.settings, context, **resources)
         run.ledger.take_turn(run.source.name, run_id=run.run_id)
         return run
 

@@ -138,6 +138,7 @@ class Ledger(EventLedger, DeletionLedger):
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator[Self]:
         """Within a run, hold a lock that says its worker lives: PostgreSQL lets go of it when the worker dies."""
+        self.setup_for_execution(context)
         if context.run is None:
             yield self
             return

@@ -10,14 +10,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import psycopg
-from dagster import ConfigurableResource
 from psycopg.rows import DictRow, dict_row
 from pydantic import Field
 
+from geo_assets.configured import ConfiguredResource
 from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.databases import catalogue_url
 from geo_assets.postgres.errors import database_errors
-from geo_assets.settings import Settings
 
 Connection = psycopg.Connection[DictRow]
 _THREAD = threading.local()
@@ -31,7 +30,7 @@ def close_kept_connection() -> None:
         del _THREAD.kept
 
 
-class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
+class DatabaseResource(ConfiguredResource):
     """A resource on the catalogue's database; with no url of its own it follows the settings."""
 
     database_url: str = Field(
@@ -41,7 +40,7 @@ class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
 
     def resolved_url(self) -> str:
         """The URL to connect to. Raises DatabaseUnavailable where the embedded cluster is not running."""
-        return self.database_url or catalogue_url(Settings())
+        return self.database_url or catalogue_url(self.settings)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:

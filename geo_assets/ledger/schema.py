@@ -22,7 +22,6 @@ from geo_assets.postgres.databases import owner_url
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.locks import Lock, take, take_until_end
 from geo_assets.postgres.logins import LOADER_ROLE, READER_ROLE
-from geo_assets.settings import Settings
 
 RESTORE_SCHEMA = "geo_assets_restore"
 """Is there from the moment that a backup is restored until the database is migrated, too."""
@@ -39,7 +38,7 @@ class CatalogueSchema(DatabaseResource):
 
     def resolved_url(self) -> str:
         """The URL of the database for its owner. Raises DatabaseUnavailable where the embedded cluster is down."""
-        return self.database_url or owner_url(Settings())
+        return self.database_url or owner_url(self.settings)
 
     def install(self) -> dict[str, str]:
         """Bring PgSTAC and the ledger to this release's version; their versions.

@@ -35,7 +35,7 @@ from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import StoreAccess, open_handed, store_access
+from geo_assets.storage.blob_stores import StoreAccess, open_handed
 from geo_assets.storage.sidecars import MAX_SIDECAR_BYTES, placing_names
 from geo_assets.storage.transfers import BlobStoreFiles
 from geo_assets.storage.zarr_stores import is_store_root, store_folder
@@ -56,19 +56,24 @@ class Reading:
 
 
 def read_headers(
-    source: Source, blobs: Sequence[BlobRef], *, settings: Settings, pool: WorkerPool | None = None
+    source: Source,
+    blobs: Sequence[BlobRef],
+    *,
+    access: Callable[[], StoreAccess],
+    settings: Settings,
+    pool: WorkerPool | None = None,
 ) -> Iterator[Reading]:
     """Read the headers of ``blobs`` in worker processes; a blob that kills its worker gets the reason.
 
-    Raises StorageUnavailable or Unauthorized once the store itself is seen to be the trouble; what was
-    read until then has been yielded.
+    ``access`` gives what opens the source's store, with a token that is fresh where a token opens it. Raises
+    StorageUnavailable or Unauthorized once the store itself is seen to be the trouble; what was read until then has
+    been yielded.
     """
-    access = store_access(source, settings)
-    pool = pool or shared_pool(settings, access.enclosure)
+    pool = pool or shared_pool(settings, access().enclosure)
     chunk_size = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ceil(len(blobs) / (2 * settings.workers))))
 
     def work() -> Work[BlobRef, Reading]:
-        return partial(read_chunk, source, store_access(source, settings), settings.read_concurrency)
+        return partial(read_chunk, source, access(), settings.read_concurrency)
 
     in_a_row = 0
     with closing(pool.map_renewed(work, blobs, chunk_size=chunk_size, lost=Reading)) as readings:

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from dagster import ConfigurableResource
 from pydantic import Field
 
-from geo_assets.settings import Settings
+from geo_assets.configured import ConfiguredResource
 from geo_assets.sources.alert_rules import AlertRules
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source, get_source, load_alert_rules, load_queues, load_sources
@@ -20,7 +19,7 @@ EVENT_ALLOWANCE = timedelta(minutes=5)
 """So old a change must be before a listing that finds it says that its event did not come."""
 
 
-class SourcesFile(ConfigurableResource):  # type: ignore[type-arg]
+class SourcesFile(ConfiguredResource):
     """The declared sources, read anew at each use so that an edit needs no restart."""
 
     path: str = Field(default="", description="Path of sources.yaml. Empty: GEO_ASSETS_SOURCES, else the project's.")
@@ -51,7 +50,7 @@ class SourcesFile(ConfigurableResource):  # type: ignore[type-arg]
         return {name: _relist(source, queues) for name, source in self.all().items()}
 
     def _path(self) -> Path:
-        return Path(self.path) if self.path else Settings().sources_file
+        return Path(self.path) if self.path else self.settings.sources_file
 
 
 def _is_served(source: Source, queues: Mapping[str, QueueRule]) -> bool:

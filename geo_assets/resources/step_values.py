@@ -8,9 +8,9 @@ import json
 from functools import cache
 from typing import Any
 
-from dagster import ConfigurableIOManager, InputContext, OutputContext
+from dagster import ConfigurableIOManager, InitResourceContext, InputContext, OutputContext
 from psycopg.types.json import Jsonb
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PrivateAttr, TypeAdapter
 
 from geo_assets.errors import InvalidConfiguration, TransientError
 from geo_assets.ledger.database import DatabaseResource
@@ -28,12 +28,24 @@ class StepValues(ConfigurableIOManager):
     """Stores each output as JSON of its declared type, under (run, step, output, mapping key)."""
 
     database_url: str = Field(default="", description="PostgreSQL URL of the catalogue; empty: as for the ledger.")
+    _database: DatabaseResource | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        """Have the settings read again by this run, and no more often."""
+        self._database = None
+
+    @property
+    def database(self) -> DatabaseResource:
+        """The database that the values are kept in."""
+        if self._database is None:
+            self._database = DatabaseResource(database_url=self.database_url)
+        return self._database
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Store a value; the step that made it may be run again and replace it."""
         key = _key(context)
         value = _adapter(_declared_type(context)).dump_python(obj, mode="json")
-        with DatabaseResource(database_url=self.database_url).borrow() as connection:
+        with self.database.borrow() as connection:
             connection.execute(read_sql("store_step_value"), {**key, "value": Jsonb(value)})
 
     def load_input(self, context: InputContext) -> Any:
@@ -42,7 +54,7 @@ class StepValues(ConfigurableIOManager):
         if upstream is None:
             raise InvalidConfiguration(f"input {context.name!r} has no upstream output.")
         key = _key(upstream)
-        rows = DatabaseResource(database_url=self.database_url).rows("select_step_value", **key)
+        rows = self.database.rows("select_step_value", **key)
         if not rows:
             raise StepValueMissing(
                 f"output {key['output']!r} of step {key['step_key']} of run {key['run_id']} is gone."

@@ -15,7 +15,6 @@ from geo_assets.display import one_line
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.findings import ALERT_SENSOR, find_troubles
-from geo_assets.settings import Settings
 
 _CURSOR = TypeAdapter(dict[str, dict[str, Told]])
 
@@ -31,7 +30,7 @@ def failure_alert_sensor(context: SensorEvaluationContext, sources_file: Sources
 
     So a destination that is down hears of everything later, and no other hears anything twice.
     """
-    settings, now = Settings(), datetime.now(UTC)
+    settings, now = sources_file.settings, datetime.now(UTC)
     told = _read_cursor(context.cursor)
     troubles = find_troubles(context.instance, sources_file=sources_file, ledger=ledger)
     destinations = open_destinations(settings, context.log)

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit, urlunsplit
 from azure.core.credentials import AccessToken
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
-from dagster import ConfigurableResource
 from dagster_azure.blob import (
     AzureBlobStorageAnonymousCredential,
     AzureBlobStorageDefaultCredential,
@@ -27,6 +26,7 @@ from dagster_azure.blob import (
 )
 from pydantic import PrivateAttr
 
+from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
@@ -127,18 +127,22 @@ class StorageAccount(AzureBlobStorageResource):
             yield client
 
 
-class BlobStores(ConfigurableResource):  # type: ignore[type-arg]
+class BlobStores(AzureResource):
     """Opens the store of a source: a folder for file:, the configured Azure account for az:."""
 
     @contextmanager
     def open(self, source: Source, *, patience: Patience = LONG_PATIENCE) -> Iterator[BlobStore]:
         """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
-        with open_store(source, Settings(), patience=patience) as store:
+        with open_store(source, self.settings, patience=patience) as store:
             yield store
 
     def azure_account_url(self) -> str:
         """The URL of the storage account that holds every az: source. Raises InvalidConfiguration without one."""
-        return azure_resource(Settings()).account_url
+        return azure_resource(self.settings).account_url
+
+    def access(self, source: Source) -> StoreAccess:
+        """What a worker needs to open the store of ``source``. Raises what `store_access` raises."""
+        return store_access(source, self.settings)
 
     def probe(self, source: Source) -> None:
         """Ask the store of ``source`` once, without trying again. Raises what `BlobStore.list_level` raises."""

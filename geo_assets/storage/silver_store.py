@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from dagster import ConfigurableResource
 from pydantic import Field
 
+from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.file_errors import writing
 from geo_assets.models import BlobPage, BlobRef, SilverFile
@@ -47,7 +47,7 @@ class FileTaker(Protocol):
         ...
 
 
-class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
+class SilverStore(AzureResource):
     """Takes files that geo_assets makes."""
 
     url: str = Field(
@@ -60,17 +60,14 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
 
         Raises what `FileTaker.write_file` raises.
         """
-        with _open(self.place, Settings()) as (store, prefix):
+        with _open(self.place, self.settings) as (store, prefix):
             store.write_file(prefix + name, path, content_type=content_type)
             return store.href(prefix + name)
 
     @property
     def place(self) -> str:
         """The URL of the place, as `at` takes it."""
-        if self.url:
-            return self.url
-        settings = Settings()
-        return settings.silver or (settings.state_folder / "silver").as_uri()
+        return self.url or self.settings.silver or (self.settings.state_folder / "silver").as_uri()
 
     def check_is_outside(self, url: str) -> None:
         """Raise InvalidConfiguration where the place lies in a source's ``url``, which would list what is made."""
@@ -82,14 +79,14 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
 
     def at(self, place: str | None) -> "SilverStore":
         """The store at ``place``; this one for None."""
-        return SilverStore(url=place) if place else self
+        return self.model_copy(update={"url": place}) if place else self
 
     def files(self, start: str) -> Iterator[BlobRef]:
         """The files there whose names start with ``start``, by those names; none where there is no such place.
 
         Raises StorageUnavailable, Unauthorized, and InvalidConfiguration where it is no address of a place.
         """
-        with _open(self.place, Settings()) as (store, prefix):
+        with _open(self.place, self.settings) as (store, prefix):
             try:
                 for page in store.list_pages(prefix + start):
                     yield from (replace(blob, name=blob.name.removeprefix(prefix)) for blob in page)
@@ -108,12 +105,12 @@ class SilverStore(ConfigurableResource):  # type: ignore[type-arg]
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=folder):
                     return
-        with _open(self.place, Settings(), patience=SHORT_PATIENCE) as (store, prefix):
+        with _open(self.place, self.settings, patience=SHORT_PATIENCE) as (store, prefix):
             next(iter(store.list_pages(prefix)), None)
 
     def remove(self, file: SilverFile) -> None:
         """Remove the file from its place, where it is there. Raises what `publish` raises."""
-        with _open(file.place, Settings()) as (store, prefix):
+        with _open(file.place, self.settings) as (store, prefix):
             store.remove_file(prefix + file.name_in_place)
 
 

@@ -29,7 +29,7 @@ from geo_assets.settings import Settings
 from geo_assets.sources.cog_rules import CogRule
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage import blob_stores
-from geo_assets.storage.blob_stores import open_store, store_access
+from geo_assets.storage.blob_stores import BlobStores, open_store, store_access
 from geo_assets.workers.enclosure import Enclosure, this_kernel
 from geo_assets.workers.pool import shared_pool
 from tests.certificates import write_certificate
@@ -67,7 +67,9 @@ def blobs_of(source: Source) -> list[BlobRef]:
 def read(source: Source) -> list[RasterMetadata]:
     """The metadata of each raster of ``source``, read by enclosed workers; raises what went wrong."""
     results = []
-    for reading in read_headers(source, blobs_of(source), settings=Settings()):
+    for reading in read_headers(
+        source, blobs_of(source), access=partial(BlobStores().access, source), settings=Settings()
+    ):
         if isinstance(reading.result, GeoAssetsError):
             raise reading.result
         results.append(reading.result)
@@ -225,7 +227,8 @@ def read_forty(size_bytes: int) -> None:
     """In a process: read forty rasters, of which each chunk has sixteen."""
     day = datetime(2024, 5, 6, tzinfo=UTC)
     blobs = [BlobRef(name=f"{n}.tif", etag="1", size_bytes=size_bytes, last_modified=day) for n in range(40)]
-    readings = list(read_headers(source_at("az://bronze"), blobs, settings=Settings(GEO_ASSETS_WORKERS=2)))
+    source, settings = source_at("az://bronze"), Settings(GEO_ASSETS_WORKERS=2)
+    readings = list(read_headers(source, blobs, access=partial(BlobStores().access, source), settings=settings))
     errors = [str(each.result) for each in readings if isinstance(each.result, GeoAssetsError)]
     print(json.dumps({"read": len(readings), "errors": errors}))  # noqa: T201
 

@@ -48,7 +48,7 @@ def item(item_id: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shared(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+def owners(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A source `ran`, which has run, and a source `declared`, which has not."""
     for name in ("ran", "declared"):
         folder = tmp_path_factory.mktemp(name)
@@ -59,9 +59,9 @@ def shared(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def api(shared: Pipeline) -> Iterator[httpx.Client]:
+def api(owners: Pipeline) -> Iterator[httpx.Client]:
     """An API on it, for a caller with the scope write, with the collection `mine` that no source has, and its item."""
-    settings = settings_of(shared.database_url, shared.sources_path, api_keys=with_keys())
+    settings = settings_of(owners.database_url, owners.sources_path, api_keys=with_keys())
     with served(settings) as client:
         client.headers.update(bearer("write"))
         assert client.post("/stac/collections", json=collection("mine")).status_code == 201
@@ -115,12 +115,12 @@ def attacks(owned: str) -> dict[str, tuple[str, str, Any]]:
 
 @pytest.mark.parametrize("owned", ["ran", "declared"])
 @pytest.mark.parametrize("attack", attacks("x"))
-def test_a_collection_of_a_source_is_not_written(api: httpx.Client, shared: Pipeline, attack: str, owned: str) -> None:
-    before = state(shared)
+def test_a_collection_of_a_source_is_not_written(api: httpx.Client, owners: Pipeline, attack: str, owned: str) -> None:
+    before = state(owners)
     method, path, body = attacks(owned)[attack]
     answer = api.request(method, path, json=body)
     assert answer.status_code in ({400, 409} if "item" in attack and "body" in attack else {409}), answer.text
-    assert state(shared) == before
+    assert state(owners) == before
 
 
 @pytest.mark.parametrize(
@@ -142,25 +142,25 @@ def test_a_collection_of_a_source_is_not_written(api: httpx.Client, shared: Pipe
     ],
 )
 def test_a_body_that_names_another_than_the_path_is_refused(
-    api: httpx.Client, shared: Pipeline, method: str, path: str, body: Any
+    api: httpx.Client, owners: Pipeline, method: str, path: str, body: Any
 ) -> None:
-    before = state(shared)
+    before = state(owners)
     answer = api.request(method, path, json=body)
     assert answer.status_code == 400, answer.text
-    assert state(shared) == before
+    assert state(owners) == before
 
 
-def test_bulk_items_of_another_collection_are_refused_one_by_one(api: httpx.Client, shared: Pipeline) -> None:
-    before = state(shared)
+def test_bulk_items_of_another_collection_are_refused_one_by_one(api: httpx.Client, owners: Pipeline) -> None:
+    before = state(owners)
     for other in ("ran", "declared", "another"):
         bulk = {"items": {"x": item("x", collection=other)}, "method": "upsert"}
         answer = api.post("/stac/collections/mine/bulk_items", json=bulk)
         assert (answer.json()["success"], len(answer.json()["errors"])) == (0, 1)
-    assert state(shared) == before
+    assert state(owners) == before
 
 
 def test_ones_own_collection_is_written_as_ever_and_each_item_has_its_writer(
-    api: httpx.Client, shared: Pipeline
+    api: httpx.Client, owners: Pipeline
 ) -> None:
     assert api.post("/stac/collections", json=collection("free")).status_code == 201
     both = {"type": "FeatureCollection", "features": [item("a"), item("b")]}
@@ -174,7 +174,7 @@ def test_ones_own_collection_is_written_as_ever_and_each_item_has_its_writer(
     assert api.patch("/stac/collections/free/items/a", json=moved).status_code == 200
     assert api.delete("/stac/collections/free/items/b").status_code == 200
     assert api.delete("/stac/collections/free").status_code == 200
-    written = shared.query(
+    written = owners.query(
         "SELECT method, item_id FROM ledger.api_write "
         "WHERE collection_id = 'free' AND written_by = 'writeer' ORDER BY id"
     )
@@ -184,14 +184,14 @@ def test_ones_own_collection_is_written_as_ever_and_each_item_has_its_writer(
 
 
 def test_a_source_that_registers_amid_a_write_waits_for_it_and_no_later_write_passes(
-    api: httpx.Client, shared: Pipeline, tmp_path: Path
+    api: httpx.Client, owners: Pipeline, tmp_path: Path
 ) -> None:
     assert api.post("/stac/collections", json=collection("late")).status_code == 201
     # Declared elsewhere: this server's sources.yaml does not know it, as while a new one is rolled out.
     entry = {"url": tmp_path.as_uri(), "collection": {"id": "late", "description": "Late"}}
     (tmp_path / "sources.yaml").write_text(json.dumps({"sources": {"late": entry}}))
     source = SourcesFile(path=str(tmp_path / "sources.yaml")).get("late")
-    with psycopg.connect(shared.database_url) as blocking:
+    with psycopg.connect(owners.database_url) as blocking:
         blocking.execute("SELECT FROM pgstac.collections WHERE id = 'late' FOR UPDATE")
         answers: list[int] = []
         write = threading.Thread(
@@ -199,7 +199,7 @@ def test_a_source_that_registers_amid_a_write_waits_for_it_and_no_later_write_pa
         )
         write.start()
         time.sleep(1)
-        ledger = Ledger(database_url=shared.database_url)
+        ledger = Ledger(database_url=owners.database_url)
         register = threading.Thread(target=lambda: ledger.register_source(source))
         register.start()
         register.join(timeout=1)
