@@ -26,6 +26,7 @@ from benchmarks import (
     vectors,
 )
 from benchmarks.growth_plot import plot_growth
+from benchmarks.pages import write_pages
 from benchmarks.report import markdown_table, rich_table, write_between_markers
 from benchmarks.result import BenchmarkFailed, Result, write_results
 from benchmarks.world import Context, open_context
@@ -34,7 +35,6 @@ from geo_assets.errors import GeoAssetsError
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.json"
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
-README = FOLDER.parent / "README.md"
 PLOT = FOLDER.parent / "docs" / "images" / "growth.png"
 FAILED = "failed: see the output"
 
@@ -80,8 +80,9 @@ def main(names: Sequence[str], quick: bool, docs: bool | None) -> None:
         console.print(rich_table(results))
         console.print(f"[dim]{time.perf_counter() - began:.0f} s in all; written to benchmarks/{RESULTS.name}[/]")
         if docs if docs is not None else not (quick or names):
-            for page in (PAGE, README):
-                write_between_markers(page, describe(results, quick=quick))
+            write_between_markers(PAGE, describe(results, quick=quick))
+            if not quick and all(result.value is not None for result in results):
+                write_pages()
             if points := context.measured(growth.POINTS):
                 plot_growth(points, PLOT)
     if any(result.note == FAILED for result in results):
@@ -104,7 +105,8 @@ def describe(results: Sequence[Result], *, quick: bool) -> str:
     """The generated part of docs/benchmarks.md: where and how it was measured, and the table."""
     kind = "A quick run (`make bench QUICK=1`), whose sizes are too small for the targets" if quick else "A full run"
     machine = f"{os.cpu_count()} cores, which PostgreSQL, Azurite and the benchmark share"
-    return f"{kind}. Taken on {datetime.now(UTC):%Y-%m-%d} on {machine}.\n\n{markdown_table(results)}"
+    table = markdown_table([result.rounded() for result in results])
+    return f"{kind}. Taken on {datetime.now(UTC):%Y-%m-%d} on {machine}.\n\n{table}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from geo_assets.assets.partitions import register_partitions
 from geo_assets.catalogue.census import Census
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.resources.stores import BlobStores
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Here: words and layout. Not here: the figures themselves (`result`), the plot (`growth_plot`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,12 +30,12 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def figure_text(figure: Figure) -> str:
-    """A figure in three significant digits; by size where there is one for each."""
+    """A figure in three significant digits, or whole from 100 on; by size where there is one for each."""
     if figure is None:
         return ""
     if isinstance(figure, Mapping):
         return ", ".join(f"{size}: {figure_text(number)}" for size, number in figure.items())
-    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+    return f"{math.floor(figure + 0.5):,}" if abs(figure) >= 100 else f"{figure:.3g}"
 
 
 def rich_table(results: Sequence[Result]) -> Table:

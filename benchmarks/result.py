@@ -5,7 +5,7 @@ Here: the values and their JSON. Not here: measuring, and showing it to people (
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ class Result:
     def ok(self) -> bool:
         """Whether it was measured and keeps its target, where it has one."""
         return self.value is not None and (self.target is None or self.target.is_met_by(self.value))
+
+    def rounded(self) -> "Result":
+        """Return the result with its figures as results.json has them."""
+        return replace(self, value=_rounded(self.value), ours=_rounded(self.ours), peer=_rounded(self.peer))
 
     def as_json(self) -> dict[str, Any]:
         """The entry of results.json; the name is its key."""

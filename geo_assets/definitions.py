@@ -21,21 +21,21 @@ from geo_assets.assets.vector_tables import vector_tables
 from geo_assets.catalogue.census import Census
 from geo_assets.catalogue.collections import Collections
 from geo_assets.catalogue.pgstac import PgStac
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.ledger.history import LedgerHistory
 from geo_assets.ledger.path_comparison import PathComparison
 from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.resources.queues import MessageQueues
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
 from geo_assets.sensors.cogs import cog_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
-from geo_assets.storage.blob_stores import BlobStores
-from geo_assets.storage.silver_store import SilverStore
 from geo_assets.vectors.tables import VectorTables
 
 

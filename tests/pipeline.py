@@ -22,7 +22,6 @@ from geo_assets.catalogue.census import Census
 from geo_assets.catalogue.collections import Collections
 from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.definitions import build_definitions
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.ledger.history import LedgerHistory
@@ -32,10 +31,11 @@ from geo_assets.postgres.dagster_storage import give_dagster_tables
 from geo_assets.postgres.databases import login_passwords
 from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
 from geo_assets.postgres.logins import PIPELINE_LOGIN
+from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.vectors.tables import VectorTables
 from geo_assets.workers.pool import Work
 

@@ -21,17 +21,17 @@ from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
 from geo_assets.catalogue.handover import Handover
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, ScratchFull
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
+from geo_assets.resources.queues import MessageQueues
+from geo_assets.resources.silver import SilverStore
 from geo_assets.settings import Settings
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE
 from geo_assets.storage.blob_stores import open_store
 from geo_assets.storage.scratch import open_scratch, takes_no_more
-from geo_assets.storage.silver_store import SilverStore
 
 LOOK_SECONDS = 10.0
 

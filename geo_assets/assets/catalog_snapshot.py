@@ -12,9 +12,9 @@ from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.catalogue.reading import read_catalogue
 from geo_assets.display import one_line
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.scratch import open_scratch
-from geo_assets.storage.silver_store import SilverStore
 
 GEOPARQUET = "application/vnd.apache.parquet"
 ROWS_SHOWN = 10

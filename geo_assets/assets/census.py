@@ -26,7 +26,7 @@ from geo_assets.assets.partitions import sources_partitions
 from geo_assets.assets.repair import SAMPLE, compare_headers
 from geo_assets.catalogue.census import Census, CensusReport, Kind
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.resources.stores import BlobStores
 from geo_assets.vectors.tables import VectorTables
 
 # Checks by partition are a preview in the pinned version of Dagster; its word about that is not for users.

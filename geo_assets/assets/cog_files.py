@@ -16,8 +16,8 @@ from geo_assets.assets.partitions import sources_partitions
 from geo_assets.cogs.plan import files_start, may_be_of_cog
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import BlobRef, SilverFile
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.silver_store import SilverStore
 
 UNRECORDED_STAYS = timedelta(days=1)
 """How old a file must be that the ledger does not know before it is removed, on request: a release from before the

@@ -30,10 +30,10 @@ from geo_assets.display import one_line
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, Unforeseen
 from geo_assets.ledger.cogs import PublishedCog, RasterToDo
 from geo_assets.models import BlobRef, RasterMetadata
+from geo_assets.resources.silver import SilverStore
 from geo_assets.stac.extensions import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.scratch import open_scratch, used_bytes
-from geo_assets.storage.silver_store import SilverStore
 from geo_assets.workers.pool import Work
 
 GEOTIFF, PNG = "image/tiff", "image/png"

@@ -23,9 +23,9 @@ from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.listings import ListingDiff
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import SourceListing, build_matcher, outside_shards, timed_pages
 from geo_assets.storage.transfers import reading_ahead
 from geo_assets.storage.zarr_stores import page_marker

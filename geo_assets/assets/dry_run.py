@@ -2,8 +2,8 @@
 
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import SourceListing
 
 

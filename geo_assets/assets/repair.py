@@ -22,12 +22,12 @@ from geo_assets.errors import (
     Unforeseen,
 )
 from geo_assets.raster.reader import read_headers
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.stac.agreement import header_disagreements, member_disagreements, table_disagreements
 from geo_assets.stac.table_item import build_table_items
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.zarr_stores import asset_name
 from geo_assets.vectors.tables import VectorTables
 

@@ -27,7 +27,7 @@ from geo_assets.assets.own_runs import delete_step_events as remove_step_events
 from geo_assets.display import one_line
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.ledger.history import LedgerHistory, Removed
-from geo_assets.storage.silver_store import SilverStore
+from geo_assets.resources.silver import SilverStore
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 IN_PROGRESS = [status for status in DagsterRunStatus if status not in ENDED]

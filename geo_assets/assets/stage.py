@@ -24,10 +24,10 @@ from geo_assets.errors import (
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.reason import reason_of, stops_the_batch
+from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
-from geo_assets.storage.silver_store import SilverStore
 from geo_assets.vectors.tables import VectorTables
 
 Metadata = Mapping[str, Any]

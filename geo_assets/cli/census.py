@@ -12,8 +12,8 @@ from geo_assets.catalogue.handover import FormerSource, Handover
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.vectors.tables import VectorTables
 
 NOTHING_COMPARED = HeaderCensus(compared=0, not_compared=0, disagreements={})

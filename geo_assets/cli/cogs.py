@@ -10,8 +10,8 @@ from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.ledger.cogs import CogCounts, CogLedger, StandingCog
 from geo_assets.models import SilverFile
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.silver_store import SilverStore
 
 
 @click.command("cogs")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +11,9 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_error, print_json, shown
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration, TransientError
-from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, open_box, readable
+from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, SetAsideRecords, readable
 from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.queue_rules import QueueRule
 
@@ -44,7 +46,7 @@ def list_command(*, queue: str | None, code: str | None, most: int, as_json: boo
     with clear_errors():
         for rule in _rules(queue):
             try:
-                with open_box(rule) as box:
+                with _open_box(rule) as box:
                     messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
             except DatabaseUnavailable:
                 raise
@@ -144,6 +146,13 @@ def _rules(queue: str | None) -> list[QueueRule]:
     return [rule for name, rule in queues.items() if queue in (None, name)]
 
 
+@contextmanager
+def _open_box(rule: QueueRule) -> Iterator[DeadLetterBox]:
+    """The dead letters of the queue of ``rule``. Raises InvalidConfiguration where its service is not configured."""
+    with MessageQueues().open(rule) as queue:
+        yield DeadLetterBox(rule, queue, SetAsideRecords())
+
+
 def _check_choice(message_ids: Sequence[str], everything: bool, code: str | None) -> None:
     if bool(message_ids) == everything or (message_ids and code):
         raise click.UsageError("Say which: the IDs of messages, or --all with or without --code and --queue.")
@@ -158,7 +167,7 @@ def _settle(act: Act, message_ids: Sequence[str], *, code: str | None, queue: st
     unknown = set(message_ids)
     started_at = Ledger().now()
     for rule in _rules(queue):
-        with open_box(rule) as box:
+        with _open_box(rule) as box:
             if message_ids:
                 chosen: Iterator[SetAside] = (box.find(each, most=MOST_AT_ONCE) for each in message_ids)
             else:
@@ -194,7 +203,7 @@ def _all(box: DeadLetterBox, code: str | None, started_at: datetime) -> Iterator
 
 def _found(message_id: str, queue: str | None) -> Iterator[SetAside]:
     for rule in _rules(queue):
-        with open_box(rule) as box:
+        with _open_box(rule) as box:
             yield box.find(message_id, most=MOST_AT_ONCE)
 
 

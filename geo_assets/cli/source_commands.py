@@ -22,9 +22,9 @@ from geo_assets.ledger.path_comparison import PathComparison
 from geo_assets.ledger.scenes import WaitingScene
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import build_matcher
 
 STATES = ("blobs", "described", "catalogued", "pending", "waiting", "quarantined", "deleted")

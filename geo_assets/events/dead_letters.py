@@ -5,8 +5,8 @@ Here: what people ask of them. Not here: giving a message up (`geo_assets.events
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -16,7 +16,6 @@ from psycopg.rows import DictRow
 from geo_assets.errors import MalformedMessage
 from geo_assets.events.blob_events import pick_entries, unreadable_entries
 from geo_assets.events.message_queue import DeadLetter, MessageQueue
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.database import DatabaseResource
 from geo_assets.models import Message
 from geo_assets.sources.queue_rules import QueueRule
@@ -153,13 +152,6 @@ class _Records:
         if found is not None:
             self.left.remove(found)
         return found
-
-
-@contextmanager
-def open_box(rule: QueueRule) -> Iterator[DeadLetterBox]:
-    """The dead letters of the queue of ``rule``. Raises InvalidConfiguration where its service is not configured."""
-    with MessageQueues().open(rule) as queue:
-        yield DeadLetterBox(rule, queue, SetAsideRecords())
 
 
 def readable(body: bytes) -> str:

@@ -20,7 +20,7 @@ from geo_assets.events.blob_events import BlobEvent, Dropped
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.blob_stores import Stores
 from geo_assets.storage.container_look import TooMuchForALook, by_stem, group_names, look_at
 from geo_assets.storage.listing import build_matcher
 from geo_assets.storage.sidecars import is_sidecar, places_rasters
@@ -105,7 +105,7 @@ class Looked:
     down: set[str] = field(default_factory=set)
 
 
-def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_stores: BlobStores) -> Looked:
+def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_stores: Stores) -> Looked:
     """Look at each of them once, for `LOOK_SECONDS` at most; every one is found, failed or left."""
     by_source: dict[str, list[str]] = defaultdict(list)
     for look in looks:
@@ -140,7 +140,7 @@ class _SourceLook:
         self._store_answered = False
         self._down: GeoAssetsError | None = None
 
-    def run(self, blob_stores: BlobStores) -> None:
+    def run(self, blob_stores: Stores) -> None:
         """Look until all is answered or the time is over; requests that hang go on, and are answered to nobody."""
         groups = group_names(self._names)
         self._open_groups = len(groups)

@@ -1,19 +1,17 @@
-"""The queues of events of this deployment: from a rule in sources.yaml to the queue.
+"""Queues of events: from a rule in sources.yaml and the settings to the queue.
 
 Here: choosing the kind of queue, the account or namespace, and the credential. Not here: how a queue receives and
 settles (`storage_queue`, `service_bus`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from azure.identity import DefaultAzureCredential
 from azure.storage.queue import QueueServiceClient
-from pydantic import Field, SecretStr
 
-from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.service_bus import ServiceBusQueue
@@ -23,52 +21,18 @@ from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.storage.azure_transport import BoundedTransport
 
 
-class MessageQueues(AzureResource):
-    """Opens the queue of a rule: in the storage account of the blobs, or in the configured Service Bus namespace."""
+@contextmanager
+def open_queue(rule: QueueRule, settings: Settings) -> Iterator[MessageQueue]:
+    """The queue of ``rule``. Raises InvalidConfiguration where its service is not configured.
 
-    queue_url: str = Field(default="", description="URL of the account's queues, where it is not as account_url's.")
-    service_bus_connection_string: str = Field(
-        default="", description="Of the Service Bus namespace. Or give service_bus_namespace."
-    )
-    service_bus_namespace: str = Field(
-        default="",
-        description="Host of the namespace. Empty, as service_bus_connection_string: the AZURE_SERVICEBUS_* variables.",
-    )
-
-    @contextmanager
-    def open(self, rule: QueueRule) -> Iterator[MessageQueue]:
-        """The queue of ``rule``. Raises InvalidConfiguration where its service is not configured.
-
-        Nothing is asked of the service yet: a queue that is not there raises QueueUnavailable at the first call.
-        """
-        settings = self.settings
-        if rule.storage_queue is not None:
-            with _queue_service(settings) as service, StorageQueue(service, rule.storage_queue) as queue:
-                yield queue
-        else:
-            with _open_service_bus(settings, rule.queue) as bus:
-                yield bus
-
-    def probe(self, rule: QueueRule) -> int | None:
-        """Ask the queue of ``rule`` once, taking nothing; about how many messages wait, None where it does not say.
-
-        Raises what `open` and `MessageQueue.depth` raise.
-        """
-        with self.open(rule) as queue:
-            depth = queue.depth()
-            if depth is None:
-                queue.dead_letters(1)
-            return depth
-
-    def _own_account(self) -> Mapping[str, Any]:
-        own = dict(super()._own_account())
-        if self.queue_url:
-            own["azure_queue_url"] = self.queue_url
-        if self.service_bus_connection_string or self.service_bus_namespace:
-            secret = self.service_bus_connection_string
-            own["service_bus_connection_string"] = SecretStr(secret) if secret else None
-            own["service_bus_namespace"] = self.service_bus_namespace or None
-        return own
+    Nothing is asked of the service yet: a queue that is not there raises QueueUnavailable at the first call.
+    """
+    if rule.storage_queue is not None:
+        with _queue_service(settings) as service, StorageQueue(service, rule.storage_queue) as queue:
+            yield queue
+    else:
+        with _open_service_bus(settings, rule.queue) as bus:
+            yield bus
 
 
 def _queue_service(settings: Settings) -> QueueServiceClient:

@@ -19,7 +19,7 @@ from geo_assets.ledger.events import EventBatch, Observed, Poison, Sighting
 from geo_assets.models import BlobRef, Message
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.storage.blob_stores import Stores
 
 FIRST_IDS = 10
 LEFT_TO_LISTING = "left_to_listing"
@@ -82,7 +82,7 @@ class EventObserver:
         rule: QueueRule,
         *,
         sources: Mapping[str, Source],
-        blob_stores: BlobStores,
+        blob_stores: Stores,
         ledger: Ledger,
     ) -> None:
         self._queue = queue

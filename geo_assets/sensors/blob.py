@@ -26,13 +26,13 @@ from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
 from geo_assets.ledger.blobs import Ledger, Outstanding
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
 from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import RunRequests, sources_with_runs
 from geo_assets.sensors.side_by_side import Look, LookClock, StillWaiting, side_by_side
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import next_trouble
-from geo_assets.storage.blob_stores import BlobStores
 
 SENSOR = "blob_sensor"
 # A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.

@@ -24,16 +24,16 @@ from geo_assets.assets.engine import MAX_CORRELATION_IDS
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.display import one_line
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import Channel, Request
+from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Observation, change_digest, decide
 from geo_assets.sensors.receiving import Receiver, Turn, all_concerned
 from geo_assets.sensors.runs import RunRequests, run_in_progress
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
-from geo_assets.storage.blob_stores import BlobStores
 
 # Dagster looks for sensors that are due every 5 s, counted from the start of their last tick: a tick that waits for
 # messages until just before leaves no gap. Dagster also waits for it when it is stopped.

@@ -18,15 +18,15 @@ from typing import Any, Self
 
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, StorageUnavailable
 from geo_assets.events.message_queue import MessageQueue
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.events.observer import EventObserver, TakenBatch
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.database import close_kept_connection
 from geo_assets.models import Message
+from geo_assets.resources.queues import MessageQueues
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble, next_trouble
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.workers.daemon_threads import start
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""The blob stores of this deployment: from a source's url to the store that holds it.
+"""Blob stores: from a source's url and the settings to the store that holds it.
 
 Here: choosing the store and, for Azure, the account and the credential, through dagster-azure's
 resource and its credential classes; and what of them is handed to a worker. Not here: how a store lists and reads.
@@ -7,11 +7,11 @@ resource and its credential classes; and what of them is handed to a worker. Not
 import ipaddress
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from azure.core.credentials import AccessToken
@@ -26,13 +26,12 @@ from dagster_azure.blob import (
 )
 from pydantic import PrivateAttr
 
-from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.azure_blob_store import AzureBlobStore, azure_errors
 from geo_assets.storage.azure_transport import BoundedTransport
-from geo_assets.storage.blob_store import LONG_PATIENCE, SHORT_PATIENCE, BlobStore, Patience
+from geo_assets.storage.blob_store import LONG_PATIENCE, BlobStore, Patience
 from geo_assets.storage.local_blob_store import LocalBlobStore
 from geo_assets.workers.enclosure import Enclosure
 
@@ -127,27 +126,16 @@ class StorageAccount(AzureBlobStorageResource):
             yield client
 
 
-class BlobStores(AzureResource):
-    """Opens the store of a source: a folder for file:, the configured Azure account for az:."""
+class Stores(Protocol):
+    """What opens the store of a source, with the account that it knows."""
 
-    @contextmanager
-    def open(self, source: Source, *, patience: Patience = LONG_PATIENCE) -> Iterator[BlobStore]:
+    def open(self, source: Source, *, patience: Patience = LONG_PATIENCE) -> AbstractContextManager[BlobStore]:
         """The store that holds ``source``. Raises InvalidConfiguration where Azure is not configured."""
-        with open_store(source, self.settings, patience=patience) as store:
-            yield store
+        ...
 
     def azure_account_url(self) -> str:
         """The URL of the storage account that holds every az: source. Raises InvalidConfiguration without one."""
-        return azure_resource(self.settings).account_url
-
-    def access(self, source: Source) -> StoreAccess:
-        """What a worker needs to open the store of ``source``. Raises what `store_access` raises."""
-        return store_access(source, self.settings)
-
-    def probe(self, source: Source) -> None:
-        """Ask the store of ``source`` once, without trying again. Raises what `BlobStore.list_level` raises."""
-        with self.open(source, patience=SHORT_PATIENCE) as store:
-            next(iter(store.list_level(source.prefix)), None)
+        ...
 
 
 @contextmanager

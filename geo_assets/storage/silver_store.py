@@ -1,25 +1,19 @@
-"""The silver place: where geo_assets puts the files it makes itself.
+"""A place for files that geo_assets makes: what takes them, by its address.
 
-Here: which place that is, publishing a file there whole, looking at it and removing it. Not here: making files.
+Here: opening it. Not here: which place that is (`geo_assets.resources.silver`), making files.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field
-
-from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.file_errors import writing
-from geo_assets.models import BlobPage, BlobRef, SilverFile
+from geo_assets.models import BlobPage
 from geo_assets.settings import Settings
 from geo_assets.storage.azure_blob_store import AzureBlobStore
-from geo_assets.storage.blob_store import LONG_PATIENCE, SHORT_PATIENCE, Patience
+from geo_assets.storage.blob_store import LONG_PATIENCE, Patience
 from geo_assets.storage.blob_stores import azure_resource
 from geo_assets.storage.local_blob_store import LocalBlobStore
 
@@ -47,75 +41,9 @@ class FileTaker(Protocol):
         ...
 
 
-class SilverStore(AzureResource):
-    """Takes files that geo_assets makes."""
-
-    url: str = Field(
-        default="",
-        description="az://container/prefix or file:///folder. Empty: GEO_ASSETS_SILVER, else silver below the state.",
-    )
-
-    def publish(self, path: Path, name: str, *, content_type: str) -> str:
-        """Put the file at ``path`` there as ``name``, replacing an older one in one stroke; its address.
-
-        Raises what `FileTaker.write_file` raises.
-        """
-        with _open(self.place, self.settings) as (store, prefix):
-            store.write_file(prefix + name, path, content_type=content_type)
-            return store.href(prefix + name)
-
-    @property
-    def place(self) -> str:
-        """The URL of the place, as `at` takes it."""
-        return self.url or self.settings.silver or (self.settings.state_folder / "silver").as_uri()
-
-    def check_is_outside(self, url: str) -> None:
-        """Raise InvalidConfiguration where the place lies in a source's ``url``, which would list what is made."""
-        if f"{self.place.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
-            raise InvalidConfiguration(
-                f"{self.place} lies in the source {url}: what is put there would be listed as its rasters.",
-                remedy="Point GEO_ASSETS_SILVER, or the rule's url, somewhere else.",
-            )
-
-    def at(self, place: str | None) -> "SilverStore":
-        """The store at ``place``; this one for None."""
-        return self.model_copy(update={"url": place}) if place else self
-
-    def files(self, start: str) -> Iterator[BlobRef]:
-        """The files there whose names start with ``start``, by those names; none where there is no such place.
-
-        Raises StorageUnavailable, Unauthorized, and InvalidConfiguration where it is no address of a place.
-        """
-        with _open(self.place, self.settings) as (store, prefix):
-            try:
-                for page in store.list_pages(prefix + start):
-                    yield from (replace(blob, name=blob.name.removeprefix(prefix)) for blob in page)
-            except InvalidConfiguration:
-                return
-
-    def probe(self) -> None:
-        """Ask the place once whether files can be put there, without leaving one where it is a folder.
-
-        Raises what `publish` raises; of a container, only that it can be listed is known.
-        """
-        parts = urlsplit(self.place)
-        if parts.scheme == "file":
-            folder = Path(unquote(parts.path))
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
-                    return
-        with _open(self.place, self.settings, patience=SHORT_PATIENCE) as (store, prefix):
-            next(iter(store.list_pages(prefix)), None)
-
-    def remove(self, file: SilverFile) -> None:
-        """Remove the file from its place, where it is there. Raises what `publish` raises."""
-        with _open(file.place, self.settings) as (store, prefix):
-            store.remove_file(prefix + file.name_in_place)
-
-
 @contextmanager
-def _open(url: str, settings: Settings, *, patience: Patience = LONG_PATIENCE) -> Iterator[tuple[FileTaker, str]]:
+def open_place(url: str, settings: Settings, *, patience: Patience = LONG_PATIENCE) -> Iterator[tuple[FileTaker, str]]:
+    """The store at ``url`` and the prefix in it. Raises InvalidConfiguration where that is no address of a place."""
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and path.startswith("/"):

@@ -25,11 +25,12 @@ from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_
 from geo_assets.errors import GeoAssetsError, Unauthorized
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.reader import read_headers
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.cog_rules import CogRule
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage import blob_stores
-from geo_assets.storage.blob_stores import BlobStores, open_store, store_access
+from geo_assets.storage.blob_stores import open_store, store_access
 from geo_assets.workers.enclosure import Enclosure, this_kernel
 from geo_assets.workers.pool import shared_pool
 from tests.certificates import write_certificate

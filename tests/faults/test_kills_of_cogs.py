@@ -10,7 +10,7 @@ from tests.faults.killing import Moment
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 
-SILVER = "geo_assets.storage.silver_store:SilverStore"
+SILVER = "geo_assets.resources.silver:SilverStore"
 LEDGER = "geo_assets.ledger.cogs:CogLedger"
 COPY = "geo_assets.storage.local_blob_store:shutil.copyfileobj"
 MOMENTS = {

@@ -10,9 +10,9 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.raster import reader
+from geo_assets.resources.queues import MessageQueues
 from geo_assets.sensors import queues
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.workers.pool import shared_pool

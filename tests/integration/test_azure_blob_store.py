@@ -25,10 +25,11 @@ from azure.storage.blob import (
 
 from geo_assets.errors import BlobMissing, InvalidConfiguration, StorageUnavailable, Unauthorized, UnreadableName
 from geo_assets.models import BlobRef
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage.blob_store import Patience
-from geo_assets.storage.blob_stores import BlobStores, azure_resource
+from geo_assets.storage.blob_stores import azure_resource
 from tests.peers.flaky_proxy import FlakyProxy, Mode
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes

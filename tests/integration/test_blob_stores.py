@@ -14,10 +14,10 @@ from azure.storage.blob import ContainerClient
 
 from geo_assets.errors import BlobChanged, BlobMissing, InvalidConfiguration
 from geo_assets.models import SIDECARS_MARK, BlobRef
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage import azure_blob_store, local_blob_store
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.container_look import group_names, look_at
 from geo_assets.storage.listing import SourceListing
 from tests.services import AZURITE_KEY, Azurite

@@ -23,10 +23,10 @@ from geo_assets.cli.main import main
 from geo_assets.cogs.writer import CogTask, make_cogs
 from geo_assets.errors import Corrupt, DatabaseUnavailable
 from geo_assets.ledger.cogs import CogLedger, StandingCog
+from geo_assets.resources.silver import SilverStore
 from geo_assets.sensors.findings import find_troubles
 from geo_assets.sources.source import load_sources
 from geo_assets.storage.blob_stores import StoreAccess
-from geo_assets.storage.silver_store import SilverStore
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.vectors import POINTS, write_vector

@@ -17,9 +17,9 @@ from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
 from geo_assets.ledger.cogs import CogLedger, StandingCog
 from geo_assets.ledger.patches import ItemPatches
+from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.local_blob_store import LocalBlobStore
-from geo_assets.storage.silver_store import SilverStore
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite

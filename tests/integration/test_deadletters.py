@@ -14,10 +14,10 @@ from azure.storage.queue import QueueClient
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.events.observer import EventObserver
+from geo_assets.resources.queues import MessageQueues
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.queue_rules import QueueRule
-from geo_assets.storage.blob_stores import BlobStores
 from tests.event_messages import blob_event
 from tests.peers.flaky_proxy import FlakyProxy
 from tests.peers.service_bus import ServiceBusPeer

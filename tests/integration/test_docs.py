@@ -17,6 +17,8 @@ import yaml
 from playwright.sync_api import Request, sync_playwright
 
 import geo_assets
+from benchmarks.pages import BLOCKS, read_figures
+from benchmarks.report import figure_text, replace_between_markers
 from geo_assets.api.telemetry import Metrics
 from geo_assets.cli.main import SUBCOMMANDS
 from geo_assets.errors import GeoAssetsError
@@ -151,6 +153,32 @@ def test_what_pages_name_is_there() -> None:
     assert [name for name in re.findall(r"^\| `(geo_assets_\w+)", runbook, re.MULTILINE) if name not in metrics] == []
 
 
+@pytest.mark.parametrize("page", BLOCKS, ids=lambda page: page.name)
+def test_figures_of_pages_are_those_of_results_json(page: Path) -> None:
+    text = page.read_text("utf-8")
+    made = replace_between_markers(text, BLOCKS[page](read_figures()))
+    assert text == made, "run python -m benchmarks.pages, and commit what it made"
+
+
+def test_the_table_of_benchmarks_has_the_figures_of_results_json() -> None:
+    page = (DOCS / "benchmarks.md").read_text("utf-8").partition("<!-- benchmarks: begin -->")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    shown = {row[0]: (row[1], row[4], row[5]) for row in rows if len(row) == 7 and row[0].isidentifier()}
+    shown.pop("figure")
+    figures = read_figures()
+    assert shown == {
+        name: tuple(figure_text(figure[side]) for side in ("value", "ours", "peer")) for name, figure in figures.items()
+    }
+
+
+def test_the_runbook_and_the_objectives_list_every_metric() -> None:
+    metrics = set(re.findall(r"^# TYPE (geo_assets_\w+)", Metrics(NothingKnown()).exposition().decode(), re.MULTILINE))
+    metrics = {name for name in metrics if not name.endswith("_created")}
+    for page in ("runbook.md", "operate/slo.md"):
+        listed = set(re.findall(r"^\| `(geo_assets_\w+)", (DOCS / page).read_text("utf-8"), re.MULTILINE))
+        assert listed == metrics, page
+
+
 def test_the_site_asks_no_other_server_and_draws_its_diagrams(site: Path) -> None:
     asked: list[str] = []
 
@@ -167,7 +195,7 @@ def test_the_site_asks_no_other_server_and_draws_its_diagrams(site: Path) -> Non
         page.goto((site / "how-it-works.html").as_uri())
         # The theme puts a diagram into a closed shadow root, of which only the size is seen.
         page.wait_for_function(
-            "[...document.querySelectorAll('div.mermaid')].filter(d => d.offsetHeight > 100).length == 2"
+            "[...document.querySelectorAll('div.mermaid')].filter(d => d.offsetHeight > 100).length == 3"
         )
         browser.close()
     assert asked == []

@@ -6,7 +6,7 @@ from pathlib import Path
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.resources.stores import BlobStores
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes, write_raster
 

@@ -14,10 +14,10 @@ from geo_assets.events.message_queue import DeadLetter
 from geo_assets.events.observer import EventObserver
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobPage, Channel, Message
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage import azure_blob_store
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import SourceListing, timed_pages
 from tests.event_messages import blob_event
 from tests.services import Azurite

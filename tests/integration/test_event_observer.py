@@ -10,8 +10,8 @@ import pytest
 from geo_assets.errors import DatabaseUnavailable
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobRef
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_stores import BlobStores
 from geo_assets.storage.listing import timed_pages
 from tests.arrivals import Arrivals, assert_is_what_the_container_holds, source_in
 from tests.event_messages import blob_event

@@ -11,12 +11,12 @@ from dagster import DagsterInstance, EnvVar
 
 import geo_assets
 from geo_assets.definitions import build_definitions
-from geo_assets.events.message_queues import MessageQueues
 from geo_assets.ledger.cogs import CogLedger
+from geo_assets.resources.queues import MessageQueues
+from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.queue_rules import QueueRule
-from geo_assets.storage.blob_stores import BlobStores
-from geo_assets.storage.silver_store import SilverStore
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.services import AZURITE_KEY, Azurite

@@ -10,9 +10,9 @@ import yaml
 from azure.storage.blob import BlobServiceClient
 
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors import blob as sensor_module
 from geo_assets.storage import azure_blob_store
-from geo_assets.storage.blob_stores import BlobStores
 from tests.daemon import Daemon, observe_one_page
 from tests.peers.virtual_container import CONTAINER, VirtualContainer
 from tests.pipeline import SOURCE, Pipeline

@@ -19,7 +19,7 @@ from dagster import ExecuteInProcessResult
 from geo_assets.errors import SourceBusy
 from geo_assets.ledger import turns
 from geo_assets.postgres.locks import Lock, holders
-from geo_assets.storage.blob_stores import BlobStores
+from geo_assets.resources.stores import BlobStores
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
