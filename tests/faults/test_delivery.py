@@ -53,7 +53,7 @@ def test_any_order_ends_as_the_container_is(open_world: OpenWorld, path: Channel
 
 def test_a_blob_that_events_told_of_wrongly_is_as_the_container_has_it(open_world: OpenWorld) -> None:
     world = open_world(["storage_queue"])
-    with ticking(world) as loop, fault(GROUP, "deletions told of what is there, creations of what is gone") as run:
+    with ticking(world) as loop, fault(GROUP, "deletions reported of what is there, creations of what is gone") as run:
         events = changes(world)
         untrue = [{**event, "eventType": "Microsoft.Storage.BlobDeleted"} for event in events if "kept" in str(event)]
         untrue += [event for event in events if "gone" in event["subject"] and "Created" in event["eventType"]]

@@ -15,9 +15,9 @@ LEDGER = "geo_assets.ledger.cogs:CogLedger"
 COPY = "geo_assets.storage.local_blob_store:shutil.copyfileobj"
 MOMENTS = {
     "before anything is published": Moment("before", f"{SILVER}.publish", 1),
-    "amid a thumbnail": Moment("after", COPY, 1),
+    "during a thumbnail": Moment("after", COPY, 1),
     "between a thumbnail and its COG": Moment("after", f"{SILVER}.publish", 1),
-    "amid a COG": Moment("after", COPY, 2),
+    "during a COG": Moment("after", COPY, 2),
     "after a COG, before it is recorded": Moment("after", f"{SILVER}.publish", 2),
     "after a COG is recorded": Moment("after", f"{LEDGER}.record", 1),
     "between the next thumbnail and its COG": Moment("after", f"{SILVER}.publish", 3),

@@ -273,7 +273,7 @@ def test_a_restore_whose_server_is_killed_is_whole_or_nothing_and_the_next_try_s
         assert "Traceback" not in output
         cluster.start()
         pipeline = filled.on(cluster.url("restored"))
-        with judged(filled, pipeline, "PostgreSQL amid db restore"):
+        with judged(filled, pipeline, "PostgreSQL during db restore"):
             check_all_or_nothing(pipeline)
             works_or_says_what_to_do(pipeline, filled)
             again = run(pipeline, "db", "restore", str(filled.backup))

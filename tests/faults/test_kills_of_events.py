@@ -10,7 +10,7 @@ from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 from tests.faults.killing import Moment
 
-GROUP = "kill -9 while events are taken in"
+GROUP = "kill -9 while events are received"
 QUEUES = {
     "storage_queue": "geo_assets.events.storage_queue:StorageQueue",
     "service_bus": "geo_assets.events.service_bus:ServiceBusQueue",
@@ -32,7 +32,7 @@ ELSEWHERE = {
     "before the ledger's commit, all written": ("after", RECORD, 1),
     "before the cursor is saved": ("before", f"{TICK}:SensorLaunchContext.set_run_requests", 1),
     "after the cursor is saved, before the run": ("after", f"{TICK}:SensorLaunchContext.set_run_requests", 1),
-    "amid the run request, the run made but not queued": ("after", f"{TICK}:_create_sensor_run", 1),
+    "during the run request, the run made but not queued": ("after", f"{TICK}:_create_sensor_run", 1),
     "after the run request": ("after", f"{TICK}:_submit_run_request", 1),
 }
 AMID = (2, 30, 61)  # of the first 100 messages, how many are acknowledged
@@ -52,7 +52,7 @@ def moments() -> list[tuple[str, Channel, Moment]]:
         found += [(name, path, Moment(w, f"{queue}.{call}", n)) for name, (w, call, n) in OF_A_QUEUE.items()]
         found += [(name, path, Moment(*moment)) for name, moment in ELSEWHERE.items()]
         settle = f"{queue}.{SETTLE_ONE[path]}"
-        found += [("amid the acknowledgements", path, Moment("after", settle, number)) for number in AMID]
+        found += [("during the acknowledgements", path, Moment("after", settle, number)) for number in AMID]
     # Service Bus does both as one.
     return [*found, (POISON_SENT, "storage_queue", Moment("after", f"{QUEUES['storage_queue']}._put_poison", 1))]
 

@@ -22,9 +22,9 @@ MOMENTS = {
     "after they are drawn": Moment("after", f"{CENSUS}.sample", 1),
     "after they are opened": Moment("after", f"{REPAIR}:compare_headers", 1),
     "before anything is mended": Moment("before", f"{CENSUS}.mend", 1),
-    "amid mending, before the first statement": Moment("after", STATEMENT, 1),
-    "amid mending, after blobs went back to work": Moment("after", STATEMENT, 5),
-    "amid mending, before items are withdrawn": Moment("after", STATEMENT, 6),
+    "during repair, before the first statement": Moment("after", STATEMENT, 1),
+    "during repair, after blobs went back to work": Moment("after", STATEMENT, 5),
+    "during repair, before items are removed": Moment("after", STATEMENT, 6),
     "after all is mended": Moment("after", f"{CENSUS}.mend", 1),
 }
 BLOB = "content -> 'properties' ->> 'geo_assets:blob'"

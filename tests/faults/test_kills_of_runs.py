@@ -8,12 +8,12 @@ from tests.faults.killing import Moment
 
 pytestmark = pytest.mark.soak  # of killed runs, `make test` has those of `test_killed_worker`
 
-GROUP = "kill -9 amid a run"
+GROUP = "kill -9 during a run"
 LISTING = "geo_assets.ledger.listings"
 PGSTAC = "geo_assets.catalogue.pgstac:PgStac"
 LEDGER = "geo_assets.ledger.blobs:Ledger"
 LISTED = {
-    "amid a page of a listing": Moment("after", f"{LISTING}:_blob_values", 30),
+    "during a page of a listing": Moment("after", f"{LISTING}:_blob_values", 30),
     "after a page of a listing is committed": Moment("after", f"{LISTING}:ListingWriter.add_page", 1),
     "after a listing, before what is gone is marked": Moment("before", f"{LISTING}:ListingWriter.finish", 1),
     "after a listing": Moment("after", f"{LISTING}:ListingWriter.finish", 1),

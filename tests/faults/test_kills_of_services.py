@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.soak
 
-GROUP = "kill -9 of a service amid a run"
+GROUP = "kill -9 of a service during a run"
 SERVICES = ("code server", "daemon", "webserver")
 STARTS_WITHIN_SECONDS = 240
 
@@ -88,7 +88,7 @@ def test_a_service_killed_amid_a_run_and_started_again_goes_on(services: Service
     for service in SERVICES:
         services.start(service)
     wait_until(
-        lambda: world.pipeline.status().described > len(world.blobs) // 2, "amid a run", seconds=STARTS_WITHIN_SECONDS
+        lambda: world.pipeline.status().described > len(world.blobs) // 2, "during a run", seconds=STARTS_WITHIN_SECONDS
     )
     with fault(GROUP, name) as run:
         services.kill(name)
