@@ -36,32 +36,30 @@ IN_PROGRESS = [status for status in DagsterRunStatus if status not in ENDED]
 class RunRetention(Config):
     """How long runs stay."""
 
-    days: int = Field(default=30, ge=1, description="Delete runs of ours that ended more than this many days ago.")
+    days: int = Field(default=30, ge=1, description="Delete runs that ended more than N days ago.")
 
 
 class StepEventRetention(Config):
     """How long the timeline of a run that succeeded stays."""
 
-    days: int = Field(default=7, ge=1, description="Delete step events of runs that succeeded this many days ago.")
+    days: int = Field(default=7, ge=1, description="Delete step events of runs that succeeded more than N days ago.")
 
 
 class StepValueRetention(Config):
     """How long a failed run can be executed again from its failure."""
 
-    days: int = Field(default=7, ge=1, description="Delete values between steps older than this many days.")
+    days: int = Field(default=7, ge=1, description="Delete step values that are older than N days.")
 
 
 class LedgerRetention(Config):
     """How long the ledger remembers more than the state of its blobs."""
 
-    attempt_days: int = Field(default=90, ge=1, description="Delete failed attempts older than this many days.")
-    listing_days: int = Field(default=90, ge=1, description="Delete records of listings older than this many days.")
-    event_days: int = Field(default=90, ge=1, description="Delete records of events received this many days ago.")
-    api_job_days: int = Field(default=90, ge=1, description="Delete jobs of the API this many days after their end.")
-    api_write_days: int = Field(
-        default=365, ge=1, description="Delete records of the API's writes after this many days."
-    )
-    tombstone_days: int = Field(default=180, ge=1, description="Forget blobs that were gone this many days ago.")
+    attempt_days: int = Field(default=90, ge=1, description="Delete failed attempts that are older than N days.")
+    listing_days: int = Field(default=90, ge=1, description="Delete records of listings that are older than N days.")
+    event_days: int = Field(default=90, ge=1, description="Delete records of events received more than N days ago.")
+    api_job_days: int = Field(default=90, ge=1, description="Delete jobs of the API that ended more than N days ago.")
+    api_write_days: int = Field(default=365, ge=1, description="Delete records of API writes older than N days.")
+    tombstone_days: int = Field(default=180, ge=1, description="Forget blobs that were deleted more than N days ago.")
 
 
 @op(
