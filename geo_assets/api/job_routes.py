@@ -175,7 +175,7 @@ def _submit(parts: Parts, request: Request, job_type: str, wanted: Parameters) -
 
 
 def _ask_to_end(parts: Parts, job: ApiJob, is_late: bool) -> tuple[JobState, str, bool]:
-    """How the job stands, its latest run, and whether there is no more to ask of Dagster."""
+    """The state of the job, its latest run, and whether there is no more to ask of Dagster."""
     state, runs = _seen(parts, job)
     run_id = runs[0].run_id if runs else job.run_ids[-1]
     if state not in ("queued", "running"):
@@ -197,7 +197,7 @@ def _ask_to_end(parts: Parts, job: ApiJob, is_late: bool) -> tuple[JobState, str
 
 
 def _seen(parts: Parts, job: ApiJob) -> tuple[JobState, list[RunState]]:
-    """How the job stands now, which its row keeps, and its runs, the latest first."""
+    """The state of the job now, which its row keeps, and its runs, the latest first."""
     runs = parts.dagster.runs_of(job.job_id)
     state = state_of(runs, last_seen=job.state)
     parts.jobs.record_seen(job, state, _known_runs(job, runs, None))

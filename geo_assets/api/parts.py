@@ -136,9 +136,9 @@ class Parts:
         return await loop.run_in_executor(self._threads, lambda: context.run(function, *arguments))
 
     async def look(self, name: str, ask: Callable[[], T]) -> T:
-        """Call what looks at a store or a queue, in threads of their own: one that hangs holds up no request.
+        """Call what checks a store or a queue, in threads of their own: one that hangs holds up no request.
 
-        While it hangs, who looks at ``name`` again waits for the same answer.
+        While it hangs, a second check of ``name`` waits for the same answer.
         """
         with self._looks_lock:
             under_way = self._looks.get(name)

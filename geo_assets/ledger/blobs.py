@@ -53,7 +53,7 @@ class Batch:
 class Outstanding:
     """What the ledger knows is left to do for a source, and a digest that names that work.
 
-    ``cogs_to_link`` of the ``pending`` are catalogued already: only their COG is to be told of. ``size_bytes`` is of
+    ``cogs_to_link`` of the ``pending`` are catalogued already: only their COG is to be linked. ``size_bytes`` is of
     the others, ``pending_since`` of the one of them that waits longest. Items that are ``held`` await consent and are
     no work.
     """
@@ -73,7 +73,7 @@ class Outstanding:
 class SourceStatus:
     """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined.
 
-    ``cogs_to_link`` of the catalogued can be searched, and only do not tell of their COG yet. ``pending_since`` is of
+    ``cogs_to_link`` of the catalogued can be searched, and only lack the link to their COG. ``pending_since`` is of
     the pending blob that waits longest for its turn, None where none does; ``trouble`` is why the source could not be
     looked at, None where it could.
     """
