@@ -46,9 +46,10 @@ docs: ## The documentation as a site in .geo_assets/site, its reference made fro
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "Open .geo_assets/site/index.html; with search: $(VENV)/bin/mkdocs serve"
 
-check: setup ## Lint, format, types and layers; known vulnerabilities are a warning
+check: setup ## Lint, format, words, types and layers; known vulnerabilities are a warning
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/python -m scripts.plain_english
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/python scripts/audit.py --warn

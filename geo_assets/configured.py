@@ -1,4 +1,4 @@
-"""Resources of Dagster that go by the settings: which ones, from when, and an Azure account that stands before theirs.
+"""Resources of Dagster that go by the settings: which ones, from when, and an Azure account that comes before theirs.
 
 Here: what all resources share. Not here: the settings themselves (`settings`), what each resource opens.
 """

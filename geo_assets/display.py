@@ -1,7 +1,7 @@
 """Names and messages as they are shown: one function for each place where foreign text is read by people.
 
 Here: text that strangers chose (names of blobs, layers, properties; messages that quote them), made harmless for a line
-of a log, a terminal, Markdown and a chat. Not here: JSON, which escapes by itself and stays exact, and the markup of
+of a log, a terminal, Markdown and a chat. Not here: JSON, which has its own escapes and stays exact, and the markup of
 the command line's own library (`geo_assets.cli.console`).
 """
 
@@ -44,13 +44,13 @@ def markdown(text: object, *, most: int = MOST_CHARACTERS) -> str:
 
 
 def chat(text: object) -> str:
-    """The text on one line for a chat such as Slack or Teams: addresses nobody, links nowhere, shows no image."""
+    """The text on one line for a chat such as Slack or Teams: mentions no person, links nowhere, shows no image."""
     return html.escape(_LINKED.sub(lambda found: found[0] + _JOINER, one_line(text)), quote=False)
 
 
 @dataclass(slots=True)
 class MarkdownTable:
-    """A table in Markdown, whose cells are escaped here: nobody else needs to think of it.
+    """A table in Markdown, whose cells are escaped here: callers need not think of it.
 
     ``columns`` are names by which it is read, each aligned right where it starts with `#`.
     """

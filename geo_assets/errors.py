@@ -11,19 +11,19 @@ GeoAssetsError
 │   ├── ReaderTimeout          reading it did not end
 │   ├── MissingCrs             no coordinate reference system
 │   ├── MissingTransform       no geotransform: the raster is not placed on its CRS
-│   ├── NoFootprint            the corners have no place on the globe in this CRS
+│   ├── NoFootprint            the corners cannot be placed on the Earth in this CRS
 │   ├── MissingDatetime        no datetime rule of the source matched
 │   ├── DuplicateItem          another blob already owns this item id
 │   ├── NotInGroup             the source's group rule does not match its name
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
 │   ├── InvalidPatch           a patch of an item that cannot be applied, or may not
-│   ├── InvalidFilter          a filter that is no CQL2, is too large, or names what may not be asked
-│   ├── DeletionsHeld          more items would be withdrawn than the source lets go without consent
-│   ├── CatalogueRefusal       a collection or item is not deleted, for it is protected, full or not there
-│   ├── MalformedMessage       a message in a queue of events is none
+│   ├── InvalidFilter          a filter that is not CQL2, is too large, or names what may not be asked
+│   ├── DeletionsHeld          more items would be removed than the source allows without approval
+│   ├── CatalogueRefusal       a collection or item is not deleted: it is protected, not empty or does not exist
+│   ├── MalformedMessage       a message in a queue of events is not valid
 │   ├── DeliveriesNeverEnded   a message in a queue of events was delivered often, and its deliveries did not end
 │   ├── UnfitForProfile        no COG of this raster can be what the source's rule says
-│   ├── CogInvalid             a COG that was written is none, or shows something else than its raster
+│   ├── CogInvalid             a COG that was written is not valid, or differs from its raster
 │   ├── CogNameTaken           another raster's COG has the name already
 │   ├── FolderNotWritable      a file cannot be written where it should go
 │   ├── InvalidBackup          a file is no backup that can be restored
@@ -50,7 +50,7 @@ GeoAssetsError
     ├── AlertNotDelivered      a destination of alerts does not take one
     ├── SchemaUnavailable      a schema cannot be fetched
     ├── ScratchFull            there is no room on disk for work under way
-    ├── DiskFull               there is no room on disk for a file that somebody named
+    ├── DiskFull               there is no room on disk for a file that the caller named
     ├── SourceBusy             another run works on the source
     ├── CogsIncomplete         COGs are still to be made, or were not published
     ├── LoadIncomplete         items were loaded but could not be read back
@@ -101,10 +101,11 @@ class InvalidConfiguration(PermanentError):
     """sources.yaml or the environment is wrong."""
 
     code = "invalid_configuration"
+    remedy = "Correct what the message names: sources.yaml, an environment variable, or the command's argument."
 
 
 class NotARaster(PermanentError):
-    """The bytes are no raster at all."""
+    """The bytes are not a raster."""
 
     code = "not_a_raster"
     remedy = "Exclude the blob in sources.yaml, or upload a raster in its place."
@@ -160,7 +161,7 @@ class MissingTransform(PermanentError):
 
 
 class NoFootprint(PermanentError):
-    """The raster's outline has no place on the globe."""
+    """The raster's outline cannot be placed on the Earth."""
 
     code = "no_footprint"
     remedy = "Check the CRS and the geotransform of the file, or its control points and RPCs."
@@ -190,21 +191,21 @@ class NotInGroup(PermanentError):
     """The source makes items of many blobs, and its rule says of no item that this blob belongs to it."""
 
     code = "not_in_group"
-    remedy = "Mend the regular expression of the source's group in sources.yaml, or exclude the blob there."
+    remedy = "Correct the regular expression in `group` of the source in sources.yaml, or add the blob to `exclude`."
 
 
 class InvalidItem(PermanentError):
     """The item breaks the schema of STAC or of an extension it lists."""
 
     code = "invalid_item"
-    remedy = "Mend what the message names, in the file or in the source's rule; if neither states it, report it."
+    remedy = "Correct what the message names in the file or in sources.yaml; if it is in neither, report a defect."
 
 
 class InvalidPatch(PermanentError):
-    """A patch of an item cannot be read, names no item, or would state what is not for it to state."""
+    """A patch of an item cannot be read, names no item, or sets a property that patches may not set."""
 
     code = "invalid_patch"
-    remedy = "Mend the file; nothing of it was kept."
+    remedy = "Correct the file and apply it again; nothing of it was kept."
 
 
 class InvalidFilter(PermanentError):
@@ -215,24 +216,27 @@ class InvalidFilter(PermanentError):
 
 
 class DeletionsHeld(PermanentError):
-    """More items of a source would be withdrawn at once than its rule lets go without consent."""
+    """More items of a source would be removed at once than its settings allow without approval."""
 
     code = "deletions_held"
-    remedy = "Where the blobs were deleted on purpose, consent with `geo-assets deletions SOURCE --consent`."
+    remedy = "If the deletions are intended, run `geo-assets deletions SOURCE --consent`; otherwise restore the blobs."
 
 
 class CatalogueRefusal(PermanentError):
-    """A collection or an item is not there, or is not deleted as somebody asked."""
+    """A collection or an item does not exist, or may not be deleted."""
 
     code = "catalogue_refusal"
-    remedy = "See what there is with `geo-assets collections list`."
+    remedy = "List the collections with `geo-assets collections list`."
 
 
 class MalformedMessage(PermanentError):
-    """A message in a queue of events that says nothing about any blob."""
+    """A message in a queue of events reports no blob."""
 
     code = "malformed_message"
-    remedy = "See it with `geo-assets deadletters show`; replay it when its sender or the reader is mended, or drop it."
+    remedy = (
+        "Read it with `geo-assets deadletters show`; replay it when its sender or the reader is fixed, or drop it with "
+        "`geo-assets deadletters drop`."
+    )
 
 
 class DeliveriesNeverEnded(PermanentError):
@@ -253,7 +257,7 @@ class UnfitForProfile(PermanentError):
 
 
 class CogInvalid(PermanentError):
-    """A COG was written that is none, or does not show what its raster shows; it is not published."""
+    """A COG was written that is not valid, or differs from its raster; it is not published."""
 
     code = "cog_invalid"
     remedy = "Check the raster with gdalinfo -checksum; if it is sound, report this."
@@ -274,7 +278,7 @@ class FolderNotWritable(PermanentError):
 
 
 class InvalidBackup(PermanentError):
-    """The file is no backup that can be restored."""
+    """The file is not a backup that can be restored."""
 
     code = "invalid_backup"
     remedy = (
@@ -286,7 +290,7 @@ class BlobChanged(PermanentError):
     """The blob was overwritten after it was listed; the next listing brings its new version."""
 
     code = "blob_changed"
-    remedy = "Nothing to do: the next listing picks up the new version."
+    remedy = "No action needed: the next listing picks up the new version."
 
 
 class UnreadableName(PermanentError):
@@ -300,7 +304,7 @@ class BlobMissing(PermanentError):
     """The blob was deleted after it was listed; the next listing records the deletion."""
 
     code = "blob_missing"
-    remedy = "Nothing to do: the next listing records the deletion."
+    remedy = "No action needed: the next listing records the deletion."
 
 
 class Unauthorized(TransientError):
@@ -329,7 +333,7 @@ class Unforeseen(TransientError):
 
 
 class SourceNotReadable(TransientError):
-    """Looking at a source raised an error that no reason is known for."""
+    """Checking a source raised an error whose reason is not known."""
 
     code = "source_not_readable"
     remedy = "Check the source with `geo-assets sources`. If its store is sound, geo_assets is at fault: report it."
@@ -339,7 +343,7 @@ class MarkerRefused(TransientError):
     """The store does not honour the marker of a listing that was left; a new listing starts over."""
 
     code = "marker_refused"
-    remedy = "Nothing to do: the next listing starts from the beginning."
+    remedy = "No action needed: the next listing starts from the beginning."
 
 
 class QueueUnavailable(TransientError):
@@ -384,7 +388,7 @@ class DatabaseBusy(DatabaseUnavailable):
     """The server of the database takes no more connections."""
 
     code = "database_busy"
-    remedy = "End sessions that nobody needs (pg_stat_activity), or raise max_connections of PostgreSQL's server."
+    remedy = "End unused sessions (see pg_stat_activity), or raise max_connections of PostgreSQL's server."
 
 
 class DatabaseStarting(DatabaseUnavailable):
@@ -415,14 +419,14 @@ class DagsterUnavailable(TransientError):
     """Dagster's web server does not answer."""
 
     code = "dagster_unavailable"
-    remedy = "Start it (make up), or mend GEO_ASSETS_DAGSTER_SERVER."
+    remedy = "Start it with `make up`, or correct `GEO_ASSETS_DAGSTER_SERVER`."
 
 
 class LaunchRefused(TransientError):
     """Dagster did not take the run."""
 
     code = "launch_refused"
-    remedy = "See what Dagster says; is this release's code loaded there?"
+    remedy = "Check Dagster's message, and that its code location has this release loaded."
 
 
 class AlertNotDelivered(TransientError):
@@ -464,7 +468,7 @@ class CogsIncomplete(TransientError):
     """COGs of a run are still to be made."""
 
     code = "cogs_incomplete"
-    remedy = "What is done is kept: the next run makes the rest."
+    remedy = "No action needed: what is done is kept, and the next run makes the rest."
 
 
 class LoadIncomplete(TransientError):

@@ -1,6 +1,6 @@
 """What the operating system says where a file of ours cannot be written, as an error with its own remedy.
 
-Here: that translation, for every place that writes a file somebody named. Not here: scratch space, which a setting
+Here: that translation, for every place that writes a file the caller named. Not here: scratch space, which a setting
 names (`geo_assets.storage.scratch`), and files that are read.
 """
 
@@ -25,7 +25,7 @@ _REFUSED = frozenset(
 def writing(target: Path | str) -> Iterator[None]:
     """Raise DiskFull or FolderNotWritable for what refuses the block, which writes ``target``.
 
-    The block should do little else: a file it cannot read would be told of as one it cannot write.
+    The block should do little else: a file it cannot read would be reported as one it cannot write.
     """
     try:
         yield

@@ -29,7 +29,7 @@ class BlobRef:
 
     ``name`` is the blob's full name in its container (for a folder: the path below it, with ``/``).
     ``etag`` names the version: the store's own etag, and a digest of its world file and .prj where it has them, or of
-    the Zarr store that it stands for. ``md5`` is the store's own checksum in hex, None where it has none.
+    the Zarr store that it represents. ``md5`` is the store's own checksum in hex, None where it has none.
     ``correlation_id`` is that of the event which announced the version; it is no part of what the blob is.
     """
 
@@ -64,7 +64,7 @@ class BlobRef:
 class BlobPage:
     """One page of a listing, and the marker its store takes to go on after it: None after the last page.
 
-    ``asked_at`` is when it was asked for by the database's clock, None where nobody noted it.
+    ``asked_at`` is when it was asked for by the database's clock, None if that was not noted.
     """
 
     blobs: Sequence[BlobRef]
@@ -155,8 +155,8 @@ class RasterMetadata:
     ``cube`` are the fields of STAC's datacube extension, None where the file is no cube; ``time_range`` is what its
     time coordinate spans, first and last instant in UTC. ``members`` are the names of the blobs its pixels lie in,
     where that is not the file itself.
-    ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None where
-    nobody asked for any. ``footprint`` follows from the rest, and is None where it was not worked out yet;
+    ``statistics_source`` says which pixels the bands' statistics are of, or why there are none; None if
+    none were asked for. ``footprint`` follows from the rest, and is None where it was not worked out yet;
     ``ground_control`` is there until it was. ``header_size_bytes`` at the front of the file hold all of its header
     and no pixel, None where no such number is known. ``bytes_read`` counts the bytes fetched to learn this.
     """
@@ -236,7 +236,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class SilverFile:
-    """A file that the ledger knows in a silver place, of the raster ``name``; a ``kept`` one outlives its raster."""
+    """A file that the ledger knows in an output location, of raster ``name``; a ``kept`` one outlives its raster."""
 
     place: str
     name_in_place: str

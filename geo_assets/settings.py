@@ -1,7 +1,7 @@
 """Settings from the environment and `.env`: every variable geo_assets reads, and nothing else.
 
 Read when asked for, never at import, so that the definitions load with an empty environment.
-Each name here stands in `.env.example`.
+`.env.example` has each name.
 """
 
 import os

@@ -50,7 +50,9 @@ INSTEAD = {
     r"who may what": "permissions",
     r"oftener": "more often",
 }
-_ANY = re.compile("|".join(rf"(?<![\w-])(?:{pattern})(?![\w-])" for pattern in INSTEAD), re.IGNORECASE)
+# Words may be on two lines; a pattern that begins with a comma follows a word.
+_PATTERNS = {pattern.replace(" ", r"\s+"): instead for pattern, instead in INSTEAD.items()}
+_ANY = re.compile("|".join(rf"(?:(?<![\w`-])|(?=,))(?:{pattern})(?![\w`-])" for pattern in _PATTERNS), re.IGNORECASE)
 
 
 def prose() -> Iterator[tuple[Path, int, str]]:
@@ -66,7 +68,7 @@ def prose() -> Iterator[tuple[Path, int, str]]:
             yield page, 1, page.read_text()
     for module in (PROJECT / "geo_assets").rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
                 yield module, node.lineno, node.value
 
 
@@ -76,7 +78,9 @@ def findings() -> list[str]:
     for file, first, text in prose():
         for match in _ANY.finditer(text):
             line = first + text.count("\n", 0, match.start())
-            instead = next(word for pattern, word in INSTEAD.items() if re.fullmatch(pattern, match[0], re.IGNORECASE))
+            instead = next(
+                word for pattern, word in _PATTERNS.items() if re.fullmatch(pattern, match[0], re.IGNORECASE)
+            )
             found.append(f"{file.relative_to(PROJECT)}:{line}: {match[0]!r}: write {instead!r}")
     return sorted(found)
 

@@ -62,9 +62,9 @@ alerts:
   backlog: 2h
 ```
 
-A length of time is `90s`, `30 min`, `1h`, `2 days` or ISO 8601 (`PT1H`). Where a list of texts may stand, one text
-stands for a list of one. Changing a key does what it must, and no more: listings start over, blobs are read anew,
-or items are made anew.
+A length of time is `90s`, `30 min`, `1h`, `2 days` or ISO 8601 (`PT1H`). Where a list of texts is expected, one text
+counts as a list of one. Changing a key does what it must, and no more: listings start over, blobs are read again,
+or items are rebuilt.
 """
 
 
@@ -107,7 +107,7 @@ def _mappings_below(path: str, model: type[BaseModel]) -> Iterator[tuple[str, ty
 
 
 def attribute_texts(model: type[BaseModel]) -> dict[str, str]:
-    """What stands below each attribute of a class, in its source."""
+    """The text below each attribute of a class, in its source."""
     body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
     assert isinstance(body, ast.ClassDef)
     texts = {}
@@ -229,10 +229,10 @@ def _by_default(field: FieldInfo) -> str:
 
 _ERRORS = """# Error codes
 
-Each error has a stable code, which stands in the ledger, in logs and in answers of the API, and a remedy.
+Each error has a stable code, which the ledger, logs and answers of the API show, and a remedy.
 **Permanent**: trying again changes nothing until the file, the rule or the code changes; a blob with such an error
 is quarantined for its present version, with its reason (`geo-assets quarantine list`, `explain`, `replay`), and a
-new version is tried by itself. **Transient**: the same may succeed later; work goes on by itself with the next try,
+new version is tried automatically. **Transient**: the same may succeed later; the next try goes on automatically,
 tick or run, and no blob is blamed.
 
 Where a message states a remedy of its own, that one counts.

@@ -1,4 +1,4 @@
-"""What is told to people and when: each trouble once, again while it stands, and when it ends.
+"""What people are told and when: each trouble once, again while it lasts, and when it ends.
 
 Here: from findings, what was told before and the time to messages; and their words. Not here: finding
 (`geo_assets.sensors.findings`), delivering (`geo_assets.alerts.destinations`).
@@ -19,7 +19,7 @@ MOST_IN_A_MESSAGE = 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A trouble that stands: ``key`` is what it is of, and the same as long as it stands.
+    """A trouble that lasts: ``key`` names what it is about, and stays the same until the trouble ends.
 
     ``version`` changes where there is news of it. ``title`` says it in one line, ``what`` in more. ``link`` is the path
     of a page of Dagster's.
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a destination was told of one trouble: since when it stands, when and of what version it was last told."""
+    """What a destination was told about one trouble: since when it lasts, and when and which version was last told."""
 
     kind: Kind
     title: str
@@ -70,7 +70,7 @@ def plan_alerts(
 ) -> tuple[list[Alert], dict[str, Told]]:
     """What to tell a destination that was ``told`` this before, and what it has been told after that.
 
-    A trouble is new, has news, still stands or has ended. But for its end nothing is told of it twice within
+    A trouble is new, has news, still lasts or has ended. Except for its end nothing about it is told twice within
     ``rules.quiet``, also where it ended in between and came back. Of kinds that are ``unseen``, for what shows them
     cannot be asked now, nothing ends.
     """
@@ -100,7 +100,7 @@ def plan_alerts(
 
 
 def _state(finding: Finding, before: Told | None, *, rules: AlertRules, now: datetime) -> State | None:
-    """What there is to tell of a trouble that stands; None: nothing now."""
+    """What there is to tell about a trouble that lasts; None: nothing now."""
     if before is None:
         return "new"
     if now < before.at + rules.quiet:
@@ -114,7 +114,7 @@ def _state(finding: Finding, before: Told | None, *, rules: AlertRules, now: dat
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one destination is told at once. ``dagster_url`` is where links lead, None where nobody said."""
+    """What one destination is told at once. ``dagster_url`` is where links lead, None if it is not set."""
 
     alerts: Sequence[Alert]
     now: datetime
@@ -143,7 +143,7 @@ class Message:
     def as_json(self) -> dict[str, Any]:
         """The body of a webhook: ``text`` for chats such as Slack and Teams, ``alerts`` for programs.
 
-        In ``text`` what a blob's name or an error says cannot address anybody or be a link.
+        In ``text`` what a blob's name or an error says cannot mention a person or be a link.
         """
         text = f"{chat(self.subject)}\n\n{self._text(chat)}"
         return {"text": text, "alerts": [self._fields(alert) for alert in self.alerts]}

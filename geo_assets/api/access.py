@@ -1,7 +1,7 @@
 """Who asks, and what they may: keys of the settings, tokens of an OpenID Connect issuer such as Entra ID.
 
-Here: from a request's headers to a caller with scopes, and the issuer's public keys, kept, and fetched again no oftener
-than is right. Not here: what a route requires (`gate`).
+Here: from a request's headers to a caller with scopes, and the issuer's public keys, kept, and fetched again no more
+often than is right. Not here: what a route requires (`gate`).
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who asks, and what they may do."""
+    """The caller of a request, and what it may do."""
 
     name: str
     scopes: frozenset[str]
@@ -71,14 +71,14 @@ class Access:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has to prove anything: such an API serves its own machine only."""
+        """Whether callers need no proof of identity: such an API serves its own machine only."""
         return not self._keys and self._issuer is None
 
     async def identify(self, authorization: str | None, api_key: str | None) -> Principal:
         """Who sends these headers. Raises Unauthenticated, or IdentityUnavailable where the issuer gives no keys."""
         credential = api_key or _bearer(authorization)
         if credential is None:
-            raise Unauthenticated("no key and no token came with the request.")
+            raise Unauthenticated("The request has no API key and no token.")
         if len(credential) > _LONGEST_CREDENTIAL:
             raise Unauthenticated(f"a key or token has at most {_LONGEST_CREDENTIAL:,} characters.")
         digest = hashlib.sha256(credential.encode()).digest()
@@ -87,7 +87,7 @@ class Access:
         if known:
             return known[0].principal
         if self._issuer is None or credential.count(".") != 2:
-            raise Unauthenticated("the key is none of this server's.")
+            raise Unauthenticated("Unknown API key.", remedy="Check the key, or ask your administrator for one.")
         return await self._issuer.identify(credential)
 
 
@@ -159,7 +159,7 @@ def _parse_key(entry: str, position: int) -> ApiKey:
 
 def _invalid(position: int, words: str) -> InvalidConfiguration:
     return InvalidConfiguration(
-        f"GEO_ASSETS_API_KEYS, entry {position}: {words}.", remedy="Mend it as .env.example says."
+        f"GEO_ASSETS_API_KEYS, entry {position}: {words}.", remedy="Correct the entry; .env.example shows the form."
     )
 
 
@@ -173,7 +173,7 @@ def _issuer(settings: Settings) -> Issuer | None:
         )
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise InvalidConfiguration("GEO_ASSETS_API_OIDC_ISSUER is no https address.", remedy="Use https.")
+        raise InvalidConfiguration("GEO_ASSETS_API_OIDC_ISSUER is not an https URL.", remedy="Use https.")
     return Issuer(url, audience)
 
 
@@ -225,7 +225,7 @@ class TokenKeys:
         self._fetched = self._tried = float("-inf")
 
     def find(self, kid: str) -> jwt.PyJWK:
-        """The key of this id. Raises PyJWTError where there is none, IdentityUnavailable where nobody can say."""
+        """The key of this id. Raises PyJWTError if there is none, IdentityUnavailable if the issuer does not answer."""
         is_fresh = time.monotonic() - self._fetched <= KEPT_SECONDS
         # While one asks after an unknown key, others of the kind are refused, and take no thread from who is known.
         if self._is_due(kid) and self._lock.acquire(blocking=not is_fresh):

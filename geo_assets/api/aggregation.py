@@ -92,7 +92,7 @@ class AggregationClient(AsyncBaseAggregationClient):
     ) -> AggregationCollection:
         """Those asked for, of the items that the same search would find.
 
-        Raises InvalidQueryParameter for a name that is none, NotFoundError for a collection that is not there.
+        Raises InvalidQueryParameter for an unknown name, NotFoundError for a collection that does not exist.
         """
         request: Request = kwargs.pop("request")
         asked = search or self._of_query(kwargs)
@@ -110,7 +110,7 @@ class AggregationClient(AsyncBaseAggregationClient):
             return _answer(request, await _Items(connection, terms).aggregate(names))
 
     def _of_query(self, asked: dict[str, Any]) -> BaseModel:
-        """The same search as it is posted. Raises InvalidQueryParameter for one that is none."""
+        """The same search as it is posted. Raises InvalidQueryParameter if it is not valid."""
         text = asked.get("filter_expr")
         expression = {"filter": read_catalogue_filter(text), "filter_lang": "cql2-json"} if text else {}
         try:

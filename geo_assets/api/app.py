@@ -28,7 +28,7 @@ from geo_assets.settings import Settings
 
 _ASKED_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "Range", "X-API-Key", "X-Correlation-Id")
 _DESCRIPTION = """
-Submit jobs, see what became of each file, and ask how everything stands.
+Submit jobs, see the result of each file, and check the state of everything.
 
 The catalogue is at [/stac](/stac/api.html), tiles at [/raster](/raster/api.html), vector tables at
 [/features](/features/api.html), and the map at [/](/). Errors are problem details (RFC 9457); every response has the

@@ -1,6 +1,6 @@
 """From an asset's address to a path that GDAL may open: only of blobs below a declared source, by our own credential.
 
-Here: that one translation, which is all that stands between what an item says and GDAL. Not here: tiles.
+Here: that one translation, the only step between what an item says and GDAL. Not here: tiles.
 
 Whoever may write items could else have GDAL fetch any address (SSRF) or read any file of this machine.
 """

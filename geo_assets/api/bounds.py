@@ -214,7 +214,7 @@ log = structlog.get_logger("geo_assets.api")
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """The protocol of a connection, which ends it where no request and no part of a body comes of what is sent."""
+    """The protocol of a connection, which ends it if what is sent completes no request and no part of a body."""
 
     _head_bytes = 0
     _moved = False

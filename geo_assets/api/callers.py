@@ -174,7 +174,7 @@ def name_of(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own, which nobody else reaches."""
+    """Whether a host's name or address is this machine's own, which no other machine reaches."""
     if host == "localhost":
         return True
     try:
@@ -190,7 +190,7 @@ def _require_here(scope: Scope) -> None:
 
 
 def _require_own_page(scope: Scope, headers: Headers) -> None:
-    """Raise Forbidden where a browser says that another's page asks; somebody following a link from there may come.
+    """Raise Forbidden if a browser says that another site's page asks; a person who follows a link from there may come.
 
     Programs send none of these headers, and are served.
     """

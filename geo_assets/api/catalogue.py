@@ -204,7 +204,7 @@ async def stac_connections(app: FastAPI, settings: Settings) -> AsyncIterator[No
 
 
 class FairPool:
-    """Connections in the order of asking: in asyncpg's own queue a newcomer can pass who waits, who then waits anew."""
+    """Connections in the order of asking: in asyncpg's own queue a newcomer can pass who waits, and waits again."""
 
     def __init__(self, pool: asyncpg.Pool, most: int) -> None:
         self._pool = pool

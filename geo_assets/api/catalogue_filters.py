@@ -117,7 +117,7 @@ def _in_dialect(node: Any) -> Any:
 
 
 def _spatial(name: str, args: list[Any]) -> dict[str, Any]:
-    """With the item's geometry first: PgSTAC looks at the second argument only, and takes the first for that."""
+    """With the item's geometry first: PgSTAC reads the second argument only, and assumes the first is that."""
     if "property" not in args[0]:
         name, args = _SWAPPED.get(name, name), args[::-1]
     first, second = args

@@ -82,7 +82,7 @@ class StepState:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """How a run stands, as Dagster says it."""
+    """The state of a run, in Dagster's words."""
 
     run_id: str
     status: str
@@ -135,7 +135,7 @@ class DagsterServer:
             self._client.terminate_run(run_id)
 
     def runs_of(self, job_id: str) -> list[RunState]:
-        """The runs of a job of the API, the latest first; also those that Dagster started anew by itself."""
+        """The runs of a job of the API, the latest first; also those that Dagster retried automatically."""
         return [_run(each) for each in self._runs(_RUNS, tags=[{"key": JOB_TAG, "value": job_id}], limit=_MOST_RUNS)]
 
     def latest_runs(self, *, most: int) -> list[RunSummary]:

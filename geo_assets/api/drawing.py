@@ -67,7 +67,7 @@ class DrawingBudget:
             )
 
     def charge(self, cost: Cost, *, parts: int = 1, outputs: int = 0, has_colours: bool = False) -> None:
-        """Take what a read costs, one of so many ``parts`` alike that become the bands of one picture.
+        """Take what a read costs, one of ``parts`` equal reads that become the bands of one picture.
 
         ``outputs`` are the bands that an expression makes of them; ``has_colours`` says that the raster has a palette.
 

@@ -1,6 +1,6 @@
 """/features: tipg on the tables that vector files became, and on no other table.
 
-Here: its settings, connections, what it reads of a request by itself, and when its list of tables is made anew. Not
+Here: its settings, connections, what it reads of a request on its own, and when its list of tables is rebuilt. Not
 here: OGC API Features and Tiles, which the library serves; filters as SQL (`table_filters`).
 """
 
@@ -202,7 +202,7 @@ class FilteredEndpoints(Endpoints):
 
 
 class CurrentTables:
-    """A dependency of every route: looks at most every `LOOK_SECONDS` whether tables were loaded or dropped."""
+    """A dependency of every route: checks, at most every `LOOK_SECONDS`, whether tables were loaded or dropped."""
 
     def __init__(self) -> None:
         self._looked_at = float("-inf")
@@ -252,7 +252,7 @@ def filter_of_table(
     query: Annotated[str | None, Query(description="CQL2 Filter", alias="filter")] = None,
     crs: Annotated[str | None, Query(description="CRS of the filter's geometries", alias="filter-crs")] = None,
 ) -> TableFilter | None:
-    """The filter, whatever `filter-lang` says: its text says by itself which encoding it is. Raises InvalidFilter."""
+    """The filter, whatever `filter-lang` says: its text alone tells its encoding. Raises InvalidFilter."""
     return None if query is None else TableFilter(read_filter(query), crs)
 
 

@@ -1,7 +1,7 @@
 """What every request passes first: who asks and whether they may, how often, how much; and what is said of it after.
 
 Here: one ASGI middleware around the whole application, so that no route can be forgotten: what no rule opens needs the
-scope admin. Not here: proving who somebody is (`access`).
+scope admin. Not here: proving who the caller is (`access`).
 """
 
 import re

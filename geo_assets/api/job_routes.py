@@ -1,4 +1,4 @@
-"""/api/jobs and /api/db/tasks: submit, look, cancel, retry, and what became of each file.
+"""/api/jobs and /api/db/tasks: submit, look, cancel, retry, and the result of each file.
 
 Here: the routes and what they answer. Not here: which jobs there are (`jobs`), their rows (`api.jobs`).
 """
@@ -64,7 +64,7 @@ async def submit(
 ) -> dict[str, Any]:
     """Start a job. Its id is the SHA-256 of its type and parameters: submitted twice it is one job, and runs once.
 
-    A job that failed or was canceled is started anew. One that is done is not: retry it, or give it another `label`.
+    A job that failed or was canceled is started again. A job that is done is not: retry it, or use another `label`.
     """
     if job_type not in JOB_TYPES:
         raise NotFound(f"there is no job {job_type[:100]}.", remedy=f"Use one of: {job_names()}.")
@@ -84,7 +84,7 @@ async def submit(
     }
 
 
-@router.get("/jobs/status/{job_id}", summary="How a job stands")
+@router.get("/jobs/status/{job_id}", summary="The state of a job")
 async def status(request: Request, job_id: JobId) -> dict[str, Any]:
     """Its stages with the counts of their steps, its files by state, and what failed."""
     parts = parts_of(request)
@@ -128,7 +128,7 @@ async def retry(request: Request, job_id: JobId) -> dict[str, Any]:
     return await parts.work(work)
 
 
-@router.get("/db/tasks/{job_id}", summary="What became of each file of a job")
+@router.get("/db/tasks/{job_id}", summary="The result of each file of a job")
 async def tasks(
     request: Request,
     job_id: JobId,
@@ -148,7 +148,7 @@ async def tasks(
 
 
 def _submit(parts: Parts, request: Request, job_type: str, wanted: Parameters) -> tuple[ApiJob, JobState, bool]:
-    """The job, how it stands, and whether a run was started for it."""
+    """The job, its state, and whether a run was started for it."""
     parameters = wanted.canonical()
     job_id = job_id_of(job_type, parameters)
     with parts.jobs.submitting(job_id) as connection:

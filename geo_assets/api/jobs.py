@@ -56,7 +56,7 @@ class SourceParameters(Parameters):
 class PeriodParameters(Parameters):
     """Which time is compared."""
 
-    hours: float = Field(default=24, gt=0, le=24 * 366, description="What came in within so many hours until now.")
+    hours: float = Field(default=24, gt=0, le=24 * 366, description="Count what arrived in the last N hours.")
 
     def run_config(self) -> dict[str, Any]:
         """The configuration of the asset."""
@@ -120,7 +120,7 @@ _STATES: dict[str, JobState] = {
 }
 UNDER_WAY: tuple[JobState, ...] = ("queued", "running", "canceling")
 TO_SUBMIT_AGAIN: tuple[JobState, ...] = ("failed", "canceled", "forgotten")
-"""States of a job of which a duplicate starts a run anew."""
+"""States of a job in which a duplicate starts another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class ApiJobs(DatabaseResource):
 
     @contextmanager
     def submitting(self, job_id: str) -> Iterator[Connection]:
-        """A transaction in which nobody else submits this job."""
+        """A transaction in which no other process submits this job."""
         with self.connect() as connection, connection.transaction():
             take_until_end(connection, Lock.API_JOB, job_id)
             yield connection
@@ -193,12 +193,12 @@ def job_id_of(job_type: str, parameters: Mapping[str, Any]) -> str:
 
 
 def state_of_run(status: str) -> JobState:
-    """How a run stands, in the words of jobs."""
+    """The state of a run, in the words of jobs."""
     return _STATES.get(status, "running")
 
 
 def state_of(runs: Sequence[RunState], *, last_seen: JobState | None) -> JobState:
-    """How a job stands by its ``runs``, the latest first; where Dagster forgot them, as it was last seen to end."""
+    """The state of a job by its ``runs``, the latest first; if Dagster forgot them, as it was last seen to end."""
     if runs:
         return state_of_run(runs[0].status)
     return last_seen if last_seen is not None and last_seen not in UNDER_WAY else "forgotten"

@@ -97,7 +97,7 @@ async def _patched(work: Any) -> Any:
 
 
 class CheckedWrites:
-    """The connection that the library writes with: looks at each statement's arguments before they are sent.
+    """The connection that the library writes with: checks each statement's arguments before they are sent.
 
     Path and body are checked alike, for what the library makes of both is what comes here.
     """
@@ -176,7 +176,7 @@ def _named(query: str, arguments: tuple[Any, ...]) -> list[tuple[str, str | None
     if function == "delete_collection":
         return [(arguments[0], None)]
     if function not in _OF_ITEMS + _OF_COLLECTIONS:
-        raise RuntimeError(f"{function or query} writes what nobody checks")
+        raise RuntimeError(f"{function or query} writes what no check covers")
     given = orjson.loads(arguments[0])
     documents = given if isinstance(given, list) else [given]
     if function in _OF_COLLECTIONS:

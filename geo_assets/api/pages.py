@@ -90,7 +90,7 @@ class PackageFiles(StaticFiles):
 def page_templates(package: str, links: dict[str, str]) -> Jinja2Templates:
     """The templates of a library's pages, of which those that would load or write scripts are ours instead.
 
-    ``links`` are what stands at the head of each, by its words.
+    ``links`` are the addresses at the head of each page, by their words.
     """
     loaders = [jinja2.FileSystemLoader(_FOLDER / "templates"), jinja2.PackageLoader(package, "templates")]
     environment = jinja2.Environment(loader=jinja2.ChoiceLoader(loaders), autoescape=True)

@@ -91,7 +91,7 @@ class SecondLoop:
 
         async def nothing_more() -> Message:
             await asyncio.Event().wait()
-            raise AssertionError("nobody sets it")
+            raise AssertionError("this event is never set")
 
         await _in(self._loop, self._heavy(scope, replayed(body, nothing_more), send_back))
 
@@ -145,7 +145,7 @@ class Parts:
         return self._sources[1]
 
     def statuses(self) -> list[SourceStatus]:
-        """How each declared source stands."""
+        """The state of each declared source."""
         return [self.ledger.status(name) for name in self.sources()]
 
     def listed_at(self) -> dict[str, datetime | None]:
@@ -153,7 +153,7 @@ class Parts:
         return {name: self.ledger.listed_at(source) for name, source in self.sources().items()}
 
     def poison(self) -> list[Poison]:
-        """The messages of queues that were given up and await a person."""
+        """The dead letters of queues that wait for a person."""
         return self.ledger.poison()
 
     @property

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), and which of them are the database's fault and pass by themselves.
+"""Errors as problem details (RFC 9457), and which of them are the database's fault and pass without action.
 
 Here: the API's own errors, the status of each, and the handlers that every part of the application gets. Not here: the
 errors of STAC and of tiles that their libraries answer in the forms their specifications ask for.
@@ -33,44 +33,50 @@ RETRY_SECONDS = 2
 _MOST_ERRORS = 20
 MEDIA_TYPE = "application/problem+json"
 _SAID_CHARACTERS = 500
+_ANOTHER_ROUTE = "Use another route; /api/docs lists them."
 log = structlog.get_logger("geo_assets.api")
 
 
 class Unauthenticated(PermanentError):
-    """The request names nobody, or somebody whom it does not prove to be."""
+    """The request has no valid key or token."""
 
     code = "unauthenticated"
     remedy = "Send a key or a token: Authorization: Bearer ..., or X-API-Key."
 
 
 class Forbidden(PermanentError):
-    """Whoever asks may not do this."""
+    """The caller may not do this."""
 
     code = "forbidden"
+    remedy = "Use a key or token with the scope that this route requires, or ask your administrator for one."
 
 
 class NotFound(PermanentError):
-    """There is no such thing here."""
+    """The thing that the request names does not exist."""
 
     code = "not_found"
+    remedy = "Check the address and the names in it; /api/docs lists the routes."
 
 
 class InvalidRequest(PermanentError):
-    """The request asks for what cannot be."""
+    """The request is not valid."""
 
     code = "invalid_request"
+    remedy = "Correct the request; /api/docs has examples."
 
 
 class Conflict(PermanentError):
     """The thing is in a state that does not allow it."""
 
     code = "conflict"
+    remedy = "Read its current state, then decide whether to send the request again."
 
 
 class RequestTooLarge(PermanentError):
     """The body, or what is asked for, is larger than this server allows."""
 
     code = "request_too_large"
+    remedy = "Send less, or ask for less, in one request."
 
 
 class SentTooSlowly(PermanentError):
@@ -105,13 +111,14 @@ class IdentityUnavailable(TransientError):
     """The issuer of tokens does not give its keys."""
 
     code = "identity_unavailable"
+    remedy = "Try again after Retry-After; if that does not help, check `GEO_ASSETS_API_OIDC_ISSUER` and its network."
 
 
 class Unreadable(GeoAssetsError):
     """The blob of an asset cannot be read."""
 
     code = "unreadable"
-    remedy = "Is it gone, or broken? See its state in /api/db/tasks, or run `geo-assets quarantine explain`."
+    remedy = "Check the blob with `geo-assets quarantine explain` or in /api/db/tasks; upload it again if damaged."
 
 
 STATUS: dict[type[GeoAssetsError], int] = {
@@ -184,7 +191,7 @@ def status_of(error: GeoAssetsError) -> int:
 
 
 def problem_response(error: GeoAssetsError, *, correlation_id: str, path: str, **further: Any) -> JSONResponse:
-    """The error as a response; one that passes by itself says when to try again."""
+    """The error as a response; a temporary one says when to try again."""
     status = status_of(error)
     document = {
         "type": f"urn:geo-assets:error:{error.code}",
@@ -233,7 +240,7 @@ def install_handlers(app: FastAPI, *, own_forms: bool = False) -> None:
 def server_failed() -> Unforeseen:
     """What is said of an error that no part of the API knows."""
     return Unforeseen(
-        "something failed that should not.",
+        "The server failed unexpectedly.",
         remedy="Report it with the correlation id; the log has the traceback under it.",
     )
 
@@ -259,7 +266,7 @@ def in_our_words(error: GeoAssetsError) -> GeoAssetsError:
         return error
     log.warning("database_unavailable", error=type(cause).__name__, said=str(cause)[:_SAID_CHARACTERS])
     missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
-    said = "the database is not migrated." if isinstance(cause, missing) else _in_short(type(error))
+    said = "The database is not migrated." if isinstance(cause, missing) else _in_short(type(error))
     return type(error)(said, remedy=error.remedy)
 
 
@@ -272,12 +279,12 @@ async def _database_gone(request: Request, error: Exception) -> JSONResponse:
         return await _query_ended(request, error)
     log.warning("database_unavailable", error=type(error).__name__, said=str(error)[:_SAID_CHARACTERS])
     kind = kind_of(getattr(error, "sqlstate", None), str(error))
-    remedy = "Try again: the API recovers by itself." if kind is DatabaseUnavailable else None
+    remedy = "Try again: the API recovers automatically." if kind is DatabaseUnavailable else None
     return _respond(request, kind(_in_short(kind), remedy=remedy))
 
 
 async def _query_ended(request: Request, _: Exception) -> JSONResponse:
-    return _respond(request, QueryTooSlow("the database stopped the query."))
+    return _respond(request, QueryTooSlow("The database stopped the query."))
 
 
 async def _query_refused(request: Request, error: Exception) -> JSONResponse:
@@ -286,15 +293,15 @@ async def _query_refused(request: Request, error: Exception) -> JSONResponse:
     said = str(error).splitlines()[0] if str(error) else ""
     log.warning("query_refused", sqlstate=state, error=type(error).__name__, said=said[:_SAID_CHARACTERS])
     if state == "42501":
-        return _respond(request, Forbidden("this part of the API may not do that.", remedy="Ask for something else."))
+        return _respond(request, Forbidden("This part of the API may not do that.", remedy=_ANOTHER_ROUTE))
     if state == "25006":
-        return _respond(request, Forbidden("this part of the API only reads.", remedy="Ask for something else."))
+        return _respond(request, Forbidden("This part of the API only reads.", remedy=_ANOTHER_ROUTE))
     words = _WORDS.get(state) or _WORDS.get(state[:2])
     if state == "P0001":
         words = next((ours for theirs, ours in _PGSTAC_WORDS.items() if re.match(theirs, said)), words)
     if words is None:
         return _respond(request, server_failed())
-    return _respond(request, InvalidRequest(f"the database refuses the query: {words}"))
+    return _respond(request, InvalidRequest(f"The database refuses the query: {words}"))
 
 
 async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
@@ -306,14 +313,14 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [{"at": ".".join(map(str, each["loc"])), "message": each["msg"]} for each in error.errors()]
     words = "; ".join(f"{each['at']}: {each['message']}" for each in errors)
-    return _respond(request, InvalidRequest(words, remedy="Mend the request; /api/docs has examples."), errors=errors)
+    return _respond(request, InvalidRequest(words, remedy="Correct it; /api/docs has examples."), errors=errors)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     known = {404: NotFound, 413: RequestTooLarge}
     kind = known.get(error.status_code, InvalidRequest)
-    response = _respond(request, kind(str(error.detail), remedy=""))
+    response = _respond(request, kind(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response

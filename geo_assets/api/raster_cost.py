@@ -162,7 +162,7 @@ def _warp_blocks(bounds: Box, width: int, height: int) -> Iterator[Box]:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A box of a level's pixels; empty where it lies beside the raster."""
+    """A box of a level's pixels; empty if it is outside the raster."""
 
     left: int
     top: int
@@ -244,7 +244,7 @@ class _Source:
         return across, math.ceil(piece.bottom / self._block_height) - piece.top // self._block_height
 
     def _whole(self, across: int, down: int) -> int:
-        """The bytes of so many blocks."""
+        """The bytes of ``across`` times ``down`` blocks."""
         width = min(self._width, across * self._block_width)
         height = min(self._height, down * self._block_height)
         return int(width * height * self._decoded_bytes)

@@ -1,6 +1,6 @@
 """The readers of /raster: each blob by one driver, each read paid for before it is made.
 
-Here: what stands between the library's readers and GDAL. Not here: which blobs may be opened (`blob_paths`), and the
+Here: the layer between the library's readers and GDAL. Not here: which blobs may be opened (`blob_paths`), and the
 limits (`drawing`).
 """
 
@@ -189,7 +189,7 @@ class _Guarding:
         return super().point(*arguments, **options)  # type: ignore[misc]
 
     def statistics(self, *arguments: Any, **options: Any) -> Any:
-        """Figures of each asset by itself."""
+        """Figures of each asset, separately."""
         self._start({})
         return super().statistics(*arguments, **options)  # type: ignore[misc]
 

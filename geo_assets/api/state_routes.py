@@ -114,7 +114,7 @@ class Redeploy(BaseModel):
 
 @router.get("/livez", tags=["State"], summary="Whether the process lives")
 async def livez() -> dict[str, str]:
-    """Asks nobody."""
+    """Say that the process answers, without asking any dependency."""
     return {"status": "alive"}
 
 
@@ -169,7 +169,7 @@ async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] =
 
 @router.get("/api/metrics/comparison", tags=["State"], summary="Listing, Storage Queue and Service Bus side by side")
 async def comparison(request: Request, hours: Annotated[float, Query(gt=0, le=24 * 366)] = 24) -> dict[str, Any]:
-    """What each path brought within so many hours, and how soon it was searchable."""
+    """What each channel brought in the last ``hours``, and how soon it was searchable."""
     parts = parts_of(request)
     since = datetime.now(UTC) - timedelta(hours=hours)
     paths = await parts.work(lambda: parts.path_comparison.compare(since=since))

@@ -359,7 +359,7 @@ def _instant(text: str) -> datetime | None:
 
 
 def _text(value: str) -> sql.Composable:
-    """A text as a literal, in which no dollar stands: the library takes one before a digit for a parameter of its own.
+    """A text as a literal without a dollar sign: the library takes one before a digit for a parameter of its own.
 
     Raises InvalidFilter for what PostgreSQL has no text for.
     """

@@ -108,13 +108,13 @@ class Known(Protocol):
     """What the ledger knows."""
 
     def statuses(self) -> Sequence[SourceStatus]:
-        """How each source stands."""
+        """The state of each source."""
 
     def listed_at(self) -> Mapping[str, datetime | None]:
         """When each source was last listed whole; None where it never was."""
 
     def poison(self) -> Sequence[Poison]:
-        """The messages of queues that were given up and await a person."""
+        """The dead letters of queues that wait for a person."""
 
 
 class Metrics:
@@ -173,7 +173,7 @@ class _LedgerCollector(Collector):
             labels=["source"],
         )
         letters = GaugeMetricFamily(
-            "geo_assets_dead_letters", "Messages of a queue that were given up.", labels=["path", "queue"]
+            "geo_assets_dead_letters", "Dead letters of a queue that wait for a person.", labels=["path", "queue"]
         )
         now = datetime.now(UTC)
         for status in statuses:

@@ -1,4 +1,4 @@
-"""catalog_snapshot: a source's collection as one stac-geoparquet file in the silver place."""
+"""catalog_snapshot: a source's collection as one stac-geoparquet file in the output location."""
 
 from time import monotonic
 
@@ -25,7 +25,7 @@ SECONDS_BETWEEN_WORDS = 5.0
     partitions_def=sources_partitions,
     deps=["stac_items"],
     pool="pgstac",
-    description="The source's collection as stac-geoparquet in the silver place, for DuckDB, geopandas and QGIS.",
+    description="The source's collection as stac-geoparquet in the output location, for DuckDB, geopandas and QGIS.",
     group_name=CATALOGUE,
     kinds={"stac", "parquet"},
     owners=OWNERS,
@@ -37,7 +37,7 @@ def catalog_snapshot(
     pgstac: PgStac,
     silver_store: SilverStore,
 ) -> MaterializeResult[None]:
-    """Write all items of the collection, as they stand at one moment, and publish the file when it is whole."""
+    """Write all items of the collection, as they stand at one moment, and publish the file when it is complete."""
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
     from geo_assets.catalogue.geoparquet_file import first_rows, write_geoparquet
 
@@ -59,7 +59,7 @@ def catalog_snapshot(
 
 
 def snapshot_name(collection_id: str) -> str:
-    """The name of a collection's snapshot in the silver place."""
+    """The name of a collection's snapshot in the output location."""
     return f"snapshots/{collection_id}.parquet"
 
 

@@ -42,7 +42,7 @@ CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
     "items_have_blobs": (
         "orphan",
         ("going", "held", "in_grace"),
-        "Every item has its blob, but those that await consent or the end of their grace.",
+        "Every item has its blob, except held deletions and those within their grace period.",
     ),
     "items_have_sources": ("former", (), "Every item of the source's collection is of a declared source."),
     "items_are_claimed": ("unclaimed", (), "Every item of the source's collection was made by a source."),
@@ -55,7 +55,7 @@ AGREEMENT = "header_agreement"
 class HeaderSample(Config):
     """How many blobs to open again."""
 
-    blobs: int = Field(default=SAMPLE, ge=1, le=100_000, description="Number of blobs, drawn at random.")
+    blobs: int = Field(default=SAMPLE, ge=1, le=100_000, description="Number of random blobs to compare.")
 
 
 def _census_of(asset: str, *, name: str) -> AssetChecksDefinition:

@@ -1,4 +1,4 @@
-"""The files in silver places against what the ledger knows of them: those of COGs, and those that nobody has.
+"""The files in output locations against what the ledger knows of them: those of COGs, and orphans.
 
 Here: the check of the asset cogs, and what it shares with `geo-assets cogs`. Not here: the side of the ledger
 (`ledger.cogs`), the sweep of what the ledger knows (`CogLedger.sweep`).
@@ -26,7 +26,7 @@ ledger knew files may still be publishing."""
 
 @dataclass(frozen=True, slots=True)
 class FilesOfSource:
-    """The files of a source in its silver places.
+    """The files of a source in its output locations.
 
     ``found`` are those that are there, by place and name. ``orphans`` are in the ledger and no COG has them;
     ``unrecorded`` may be of COGs by their names, and the ledger does not know them.

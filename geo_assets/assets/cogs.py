@@ -81,7 +81,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
         "Make, check and publish the COG of each raster of one step; each has its COG or its reason.",
         "Remove the files that no raster's COG has, ask the ledger what is left to make, and report.",
     )
-    description = "A checked Cloud Optimized GeoTIFF of each raster, with a thumbnail, in the silver place."
+    description = "One checked Cloud Optimized GeoTIFF per raster, with a thumbnail, in the output location."
     group = SILVER
     kinds = frozenset({"gdal", "tiff"})
     pool = "cogs"
@@ -174,7 +174,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
     def check(self, run: StageRun, scope: Scope) -> None:
         """Raise where rasters have neither COG nor reason for good; more than a run may make wait for the next.
 
-        What nobody foresaw of a raster is told by alerts, and fails no run: the next one tries it again.
+        Alerts report a raster's unforeseen errors, which fail no run: the next one tries it again.
         """
         standing = run.cog_ledger.standing(scope.source)
         failing = [cog for cog in standing if cog.error_code not in (None, Unforeseen.code) and not cog.permanent]
@@ -228,7 +228,7 @@ def _make(
 
 
 def _publish(run: StageRun, blob: BlobRef, metadata: RasterMetadata, made: MadeCog, silver: SilverStore) -> None:
-    """Put a COG and its thumbnail into the silver place, and record it. Raises CogNameTaken."""
+    """Put a COG and its thumbnail into the output location, and record it. Raises CogNameTaken."""
     name = cog_name(source=run.source.name, prefix=run.source.prefix, blob_name=blob.name)
     thumbnail, place = thumbnail_name(name) if made.thumbnail else None, silver.place
     names = [each for each in (thumbnail, name) if each]

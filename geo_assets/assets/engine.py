@@ -49,7 +49,7 @@ from geo_assets.storage.circuit_breaker import circuit_breaker
 MAX_CORRELATION_IDS = 10
 """How many correlation ids a run names, of the events behind its work."""
 MAX_TOLD = 10
-"""Files that nobody foresaw, with a line in a batch's log each; the ledger has them all."""
+"""Files with unforeseen errors that get a line each in a batch's log; the ledger has them all."""
 _OF_THE_BATCH = (InvalidConfiguration, TransientError)
 """What work on several units raises of all of them."""
 

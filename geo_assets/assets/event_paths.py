@@ -15,7 +15,7 @@ from geo_assets.ledger.path_comparison import PathComparison
 class Period(Config):
     """Which time is compared."""
 
-    hours: float = Field(default=24, gt=0, description="What came in within so many hours until now.")
+    hours: float = Field(default=24, gt=0, description="Count what arrived in the last N hours.")
 
 
 @asset(

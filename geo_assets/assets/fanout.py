@@ -21,7 +21,7 @@ def batch_size(blobs: int, *, step_budget: int = STEP_BUDGET) -> int:
     """Blobs a step for a stage with ``blobs`` to do.
 
     Below 50, one; from there on 100; past the stage's share of the budget 1,000, or the smallest multiple
-    of 100 above that keeps within it: so many blobs are no place to spend a step on every hundred.
+    of 100 above that keeps within it: with that many blobs, a step for every hundred costs too much.
     """
     if blobs < ONE_FILE_A_STEP_BELOW:
         return 1

@@ -48,7 +48,7 @@ ingest_rasters = define_asset_job(
 ingest_observed = define_asset_job(
     "ingest_observed",
     selection=OBSERVED - HEADER_AGREEMENT,
-    description="Read the headers of the blobs that events told of, and load their STAC items: no listing.",
+    description="Process the blobs that are pending in the ledger, without a listing. Launched by queue sensors.",
     tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
 )
 
@@ -72,7 +72,7 @@ reconcile = define_asset_job(
 make_cogs = define_asset_job(
     "make_cogs",
     selection=AssetSelection.assets("cogs", "stac_items") - HEADER_AGREEMENT,
-    description="Make, check and publish the COGs that a source's rule asks for, and tell of them in the items.",
+    description="Make, check and publish the COGs that a source's settings ask for, and link them in the items.",
     tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
 )
 
@@ -86,7 +86,7 @@ list_container = define_asset_job(
 snapshot = define_asset_job(
     "snapshot",
     selection=AssetSelection.assets("catalog_snapshot"),
-    description="Write a source's collection as stac-geoparquet to the silver place.",
+    description="Write a source's collection as stac-geoparquet to the output location.",
     tags=RETRY_ALL_STEPS,
 )
 

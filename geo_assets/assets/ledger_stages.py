@@ -71,14 +71,14 @@ class LedgerStage(Stage[Batch, U, D]):
     def check(self, run: StageRun, scope: Scope) -> None:
         """Raise unless every blob of the scope is done or has its reason.
 
-        What nobody foresaw of a blob is told by alerts, and fails no run: the next one tries it again.
+        Alerts report a blob's unforeseen errors, which fail no run: the next one tries it again.
         """
         left, _ = run.ledger.count_pending(scope.source, self.state, as_of=scope.as_of, but=[Unforeseen.code])
         if left == 0:
             return
         reasons = [failure for failure in run.ledger.failures(scope.source) if not failure.permanent]
         example = f" For example {reasons[0].message} ({reasons[0].code})" if reasons else ""
-        message = f"{left} of {scope.blobs} blobs of {scope.source} still await their turn to {self.state}.{example}"
+        message = f"{left} of {scope.blobs} blobs of {scope.source} are still pending ({self.state}).{example}"
         raise (StorageUnavailable if self.state == "describe" else LoadIncomplete)(
             message, remedy="What is done is kept: the next run finishes the rest."
         )

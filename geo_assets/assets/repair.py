@@ -34,7 +34,7 @@ from geo_assets.vectors.tables import VectorTables
 REPAIR_TAG = "geo_assets/repair"
 """A tag of a run that repairs after its listing; `dagster job execute` would not give a partitioned job its config."""
 SAMPLE = 20
-"""Blobs that are opened again, where nobody says how many."""
+"""Number of blobs that are opened again by default."""
 MOST_VECTOR_BYTES = 1024**3
 """Of the vector files that are compared at once, which are read whole; the first that is drawn is so in any case."""
 # All of a source's findings are mended; so many of each kind fit into memory whatever happened.
@@ -45,7 +45,7 @@ MOST_MENDED = 1_000_000
 class HeaderCensus:
     """What opening blobs again showed: how many were compared, how many were not, and what disagrees by blob.
 
-    ``not_mended`` are blobs that disagree, and that doing them anew would not put right.
+    ``not_mended`` are blobs that disagree, and that processing again would not put right.
     """
 
     compared: int
@@ -108,7 +108,7 @@ def compare_headers(
 
 @dataclass(frozen=True, slots=True)
 class _Agreement:
-    """What came of comparing one blob: what disagrees, and whether doing it anew puts that right."""
+    """The result of comparing one blob: what disagrees, and whether processing it again puts that right."""
 
     name: str
     said: Sequence[str]
@@ -118,7 +118,7 @@ class _Agreement:
 def _compare_rasters(
     source: Source, drawn: Sequence[Sample], *, store: BlobStore, blob_stores: BlobStores
 ) -> Iterator[_Agreement]:
-    """The blobs that could be compared with their items, and what disagrees; of members of scenes that are none too."""
+    """The blobs that could be compared with their items, and what disagrees; also scene members without an item."""
     rasters = {each.blob.name: each for each in drawn if each.kind == "raster"}
     header_only = source.model_copy(update={"statistics": False})
     for each in drawn:
@@ -176,7 +176,7 @@ def repair_source(
     """Find what disagrees and put it right in ledger and catalogue; the next ingest_rasters does what is then left.
 
     ``declared`` are the names of the sources there are. Where a blob of a sample disagrees, another sample is drawn,
-    until none of one does. Raises DeletionsHeld where many items that nobody owns would go without ``consent``, and
+    until none of one does. Raises DeletionsHeld if many orphaned items would be removed and ``consent`` is not set, and
     what the store raises.
     """
     found = census.take(source.name, collection_id=source.collection.id, declared=declared, most=MOST_MENDED)

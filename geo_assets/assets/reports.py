@@ -146,7 +146,7 @@ def snapshot_metadata(
     geometries: Sequence[dict[str, Any]],
     seconds: float,
 ) -> Metadata:
-    """What a snapshot holds and where it lies, with its first rows and the map of the source's items."""
+    """What a snapshot holds and its location, with its first rows and the map of the source's items."""
     preview = [{name: value if value is None else str(value) for name, value in row.items()} for row in rows]
     return {
         **_footprints_metadata(geometries, of=f"items of {source.name}"),
@@ -161,7 +161,7 @@ def snapshot_metadata(
 
 
 def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
-    """Figures of this run, then how the whole source stands after it."""
+    """Figures of this run, then the state of the whole source after it."""
     seconds = max(time.time() - scope.started_at, 1e-3)
     status = ledger.status(scope.source)
     return {
@@ -192,7 +192,7 @@ def _footprints_metadata(geometries: Sequence[dict[str, Any]], *, of: str) -> Me
 
 
 def paths_metadata(paths: Sequence[PathFigures], *, hours: float) -> Metadata:
-    """What the paths of events brought within so many hours: a row a path, and how soon blobs were searchable."""
+    """What the channels of events brought in the last ``hours``: one row each, and how soon blobs were searchable."""
     rows = [path.as_dict() for path in paths]
     kinds = {name: "int" if name in COUNTS else "float" for name in rows[0]}
     curves = {path.path: path.latencies for path in paths if path.latencies}

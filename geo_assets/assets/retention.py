@@ -39,28 +39,28 @@ RUNS_A_QUERY = 500
 class RunRetention(Config):
     """How long runs stay."""
 
-    days: int = Field(default=30, ge=1, description="Delete runs that ended more than so many days ago.")
+    days: int = Field(default=30, ge=1, description="Delete runs that ended more than N days ago.")
 
 
 class StepEventRetention(Config):
     """How long the timeline of a run that succeeded stays."""
 
-    days: int = Field(default=7, ge=1, description="Delete step events of runs that succeeded so many days ago.")
+    days: int = Field(default=7, ge=1, description="Delete step events of runs that succeeded more than N days ago.")
 
 
 class StepValueRetention(Config):
     """How long a failed run can be executed again from its failure."""
 
-    days: int = Field(default=7, ge=1, description="Delete values between steps older than so many days.")
+    days: int = Field(default=7, ge=1, description="Delete step values that are older than N days.")
 
 
 class LedgerRetention(Config):
     """How long the ledger remembers more than the state of its blobs."""
 
-    attempt_days: int = Field(default=90, ge=1, description="Delete failed attempts older than so many days.")
-    listing_days: int = Field(default=90, ge=1, description="Delete records of listings older than so many days.")
-    event_days: int = Field(default=90, ge=1, description="Delete records of events received so many days ago.")
-    tombstone_days: int = Field(default=180, ge=1, description="Forget blobs that were gone so many days ago.")
+    attempt_days: int = Field(default=90, ge=1, description="Delete failed attempts that are older than N days.")
+    listing_days: int = Field(default=90, ge=1, description="Delete records of listings that are older than N days.")
+    event_days: int = Field(default=90, ge=1, description="Delete records of events received more than N days ago.")
+    tombstone_days: int = Field(default=180, ge=1, description="Forget blobs that were deleted more than N days ago.")
 
 
 @op(description="Delete old runs with their events and logs, but those that hold an asset's latest materialization.")

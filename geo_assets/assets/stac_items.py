@@ -156,7 +156,7 @@ class ItemsStage(ItemStage[Described, Built]):
         "Build, load and read back the items of one batch; each blob gets its item or its reason.",
         "Ask the ledger whether every blob of the plan has its item or its reason, and report.",
     )
-    description = "One truthful STAC item for each raster, loaded into PgSTAC and read back."
+    description = "One STAC item per raster or scene, loaded into PgSTAC and verified by reading it back."
     group = CATALOGUE
     kinds = frozenset({"stac", "postgis"})
     pool = "pgstac"

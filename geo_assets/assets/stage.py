@@ -189,7 +189,7 @@ class Stage(ABC, Generic[B, U, D]):
     reads_store: ClassVar[bool] = True
     """Whether work reads blobs: while the store is down it is not begun."""
     store_is_down_after: ClassVar[int] = 8
-    """So many units in a row that the store cannot deliver are the store's fault."""
+    """When the store cannot deliver this many units in a row, the store is at fault."""
     step_size: ClassVar[int] = 1
     """Results are kept in steps of this many units: a killed worker loses no more."""
     passes_over: ClassVar[tuple[type[GeoAssetsError], ...]] = ()

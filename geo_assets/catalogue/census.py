@@ -1,7 +1,7 @@
-"""The census: blobs and items of a source compared both ways, and mending what disagrees.
+"""The census: blobs and items of a source compared both ways, and repairing what disagrees.
 
-Here: finding it in the database, and putting it right there: a blob back to the work that is left, an item nobody owns
-out of the catalogue. Not here: reading headers, and what Dagster shows of it (`geo_assets.assets.census`).
+Here: finding it in the database, and putting it right there: a blob becomes pending again, an orphaned item leaves
+the catalogue. Not here: reading headers, and what Dagster shows of it (`geo_assets.assets.census`).
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from geo_assets.sources.source import Source
 Kind = Literal["missing", "pending", "orphan", "former", "unclaimed", "going", "held", "in_grace", "duplicate", "stale"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WRONG: tuple[Kind, ...] = ("missing", "orphan", "former", "unclaimed", "duplicate", "stale")
-"""What no run mends by itself; the other kinds wait for the next run, for their time, or for consent."""
+"""What no run repairs; the other kinds wait for the next run, for their grace period, or for approval."""
 _WITHDRAWN: tuple[Kind, ...] = ("orphan", "unclaimed", "duplicate")
 
 
@@ -30,7 +30,7 @@ _WITHDRAWN: tuple[Kind, ...] = ("orphan", "unclaimed", "duplicate")
 class Finding:
     """A blob and an item that disagree: ``name`` is the blob's, None where an item names none.
 
-    ``written_by``: who wrote an unclaimed item through the API, None where nobody did.
+    ``written_by``: who wrote an unclaimed item through the API, None if it came another way.
     """
 
     kind: Kind
@@ -44,10 +44,10 @@ class Finding:
 class CensusReport:
     """What a census found: ``counts`` of each kind, and the first findings of each.
 
-    missing: catalogued, but without an item or, of a vector file, without one of its items or tables. pending: awaits
-    its turn. orphan: an item of the source that nobody owns. former: one in its collection of a source that is no
+    missing: catalogued, but without an item or, of a vector file, without one of its items or tables. pending:
+    work is left. orphan: an item of the source that no blob owns. former: one in its collection of a source that is no
     longer declared. unclaimed: an item in its collection that no source made. going: an item that the next run
-    withdraws, for its blob is gone or refused. held, in_grace: likewise, but it waits for consent or for its time.
+    removes because its blob is gone or refused. held, in_grace: likewise, but it waits for approval or for its time.
     duplicate: one of several items of a blob or of an id. stale: an item of another version, or of another blob, than
     its own.
     """
@@ -132,11 +132,11 @@ class Census(DatabaseResource):
     def mend(
         self, source: Source, report: CensusReport, *, misread: Iterable[str] = (), consent: bool = False
     ) -> dict[str, int]:
-        """Put right what ``report`` names; how many blobs await their turn again, and how many items went.
+        """Put right what ``report`` names; how many blobs are pending again, and how many items were removed.
 
         ``misread`` are blobs that say other than their items or tables. Items of blobs that the ledger knows to be gone
-        are the next run's. Raises DeletionsHeld where more items nobody owns would go than the source's rule lets go
-        without ``consent``.
+        are the next run's. Raises DeletionsHeld if more orphaned items would be removed than the source allows without
+        ``consent``.
         """
         again = report.names("missing", "stale", "duplicate")
         unowned = [found for found in report.findings if found.kind in _WITHDRAWN and found.item_id]
@@ -173,10 +173,11 @@ class Census(DatabaseResource):
         if going <= rule.allow or going <= rule.most * items:
             return
         raise DeletionsHeld(
-            f"{orphans:,} items of {source.name} are of no blob that the ledger knows; it knows of {items:,} items. "
+            f"{orphans:,} items of {source.name} belong to no blob in the ledger, which has {items:,} items. "
             f"{unclaimed:,} items in collection {source.collection.id} were made by no source"
-            f"{_written_by(report)}. None was withdrawn.",
-            remedy="List the source first, so that the ledger knows its blobs; then repair with --consent.",
+            f"{_written_by(report)}. None was removed.",
+            remedy="List the source first, so that the ledger has its blobs; then run "
+            f"`geo-assets repair {source.name} --consent`.",
         )
 
 

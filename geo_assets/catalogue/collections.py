@@ -61,8 +61,8 @@ class Collections(DatabaseResource):
     def delete(self, collection_id: str, *, sources: Mapping[str, Source], with_items: bool = False) -> int:
         """Delete a collection and let its blobs await their items again; how many items it had.
 
-        Raises CatalogueRefusal where it is protected, where there is none, or where it has items and nobody said
-        ``with_items``.
+        Raises CatalogueRefusal where it is protected, where there is none, or where it has items and ``with_items``
+        is not set.
         """
         check_not_protected(collection_id, sources)
         if self.get(collection_id) is None:

@@ -97,7 +97,7 @@ def read_back(executor: Executor, collection_id: str, loaded: Sequence[tuple[Blo
 
 
 def delete_items(executor: Executor, source: str, released: Sequence[DictRow]) -> None:
-    """Delete these items, and let go of what their blobs and their ids blocked."""
+    """Delete these items, and release what their blobs and their ids blocked."""
     if not released:
         return
     ids = {

@@ -101,14 +101,14 @@ class PgStac(DatabaseResource):
 
 
 def _release_blobs(connection: Connection, source: Source) -> list[dict[str, Any]]:
-    """Let go of the claims of blobs that are gone or quarantined, and of scenes the source made formerly."""
+    """Release the claims of blobs that are gone or quarantined, and of scenes the source made formerly."""
     bound = {"source": source.name}
     dead = connection.execute(read_sql("release_dead_claims"), bound).fetchall()
     return dead + connection.execute(read_sql("release_former_scenes"), bound).fetchall()
 
 
 def _release_scenes(connection: Connection, source: Source) -> list[dict[str, Any]]:
-    """Take members that are gone or unreadable from their scenes, and let go of the claims of those that end by it."""
+    """Take members that are gone or unreadable from their scenes, and release the claims of scenes that end by it."""
     bound = {"source": source.name}
     connection.execute(read_sql("leave_scenes"), bound)
     return connection.execute(read_sql("release_dead_scenes"), bound).fetchall()

@@ -1,4 +1,4 @@
-"""Reading the whole catalogue, or some collections, as it stands at one moment.
+"""Reading the whole catalogue, or some collections, as it is at one moment.
 
 Here: streaming items in bounded batches. Not here: what is made of them (`geoparquet_file`, `static_catalog`).
 """

@@ -28,7 +28,7 @@ _LONGEST_NAME = 200
 def write_static_catalog(
     reading: CatalogueReading, folder: Path, *, progress: Callable[[int], None] = lambda _items: None
 ) -> int:
-    """Write all that ``reading`` holds to ``folder``, which appears when it is whole; the number of items.
+    """Write all that ``reading`` holds to ``folder``, which appears when it is complete; the number of items.
 
     Raises InvalidConfiguration where ``folder`` holds anything already.
     """
@@ -91,7 +91,7 @@ def _with_relative_links(item: Document) -> Document:
 
 
 def _other_links(document: Document) -> list[Document]:
-    """The links that do not say where in a catalogue the document stands."""
+    """The links that do not say where in a catalogue the document is."""
     return [link for link in document.get("links", []) if link["rel"] not in _OWN_RELATIONS]
 
 

@@ -6,7 +6,7 @@ Needs the extra `celery`. Not here: how dagster-celery orders steps; its loop is
 dagster-celery alone waits for ever for a step whose worker was killed: Celery has acknowledged the
 message by then. Acknowledging late instead would send every step a second time that takes longer than
 Redis' visibility timeout. So a worker holds a lock in PostgreSQL for the step it works on, as a run's
-worker does for its run, and a started step whose lock nobody holds is sent again.
+worker does for its run, and a started step whose lock no session holds is sent again.
 """
 
 import os
@@ -103,7 +103,7 @@ class StepTask(Task):  # type: ignore[misc]
 class WatchedStep:
     """A step that was sent, as dagster-celery's loop asks for it: ready, get, revoke.
 
-    ``send`` sends it (again), ``has_worker`` tells whether anybody holds the lock of a task,
+    ``send`` sends it (again), ``has_worker`` tells whether a session holds the lock of a task,
     ``queued`` counts the messages no worker has taken, and ``report`` tells people.
     """
 
@@ -124,7 +124,7 @@ class WatchedStep:
         self._send_again()
 
     def ready(self) -> bool:
-        """Whether the step has ended, or is given up; sends it again where its worker is gone."""
+        """Whether the step has ended, or is abandoned; sends it again if its worker is gone."""
         if self._error is not None:
             return True
         state = self._result.state
@@ -153,7 +153,7 @@ class WatchedStep:
         self._result.revoke()
 
     def _suspect(self, state: str) -> str:
-        """Why nobody seems to work on the step, or nothing."""
+        """Why no worker seems to be on the step, or nothing."""
         try:
             if state == STARTED and not self._has_worker(self._result.id):
                 return "The worker that had started on the step is gone"

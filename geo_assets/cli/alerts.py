@@ -24,7 +24,7 @@ TEST = Finding(
     kind="not_observed",
     key="test",
     title="a test: nothing is wrong",
-    what="Somebody ran `geo-assets alerts test`. Where you read this, alerts arrive.",
+    what="`geo-assets alerts test` sent this. If you can read it, alerts arrive.",
     count=0,
     remedy="None is needed.",
 )
@@ -32,13 +32,13 @@ TEST = Finding(
 
 @click.group("alerts")
 def alerts_group() -> None:
-    """Show what stands now and would be told, and try the destinations of alerts."""
+    """List current alerts, and test the destinations of alerts."""
 
 
 @alerts_group.command("test")
 @json_option
 def test_command(*, as_json: bool) -> None:
-    """Send a test alert to every destination that the environment names (status 1 where one does not take it)."""
+    """Send a test alert to every destination in the environment. Exits with 1 if one does not accept it."""
     # A retry is no news here, and would be printed amid the JSON.
     stamina.instrumentation.set_on_retry_hooks([])
     settings, now = Settings(), datetime.now(UTC)
@@ -75,7 +75,7 @@ def list_command(*, as_json: bool) -> None:
         print_json([asdict(finding) for finding in troubles.findings])
         return
     if not troubles.findings:
-        console.print("Nothing stands.")
+        console.print("There are no alerts.")
         return
     table = Table("kind", Column("what", overflow="fold"), Column("remedy", overflow="fold"))
     for finding in troubles.findings:

@@ -78,7 +78,7 @@ def update_command(source: str) -> None:
 @click.argument("collection")
 @click.option("--with-items", is_flag=True, help="Delete its items too.")
 def delete_command(collection: str, *, with_items: bool) -> None:
-    """Delete COLLECTION; a protected one is refused. Where a source still declares it, the next run makes it anew."""
+    """Delete COLLECTION unless it is protected. If a source still declares it, the next run creates it again."""
     with clear_errors():
         items = Collections().delete(collection, sources=SourcesFile().all(), with_items=with_items)
     console.print(f"Collection {shown(collection)} and its {items:,} items are deleted.")
@@ -121,7 +121,7 @@ def drop_table_command(source: str, file: str) -> None:
     """Drop the tables of FILE of SOURCE and withdraw their items; while the file is there, the next run loads it."""
     with clear_errors():
         dropped = VectorTables().drop(SourcesFile().get(source), file)
-    console.print(f"Dropped: {', '.join(dropped)}; the items are withdrawn.")
+    console.print(f"Dropped: {', '.join(dropped)}; the items are removed.")
 
 
 collection_option = click.option(
@@ -150,7 +150,7 @@ def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @collection_option
 def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
-    """Write the items as stac-geoparquet to FILE, replacing an older one when the new one is whole."""
+    """Write the items as stac-geoparquet to FILE, replacing an older one when the new one is complete."""
     from geo_assets.catalogue.geoparquet_file import write_geoparquet
 
     with (

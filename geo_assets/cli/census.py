@@ -28,11 +28,11 @@ sample_option = click.option(
 @sample_option
 @json_option
 def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
-    """Compare the blobs, items and tables of SOURCE (or of each source) both ways, and say what disagrees (status 1).
+    """Check that blobs, items and tables agree, for SOURCE or all sources. Exits with 1 if they do not.
 
     Random blobs are opened again: headers of rasters are compared with their items, vector files with their tables and
-    items. What only waits is named as well: for the next run, for the end of a grace period, or for consent. Items of a
-    source that is no longer declared (former) are counted with its collection, else in a row of their own.
+    items. What only waits is named as well: for the next run, the end of a grace period, or approval. Items of a source
+    that is no longer declared (former) are counted with its collection, else in a row of their own.
     """
     census, answers, green = Census(), list[dict[str, Any]](), True
     with clear_errors():
@@ -59,13 +59,13 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
 @click.command("repair")
 @click.argument("source", required=False)
 @sample_option
-@click.option("--consent", is_flag=True, help="Withdraw items that nobody owns, however many they are.")
+@click.option("--consent", is_flag=True, help="Remove orphaned items, however many they are")
 @json_option
 def repair_command(source: str | None, *, sample: int, consent: bool, as_json: bool) -> None:
-    """Take the census of SOURCE (or of each source) and mend what it finds.
+    """Repair what `census` finds, for SOURCE or all sources.
 
-    Blobs whose item or table is missing, stale, double or other than the blob go back to the work that is left, which
-    the next ingest_rasters or load_vectors does; items that nobody owns or no source made are withdrawn. The job
+    Blobs whose item or table is missing, stale, double or different from the blob become pending again, and the
+    next ingest_rasters or load_vectors processes them. Items that no blob owns or no source made are removed. The job
     `reconcile` does all of it at once.
     """
     census, answers = Census(), []
@@ -103,7 +103,7 @@ def _answer(found: CensusReport, headers: HeaderCensus) -> dict[str, Any]:
 
 
 def _print_answers(answers: list[dict[str, Any]]) -> None:
-    table = Table("source", *(Column(kind, justify="right") for kind in KINDS), "contents", "mended")
+    table = Table("source", *(Column(kind, justify="right") for kind in KINDS), "contents", "repaired")
     for answer in answers:
         headers, mended = answer["headers"], answer.get("mended", {})
         table.add_row(

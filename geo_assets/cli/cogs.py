@@ -18,7 +18,7 @@ from geo_assets.resources.sources_file import SourcesFile
 @click.argument("source")
 @click.option("--most", default=20, show_default=True, help="Show at most this many rasters.")
 @click.option("--failed", is_flag=True, help="Show only rasters that have no COG, with the reason.")
-@click.option("--orphans", is_flag=True, help="List the files in the silver place that no COG has.")
+@click.option("--orphans", is_flag=True, help="List the files in the output location that no COG has.")
 @click.option("--remove", is_flag=True, help="With --orphans: remove them.")
 @json_option
 def cogs_command(source: str, *, most: int, failed: bool, orphans: bool, remove: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""geo-assets deadletters: messages of events that were given up: which, why, and another try."""
+"""geo-assets deadletters: dead letters of event queues: which, why, and another try."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +20,17 @@ from geo_assets.sources.queue_rules import QueueRule
 MOST_AT_ONCE = 1000
 
 queue_option = click.option("--queue", help="Only this queue of sources.yaml.")
-code_option = click.option("--code", help="Only messages given up for this, such as malformed_message.")
+code_option = click.option("--code", help="Only dead letters with this code, such as malformed_message")
 all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter, or all with --code or --queue.")
 messages_argument = click.argument("message_ids", metavar="[ID]...", nargs=-1)
 
 
 @click.group("deadletters")
 def deadletters_group() -> None:
-    """List, show, replay and drop messages of events that were given up.
+    """List, show, replay and drop dead letters of event queues.
 
-    A message that is none is given up at once, one that failed for a passing reason after the queue's `tries`.
-    What it told is found by the next listing in any case.
+    A message that is not a valid event is dead-lettered at once; one that failed for a temporary reason, after the
+    queue's `tries`. The next listing finds what it reported in any case.
     """
 
 
@@ -68,7 +68,7 @@ def list_command(*, queue: str | None, code: str | None, most: int, as_json: boo
 @queue_option
 @json_option
 def show_command(message_id: str, *, queue: str | None, as_json: bool) -> None:
-    """Show the message ID whole, decoded for reading, and why it was given up."""
+    """Show the complete message ID, decoded for reading, and why it was dead-lettered."""
     with clear_errors():
         found = next((message for message in _found(message_id, queue) if message.body), None)
         if found is None:
@@ -183,7 +183,7 @@ def _settle(act: Act, message_ids: Sequence[str], *, code: str | None, queue: st
 
 
 def _all(box: DeadLetterBox, code: str | None, started_at: datetime) -> Iterator[SetAside]:
-    """Every dead letter of the box, page by page, but what was given up since we began: it may be one of ours."""
+    """Every dead letter of the box, page by page, except those set aside since we began: they may be ours."""
     done: set[str] = set()
     while True:
         page = [

@@ -22,14 +22,14 @@ REASONS = {
 
 @click.command("deletions")
 @click.argument("source")
-@click.option("--consent", is_flag=True, help="Let go what awaits consent now; the next run withdraws it.")
+@click.option("--consent", is_flag=True, help="Approve the held deletions; the next run removes the items")
 @click.option("--most", default=20, show_default=True, help="Show at most this many items.")
 @json_option
 def deletions_command(source: str, *, consent: bool, most: int, as_json: bool) -> None:
-    """Show which items of SOURCE go or wait to go, for their blobs are gone or refused; or consent to it.
+    """List items of SOURCE that will be removed or are held; with `--consent`, approve the held ones.
 
-    A run that would withdraw more items at once than the source's `deletions` allow holds them back and fails after
-    all else is done. Consent is to the deletions that are held now: later ones are judged by themselves.
+    A run that would remove more items at once than the source's `deletions` allow holds them and fails after all
+    else is done. You approve the deletions that are held now: later ones are judged separately.
     """
     ledger = Ledger()
     with clear_errors():
@@ -43,7 +43,7 @@ def deletions_command(source: str, *, consent: bool, most: int, as_json: bool) -
     if consent:
         console.print(f"Consented to {released:,} deletions. The next run withdraws their items.")
     elif deletions.held:
-        console.print(f"To let go what awaits consent: geo-assets deletions {source} --consent")
+        console.print(f"To approve the held deletions: geo-assets deletions {source} --consent")
 
 
 def _print_deletions(source: str, deletions: Deletions) -> None:

@@ -197,19 +197,22 @@ MOST_ITEMS = 1000
 
 
 class JobFailed(PermanentError):
-    """The job ended with another status than 0."""
+    """The job ended with a status other than 0."""
 
     code = "job_failed"
+    remedy = "Read the log that the command names."
 
 
 @click.command("demo")
 def demo_command() -> None:
-    """Write a small container of rasters, ingest it with the real job, and show what came of it."""
+    """Write a small container of rasters, ingest it with the real job, and show the result."""
     settings = Settings(GEO_ASSETS_SOURCES=project_folder() / "sources.yaml")
     with clear_errors():
         source = get_source(settings.sources_file, DEMO_SOURCE)
         if source.folder is None:
-            raise InvalidConfiguration(f"source {DEMO_SOURCE} is no folder.", remedy="Give it a file: url.")
+            raise InvalidConfiguration(
+                f"Source `{DEMO_SOURCE}` is not a folder.", remedy="Give the source a file: url in sources.yaml."
+            )
         _write_container(source.folder)
         with console.status("Starting PostgreSQL") as status, databases_running(settings):
             status.update("Migrating the database")

@@ -44,7 +44,7 @@ def show_item_command(collection: str, item: str) -> None:
 @click.argument("collection")
 @click.argument("item")
 def delete_item_command(collection: str, item: str) -> None:
-    """Delete ITEM of COLLECTION. Where its blob is still there, the next run makes it anew."""
+    """Delete ITEM of COLLECTION. If its blob still exists, the next run makes the item again."""
     with clear_errors():
         Collections().delete_item(collection, item, sources=SourcesFile().all())
     console.print(f"Item {shown(item)} of {shown(collection)} is deleted.")
@@ -65,8 +65,8 @@ def delete_item_command(collection: str, item: str) -> None:
 def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> None:
     """State properties of items of SOURCE that neither their blobs nor sources.yaml state; null takes one away.
 
-    A patch is kept, and is part of its item whenever that is made anew. It takes the place of an earlier one of the
-    same item. Nothing is kept where one line is refused.
+    A patch is kept, and is part of its item whenever that is rebuilt. It replaces an earlier patch of the same item.
+    If one line is refused, nothing is kept.
     """
     with clear_errors():
         declared, patches = SourcesFile().get(source), list(read_patches(path))
@@ -95,8 +95,8 @@ def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> N
 
 @items_group.command("patches")
 @click.argument("source")
-@click.option("--remove", multiple=True, metavar="NAME", help="Take away the patch of this item, blob or scene.")
-@click.option("--remove-all", is_flag=True, help="Take away every patch of the source.")
+@click.option("--remove", multiple=True, metavar="NAME", help="Remove the patch of this item, blob or scene")
+@click.option("--remove-all", is_flag=True, help="Remove every patch of the source")
 @click.option("--most", default=100, show_default=True, help="Show at most this many.")
 @json_option
 def patches_command(source: str, *, remove: tuple[str, ...], remove_all: bool, most: int, as_json: bool) -> None:
@@ -129,7 +129,7 @@ def _print_patches(standing: list[StandingPatch]) -> None:
             shown(patch.name),
             shown(", ".join(sorted(patch.patch))),
             f"{patch.patched_at:%Y-%m-%d %H:%M}",
-            "awaits its turn" if patch.pending else "",
+            "pending" if patch.pending else "",
         )
     console.print(table)
 

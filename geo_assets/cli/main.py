@@ -40,7 +40,7 @@ SUBCOMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a subcommand when somebody asks for it."""
+    """A group that imports a subcommand when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in alphabetical order."""

@@ -47,7 +47,7 @@ def list_command(source: str | None, *, code: str | None, prefix: str | None, mo
 @click.argument("blob")
 @json_option
 def explain_command(source: str, blob: str, *, as_json: bool) -> None:
-    """Show how one BLOB of SOURCE stands: its state, why, what to do, and earlier attempts."""
+    """Show the state of BLOB of SOURCE, the reason, the remedy and earlier attempts."""
     with clear_errors():
         SourcesFile().get(source)
         known = Quarantine().explain(source, blob)
@@ -70,7 +70,7 @@ def explain_command(source: str, blob: str, *, as_json: bool) -> None:
 def replay_command(
     source: str | None, *, code: str | None, prefix: str | None, everything: bool, as_json: bool
 ) -> None:
-    """Put quarantined blobs back to the work that is left: by SOURCE, --code, --prefix or several of them."""
+    """Retry quarantined blobs in the next run. Select by SOURCE, `--code`, `--prefix` or `--all`."""
     if not (source or code or prefix or everything):
         raise click.UsageError("Say which: a source, --code, --prefix, or --all.")
     with clear_errors():
@@ -78,7 +78,7 @@ def replay_command(
     if as_json:
         print_json({"replayed": replayed})
     else:
-        console.print(f"{replayed:,} blobs await their turn again; the next ingest_rasters tries them.")
+        console.print(f"{replayed:,} blobs are pending again; the next ingest_rasters tries them.")
 
 
 def _filter(source: str | None, code: str | None, prefix: str | None) -> QuarantineFilter:

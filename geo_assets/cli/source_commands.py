@@ -93,7 +93,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
 
 
 def print_statuses(statuses: list[SourceStatus]) -> None:
-    """A table of counts, a row a source; where blobs await their turn, how long the first has been waiting."""
+    """A table of counts, one row per source; if blobs are pending, how long the first has been."""
     now = datetime.now(UTC)
     waits = [say_duration(now - status.pending_since) if status.pending_since else "" for status in statuses]
     columns = (*STATES, "pending for") if any(waits) else STATES
@@ -127,9 +127,9 @@ def print_troubles(statuses: list[SourceStatus]) -> None:
 
 
 def print_failures(failures: list[StandingFailure]) -> None:
-    """A table of the reasons that stand, a row a blob."""
+    """A table of the current reasons, one row per blob."""
     if not failures:
-        console.print("No failures: every blob has its item or awaits its turn.")
+        console.print("No failures: every blob has its item or is pending.")
         return
     table = Table(
         Column("blob", overflow="fold"),
@@ -236,7 +236,7 @@ _SECONDS = ("latency_p50", "latency_p95", "latency_max", "seconds_a_thousand")
 
 
 @click.command("paths")
-@click.option("--hours", default=24.0, show_default=True, help="What came in within so many hours until now.")
+@click.option("--hours", default=24.0, show_default=True, help="Count what arrived in the last N hours")
 @json_option
 def paths_command(*, hours: float, as_json: bool) -> None:
     """Compare the paths by which blobs became known: messages, retries, dead letters, and time from event to item."""

@@ -26,10 +26,11 @@ class DagsterNotReady(TransientError):
     """A process of Dagster's, or the API's, ended or did not answer in time."""
 
     code = "dagster_not_ready"
+    remedy = "Read the log in the folder `GEO_ASSETS_STATE`, then start it again with `make up`."
 
 
 @click.command("up")
-@click.option("--port", default=3000, show_default=True, help="Port of the web UI; the next free one is taken.")
+@click.option("--port", default=3000, show_default=True, help="Port of Dagster's web UI; the next free port if taken")
 @click.option("--api-port", default=8000, show_default=True, help="Port of the API and the map; likewise.")
 def up_command(*, port: int, api_port: int) -> None:
     """Run PostgreSQL, Dagster's web UI and its sensors, and the API with the map until Ctrl-C."""

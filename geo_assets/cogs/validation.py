@@ -1,4 +1,4 @@
-"""Whether a COG is one, and shows what its raster shows: asked of the written file before anybody sees it.
+"""Whether a COG is one, and shows what its raster shows: asked of the written file before it is published.
 
 Here: comparing two rasters window by window, in bounded memory. Not here: making the COG.
 """

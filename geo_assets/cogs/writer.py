@@ -79,7 +79,7 @@ class MadeCog:
 
 @dataclass(frozen=True, slots=True)
 class CogOutcome:
-    """What came of one raster."""
+    """The result of one raster."""
 
     task: CogTask
     result: MadeCog | GeoAssetsError
@@ -132,7 +132,7 @@ def _typed_errors(task: CogTask) -> Iterator[None]:
             raise ScratchFull(f"{task.folder} takes no more: {_first_line(error)}.") from error
         if isinstance(error, CogInvalid):
             raise
-        raise Corrupt(f"Its pixels cannot be read: {_first_line(error)}.") from error
+        raise Corrupt(f"The raster's pixels cannot be read: {_first_line(error)}.") from error
 
 
 def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:

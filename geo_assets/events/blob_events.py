@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 from geo_assets.errors import MalformedMessage
 
 CREATED_APIS = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
-"""The calls after which a blob is whole; CreateFile and SftpCreate come before its content."""
+"""The calls after which a blob is complete; CreateFile and SftpCreate come before its content."""
 _APIS = {
     "Microsoft.Storage.BlobCreated": CREATED_APIS,
     "Microsoft.Storage.BlobDeleted": frozenset({"DeleteBlob", "DeleteFile", "SftpRemove"}),
@@ -283,7 +283,7 @@ def _split_blob_url(url: str, where: str) -> tuple[str, str, str]:
 def _split(url: str, where: str) -> tuple[str, str]:
     """(account, the path below it) of an address, without its query.
 
-    A # belongs to the name: a service tells of no fragments. Where the host is a machine, the path begins with the
+    A # belongs to the name: a service reports no fragments. Where the host is a machine, the path begins with the
     account, as an emulator has it.
     """
     match = _URL.fullmatch(url.partition("?")[0] + ("" if url.count("/") > 2 else "/"))
@@ -311,7 +311,7 @@ def _unquoted(text: str, where: str) -> str:
 def _check_characters(text: str, where: str) -> None:
     """Lone halves of a surrogate pair and NUL can neither be part of a blob's name nor be stored."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise MalformedMessage(f"{where} has a character that is none: {text[:300]!r}.")
+        raise MalformedMessage(f"{where} has a character that is not valid: {text[:300]!r}.")
 
 
 def _tidy(text: str) -> str:

@@ -31,7 +31,7 @@ class SetAside:
 
     ``message_id`` is the dead letter's. ``seen`` says whether it was among the dead letters looked at, of which a
     Storage Queue shows 32. ``body`` is as it lay in the queue, of a message not seen its first 1,000 characters.
-    ``code`` is None where the service gave the message up by itself.
+    ``code`` is None if the service itself dead-lettered the message.
     """
 
     queue: str
@@ -52,14 +52,14 @@ Outcome = Literal["replayed", "dropped", "missing"]
 
 
 class SetAsideRecords(DatabaseResource):
-    """What the ledger knows of messages that were given up."""
+    """What the ledger knows of dead letters."""
 
     def of(self, rule: QueueRule, *, most: int = MOST_RECORDS) -> list[DictRow]:
         """The messages of a queue that neither were replayed nor dropped, the longest there first."""
         return self.rows("select_set_aside", path=rule.path, queue=rule.queue, most=most)
 
     def mark(self, message: SetAside, state: Literal["replayed", "dropped"]) -> None:
-        """Record what became of the message, unless it was given up anew since it was looked at."""
+        """Record the result for the message, unless it was dead-lettered again since it was read."""
         if message.record is not None:
             self.rows("mark_message", record=message.record, changed_at=message.changed_at, state=state)
 
@@ -91,9 +91,9 @@ class DeadLetterBox:
         return next(found, None) or SetAside(self._rule.name, message_id)
 
     def replay(self, message: SetAside) -> Outcome:
-        """Put the message back into its queue, with those of its entries that were given up.
+        """Put the message back into its queue, with those of its entries that were dead-lettered.
 
-        One that is missing keeps its record, for nobody knows where it is.
+        One that is missing keeps its record, since its place is unknown.
         """
         entries = unreadable_entries(message.reason or "") if message.code == MalformedMessage.code else frozenset()
         if not self._queue.replay(message.message_id, rewrite=lambda body: pick_entries(body, entries)):

@@ -3,7 +3,7 @@
 A store that does not answer, a name that it fails on and a Zarr store of a million chunks cost themselves only. Here:
 account, container, prefix and globs, as a listing has them; threads, the time, and whether a store is down or a name
 bad. Not here: what a message says (`blob_events`), the requests of one look (`geo_assets.storage.container_look`), what
-becomes of the messages (`observer`).
+happens to the messages (`observer`).
 """
 
 import time
@@ -34,7 +34,7 @@ _REASONS = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", 
 @dataclass(frozen=True, slots=True)
 class Look:
     """A name to look at in the container of a source: a blob, a sidecar for the rasters that it places, or a part of a
-    Zarr store for what stands for it."""
+    Zarr store for the blob that represents it."""
 
     source: str
     name: str
@@ -124,7 +124,7 @@ def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_st
 
 
 class _SourceLook:
-    """The looks at one source: groups of names that several threads take in turn, in smaller ones where need be."""
+    """The checks of one source: groups of names that several threads take in turn, in smaller ones if need be."""
 
     def __init__(self, source: Source, names: Sequence[str], *, until: float) -> None:
         self.source = source
@@ -141,7 +141,7 @@ class _SourceLook:
         self._down: GeoAssetsError | None = None
 
     def run(self, blob_stores: Stores) -> None:
-        """Look until all is answered or the time is over; requests that hang go on, and are answered to nobody."""
+        """Look until all is answered or the time is over; requests that hang go on, and their answers are dropped."""
         groups = group_names(self._names)
         self._open_groups = len(groups)
         for group in groups:
@@ -219,7 +219,7 @@ class _SourceLook:
         return smaller
 
     def _ask_whether_down(self, store: BlobStore) -> None:
-        """Is it the store, or one of these names? Ask for what is nowhere, which tells of none of them."""
+        """Is it the store, or one of these names? Ask for a name that does not exist, which depends on none of them."""
         with self._asking:
             if self._down is None and not self._store_answered:
                 try:

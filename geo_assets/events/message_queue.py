@@ -1,7 +1,7 @@
-"""What geo_assets asks of a queue of events: receive, settle each message by itself, and keep dead letters.
+"""What geo_assets asks of a queue of events: receive, settle each message individually, and keep dead letters.
 
 Here: the Protocol both kinds of queue fulfil, and the message. Not here: the queues (`storage_queue`, `service_bus`),
-what a message says (`geo_assets.events.blob_events`), what becomes of it (`events.observer`).
+what a message says (`geo_assets.events.blob_events`), what happens to it (`events.observer`).
 
 A dead letter has an id of its own: a Storage Queue gives a new one to what is put into NAME-poison, Service Bus keeps
 the message's. `dead_letter` returns it, `dead_letters` shows it, `replay` and `drop` take it.
@@ -17,7 +17,7 @@ from geo_assets.models import Channel, Message
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message in the dead-letter queue, and why it is there: None where nobody said."""
+    """A message in the dead-letter queue, and why it is there: None if no reason was given."""
 
     message: Message
     reason: str | None
@@ -25,7 +25,7 @@ class DeadLetter:
 
 
 class MessageQueue(Protocol):
-    """A queue of blob events; its methods raise QueueUnavailable, or Unauthorized, where the service does not serve."""
+    """A queue of blob events; its methods raise QueueUnavailable, or Unauthorized, if the service is unavailable."""
 
     @property
     def path(self) -> Channel:

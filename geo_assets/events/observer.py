@@ -1,7 +1,7 @@
 """One batch of messages from a queue into the ledger: an event is a hint, a look at the store says what is true.
 
-Here: the order in which that is safe: read, look, commit, and only then settle each message by itself. Not here: what
-a message says (`events.blob_events`), which sources it concerns (`events.looks`), the looks (`events.looks`), the SQL
+Here: the order in which that is safe: read, look, commit, and only then settle each message individually. Not here:
+what a message says (`events.blob_events`), which sources it concerns and the looks (`events.looks`), the SQL
 (`ledger.events`), how queues settle (`message_queue`), and when to receive (`geo_assets.sensors`).
 """
 
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TakenBatch:
-    """What became of one batch of messages.
+    """The result of one batch of messages.
 
     ``new``, ``changed``, ``deleted`` and ``unchanged`` count blobs of ``events``, ``dropped`` events by reason;
     ``redelivered``, ``abandoned`` and ``poisoned`` count messages. ``sources`` are those with something new, changed
@@ -54,7 +54,7 @@ class TakenBatch:
 
 @dataclass(slots=True)
 class _Letter:
-    """A message as far as it was read: what is to be looked at for its events, and what stands against it."""
+    """A message as far as it was read: what to check for its events, and what is wrong with it."""
 
     message: Message
     events: list[tuple[BlobEvent, tuple[Look, ...]]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class _Letter:
 
     @property
     def looks(self) -> Iterator[Look]:
-        """What to look at: nothing for a message that is given up already."""
+        """What to check: nothing for a message that is already dead-lettered."""
         return (look for _, looks in (self.events if self.error is None else ()) for look in looks)
 
     def correlation_id(self, event: BlobEvent | None = None) -> str | None:
@@ -93,7 +93,7 @@ class EventObserver:
         self._router = EventRouter(self._sources, account=_account(blob_stores.azure_account_url()))
 
     def take(self, messages: Sequence[Message]) -> TakenBatch:
-        """Look at what the messages tell of, commit it to the ledger, then settle each message by itself.
+        """Check the blobs that the messages name, commit the result, then settle each message individually.
 
         A message that says nothing becomes a dead letter at once, and so does one of which some entries cannot be
         read when the others are done, and one that comes again though its last allowed delivery never ended. One whose
@@ -205,7 +205,7 @@ def _account(url: str) -> str:
 
 
 def _error(letter: _Letter, looked: Looked) -> GeoAssetsError | None:
-    """What stands against the message after the looks: a look that failed, else entries that cannot be read."""
+    """What is wrong with the message after the looks: a look that failed, else entries that cannot be read."""
     failed = next((looked.failed[look] for look in letter.looks if look in looked.failed), None)
     if failed is None and letter.unreadable:
         return MalformedMessage(name_unreadable(letter.unreadable))
@@ -213,7 +213,7 @@ def _error(letter: _Letter, looked: Looked) -> GeoAssetsError | None:
 
 
 def _left(letters: Iterable[_Letter], looked: Looked) -> list[Dropped]:
-    """The events of which nothing is taken in, for a listing is to see what they told of."""
+    """The events of which nothing is taken in, since a listing will find what they reported."""
     return [
         Dropped(LEFT_TO_LISTING, f"{event.name} is in a store too large to look at; its source is to be listed")
         for letter in letters

@@ -67,7 +67,7 @@ class RenewingReceiver:
             how(self._receiver)
 
     def close(self) -> None:
-        """Let go of what is not settled, and of the connection."""
+        """Release what is not settled, and the connection."""
         self._closed.set()
         if self._renewal is not None:
             self._renewal.join()

@@ -152,7 +152,7 @@ class ServiceBusQueue:
         """None: only an identity that may manage the namespace may ask."""
 
     def dead_letters(self, most: int) -> list[DeadLetter]:
-        """The first dead letters, those the broker made by itself (MaxDeliveryCountExceeded) among them."""
+        """The first dead letters, including those the broker made itself (MaxDeliveryCountExceeded)."""
         with _bus_errors(self.name):
             return [_as_dead_letter(found) for found in _peek(self._dead_letters, most)]
 
@@ -357,7 +357,7 @@ def _translated(error: Exception, name: str) -> GeoAssetsError:
         return _LockLost(f"the lock on a message of {name} is lost: {message}")
     if isinstance(error, MessagingEntityNotFoundError):
         return QueueUnavailable(
-            f"Service Bus has no {name}.", remedy="Make it (az servicebus), or mend its name in sources.yaml."
+            f"Service Bus has no {name}.", remedy="Create it with `az servicebus`, or correct its name in sources.yaml."
         )
     if isinstance(error, ServiceBusAuthenticationError | ServiceBusAuthorizationError | ClientAuthenticationError):
         return Unauthorized(

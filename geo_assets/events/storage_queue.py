@@ -241,7 +241,9 @@ def _translated(error: AzureError, name: str) -> GeoAssetsError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     message = (error.message or str(error)).splitlines()[0]
     if code == "QueueNotFound":
-        return _QueueMissing(f"queue {name} does not exist.", remedy=f"Make it: az storage queue create --name {name}.")
+        return _QueueMissing(
+            f"Queue `{name}` does not exist.", remedy=f"Create it with `az storage queue create --name {name}`."
+        )
     if code in ("MessageNotFound", "PopReceiptMismatch"):
         return _ReceiptLost(f"a message of queue {name} is no longer ours: {message}.")
     if isinstance(error, ClientAuthenticationError) or status in (401, 403):

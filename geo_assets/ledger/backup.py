@@ -1,7 +1,7 @@
 """The catalogue's database as one file, by pg_dump and pg_restore, which take the password from the environment.
 
 Here: writing the file, and bringing an empty database to what it holds, whole or not at all. Not here: the schemas and
-roles (`schema`), nor the catalogue made anew from its containers, which needs no file (docs/operate/backup.md).
+roles (`schema`), nor the catalogue rebuilt from its containers, which needs no file (docs/operate/backup.md).
 """
 
 import hashlib
@@ -41,9 +41,9 @@ class CatalogueBackup(DatabaseResource):
         return dict(self.row("count_contents"))
 
     def write(self, file: Path) -> dict[str, int]:
-        """Write all of the database, as of one moment, to ``file``, which appears when it is whole.
+        """Write all of the database, as of one moment, to ``file``, which appears when it is complete.
 
-        Nobody else may read it. Loads may go on meanwhile. Raises DatabaseUnavailable, DiskFull, FolderNotWritable.
+        No other user may read it. Loads may go on meanwhile. Raises DatabaseUnavailable, DiskFull, FolderNotWritable.
         """
         contents = self.contents()
         with appearing_whole(file) as partial:
@@ -98,7 +98,7 @@ class CatalogueBackup(DatabaseResource):
     def _replay(self, file: Path, digest: str) -> None:
         """Run what the file says by psql, in one transaction, with PgSTAC's schema on the search path.
 
-        pg_restore by itself empties the path, and some functions of PgSTAC, on which columns of its tables stand, find
+        pg_restore alone empties the path, and some functions of PgSTAC, on which columns of its tables depend, find
         PostGIS by it only. The transaction is the script's own: one that is cut off, whoever is killed, never comes to
         its COMMIT.
         """
@@ -184,7 +184,7 @@ def _check(program: str, status: int, said: bytes) -> None:
     if program == "pg_restore":
         raise InvalidBackup(message)
     raise DatabaseUnavailable(
-        message, remedy="Mend what it names: the file, the address, or a client older than the server."
+        message, remedy="Check the file, the database URL, and that the client is not older than the server."
     )
 
 

@@ -103,7 +103,7 @@ class StandingFailure:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """The messages of one queue that were given up and await a person, with what the ``latest`` of them says."""
+    """The dead letters of one queue that wait for a person, with what the ``latest`` of them says."""
 
     path: str
     queue: str
@@ -117,7 +117,7 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class UnforeseenFiles:
-    """How many files of a source failed for a reason that nobody foresaw, and what is said of the ``latest``."""
+    """How many files of a source failed for an unforeseen reason, and what is said of the ``latest``."""
 
     source: str
     files: int
@@ -133,7 +133,7 @@ class Ledger(EventLedger, DeletionLedger):
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator[Self]:
-        """Within a run, hold a lock that says its worker lives: PostgreSQL lets go of it when the worker dies."""
+        """Within a run, hold a lock that says its worker lives: PostgreSQL releases it when the worker dies."""
         self.setup_for_execution(context)
         if context.run is None:
             yield self
@@ -320,7 +320,7 @@ class Ledger(EventLedger, DeletionLedger):
         return SourceStatus(source=source, **counts, trouble=self.troubles().get(source))
 
     def catalogued_since(self, source: str, moment: datetime) -> int:
-        """How many blobs of ``source`` got their item, anew or for the first time, since ``moment``."""
+        """How many blobs of ``source`` got their item, again or for the first time, since ``moment``."""
         return int(self.row("count_catalogued_since", source=source, since=moment)["blobs"])
 
     def failures(self, source: str, *, most: int = 1000) -> list[StandingFailure]:
@@ -328,7 +328,7 @@ class Ledger(EventLedger, DeletionLedger):
         return [StandingFailure(**row) for row in self.rows("select_failures", source=source, most=most)]
 
     def poison(self) -> list[Poison]:
-        """The messages that were given up and that nobody replayed or dropped, by queue."""
+        """The dead letters that were neither replayed nor dropped, by queue."""
         return [Poison(**row) for row in self.rows("select_poison")]
 
     def unforeseen(self) -> list[UnforeseenFiles]:

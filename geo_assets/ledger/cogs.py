@@ -59,7 +59,7 @@ class CogToRemove:
 
 @dataclass(slots=True)
 class Sweep:
-    """What became of the files that no COG has: removed, or left, with the reason by place."""
+    """The result for the files that no COG has: removed, or left, with the reason by place."""
 
     removed: list[SilverFile] = field(default_factory=list)
     left: dict[str, GeoAssetsError] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class StandingCog:
-    """What stands of a raster's COG: ``href`` and what is said of it, or why there is none."""
+    """The current state of a raster's COG: ``href`` and what is said of it, or why there is none."""
 
     name: str
     etag: str | None
@@ -135,7 +135,7 @@ class CogLedger(DatabaseResource):
             yield
 
     def record(self, source: Source, blob: BlobRef, cog: PublishedCog, *, run_id: str | None) -> None:
-        """Record the COG of this version, and let the item await its turn, in one transaction."""
+        """Record the COG of this version, and make the item pending, in one transaction."""
         with self.borrow() as connection, connection.transaction():
             connection.execute(
                 read_sql("record_cog"),
@@ -172,7 +172,7 @@ class CogLedger(DatabaseResource):
         return [CogToRemove(**row) for row in rows]
 
     def forget(self, source: str, name: str, *, keep_files: bool) -> None:
-        """Forget the COG of a blob, and let its item await its turn; files that are not kept are orphans then."""
+        """Forget the COG of a blob, and make its item pending; files that are not kept are orphans then."""
         with self.borrow() as connection, connection.transaction():
             if keep_files:
                 connection.execute(read_sql("keep_files"), {"source": source, "name": name})
@@ -241,7 +241,7 @@ def _digest(source: Source) -> str:
 
 @contextmanager
 def _file_lock(connection: Connection, file: SilverFile) -> Iterator[bool]:
-    """Whether nobody publishes the file; until the block ends nobody does."""
+    """Whether no process publishes the file; until the block ends none does."""
     is_free = try_to_take(connection, Lock.SILVER_FILE, file.place, file.name_in_place)
     try:
         yield is_free

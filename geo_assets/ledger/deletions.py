@@ -60,7 +60,7 @@ class DeletionLedger(DatabaseResource):
         return int(row["renamed"])
 
     def judge_deletions(self, source: Source) -> None:
-        """Hold the deletions that no run has judged yet where they are more than the source's rule lets go."""
+        """Hold the deletions that no run has judged yet if they are more than the source's settings allow."""
         rule = source.deletions
         with self.borrow() as connection:
             connection.execute(
@@ -68,7 +68,7 @@ class DeletionLedger(DatabaseResource):
             )
 
     def consent_to_deletions(self, source: str) -> int:
-        """Let go the deletions that are held now, and no later ones; how many."""
+        """Approve the deletions that are held now, and no later ones; how many."""
         return int(self.row("consent_to_deletions", source=source)["released"])
 
     def deletions(self, source: str, *, most: int = 0) -> Deletions:
@@ -85,8 +85,8 @@ class DeletionLedger(DatabaseResource):
         names = ", ".join(item.name for item in deletions.first[: deletions.held])
         names += ", ..." if deletions.held > len(deletions.first) else ""
         raise DeletionsHeld(
-            f"{deletions.held:,} of {deletions.items:,} items of {source.name} ({deletions.held_share:.0%}) would be "
-            f"withdrawn, for their blobs are gone: {names}.",
-            remedy=f"See `geo-assets deletions {source.name}`. Where the blobs were deleted on purpose, consent with "
-            f"`geo-assets deletions {source.name} --consent`; else bring them back. All else was catalogued.",
+            f"{deletions.held:,} of {deletions.items:,} items of `{source.name}` would be removed because their blobs "
+            f"are gone: {names}. None was removed; all other work is done.",
+            remedy=f"Check `geo-assets deletions {source.name}`. If intended, run `geo-assets deletions {source.name} "
+            "--consent`; otherwise restore the blobs.",
         )

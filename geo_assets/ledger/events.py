@@ -1,4 +1,4 @@
-"""Events in the ledger: what was seen of the blobs they told of, what a queue brought, and messages given up.
+"""Events in the ledger: what was seen of the blobs they reported, what a queue brought, and dead letters.
 
 Here: what writes `ledger.blob` from events, `ledger.received_batch` and `ledger.message`. Not here: receiving and
 settling messages (`events.observer`), listings (`ledger.listings`). docs/decisions/0011-events.md says why an older
@@ -30,7 +30,7 @@ _BODY_START = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What a look found of a blob that an event told of; ``blob`` is None where it is gone.
+    """What a look found of a blob that an event reported; ``blob`` is None where it is gone.
 
     ``event_time`` is when the version came to be.
     """
@@ -45,7 +45,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A message that is given up, and why."""
+    """A dead letter, and why it is one."""
 
     message: Message
     correlation_id: str | None
@@ -109,7 +109,7 @@ class EventLedger(SceneLedger):
         raise AssertionError("unreachable: stamina raises or returns")
 
     def settle_batch(self, batch: EventBatch, number: int, *, dead_letters: Mapping[str, str]) -> None:
-        """Note that every message of the batch was settled; ``dead_letters``: the ids of those given up, and there."""
+        """Note that every message of the batch was settled; ``dead_letters``: their ids in the dead-letter queue."""
         with self.borrow() as connection:
             connection.execute(
                 read_sql("settle_batch"),

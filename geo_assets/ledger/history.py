@@ -1,7 +1,7 @@
 """What time makes worthless: ledger history, values between steps, and Dagster's step events.
 
 Here: finding and deleting it by age. Not here: which age (`geo_assets.assets.retention`), nor anything that
-says how a blob stands: a row of the ledger goes only when its blob has long been gone.
+tells the state of a blob: a row of the ledger goes only when its blob has long been gone.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class LedgerHistory(DatabaseResource):
     """What the ledger keeps beyond the state of its blobs."""
 
     def delete_failed_attempts(self, *, before: datetime) -> Removed:
-        """Delete attempts that failed before then; a reason that stands is in the blob's own row."""
+        """Delete attempts that failed before then; a current reason is in the blob's own row."""
         return Removed(**self.row("delete_failed_attempts", before=before))
 
     def delete_listings(self, *, before: datetime) -> Removed:
@@ -58,7 +58,7 @@ class LedgerHistory(DatabaseResource):
         return Removed(**self.row("delete_received_batches", before=before))
 
     def delete_messages(self, *, before: datetime) -> Removed:
-        """Delete the records of messages that were given up, and replayed or dropped before then."""
+        """Delete the records of dead letters that were replayed or dropped before then."""
         return Removed(**self.row("delete_messages", before=before))
 
     def delete_tombstones(self, *, before: datetime) -> Removed:

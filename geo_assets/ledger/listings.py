@@ -181,7 +181,7 @@ class ListingLedger(DatabaseResource):
 
         A listing whose run died is gone on with where the source's globs are still the same and it began within
         `RESUME_FOR`. Listings of one source take turns, so an older one never undoes a newer one. ``event_allowance``
-        is how long an event may take to tell what the listing finds; None where no events tell of this source.
+        is how long an event may take to tell what the listing finds; None if no events report this source.
         """
         self.register_source(source)
         bound: dict[str, Any] = {

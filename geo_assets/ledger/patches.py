@@ -27,7 +27,7 @@ NamedPatch = tuple[str, dict[str, Any]]
 class StandingPatch:
     """A patch that is kept: of the blob or scene ``name``, whose item is ``item_id`` (None: it has none yet).
 
-    ``pending``: the item awaits its turn, as after a change of the patch.
+    ``pending``: the item is still to be rebuilt, as after a change of the patch.
     """
 
     name: str
@@ -85,7 +85,7 @@ class ItemPatches(DatabaseResource):
     ) -> int:
         """Keep these patches, each in the place of an earlier one; how many say other than that did.
 
-        Their items await their turn again. All are kept, or none.
+        Their items are pending again. All are kept, or none.
         """
         changed = 0
         with self.borrow() as connection, connection.transaction():
@@ -103,7 +103,7 @@ class ItemPatches(DatabaseResource):
         return changed
 
     def remove(self, source: str, names: Sequence[str] | None) -> int:
-        """Take away the patches of these blobs, scenes or item ids (None: all of the source); how many.
+        """Remove the patches of these blobs, scenes or item ids (None: all of the source); how many.
 
         Raises InvalidPatch where one of ``names`` has none.
         """

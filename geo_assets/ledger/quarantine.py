@@ -53,7 +53,7 @@ class Quarantine(DatabaseResource):
         return int(self.row("replay_quarantined", **which.bound())["replayed"])
 
     def explain(self, source: str, name: str, *, most: int = 20) -> dict[str, Any] | None:
-        """How one blob stands, with up to ``most`` failed attempts at it; None where the ledger does not know it."""
+        """The state of one blob, with up to ``most`` failed attempts at it; None if the ledger does not know it."""
         rows = self.rows("select_blob_state", source=source, name=name)
         return (
             {**rows[0], "attempts": self.rows("select_attempts", source=source, name=name, most=most)} if rows else None

@@ -129,7 +129,7 @@ def login_checks(connection: Connection) -> dict[str, bool]:
     expected = {login: [LOADER_ROLE] if login == PIPELINE_LOGIN else [] for login in LOGINS}
     return {
         "logins are there": {row["login"] for row in rows} == set(LOGINS),
-        "logins can become nobody else": all(
+        "logins can take no other role": all(
             not row["is_strong"] and row["roles"] == expected[row["login"]] for row in rows
         ),
     }

@@ -3,7 +3,7 @@
 Here: asking for the turn of a run, and who has it. Not here: how long a process keeps it (`ledger.blobs.Ledger`).
 
 All processes of a run share the source's lock, each by a session of its own that is named after the run, so another run
-sees whose turn it is. PostgreSQL lets go of it when the last of them ends, however it ends.
+sees whose turn it is. PostgreSQL releases it when the last of them ends, however it ends.
 """
 
 import time
@@ -14,7 +14,7 @@ from geo_assets.ledger.database import Connection
 from geo_assets.postgres.locks import Lock, holders, holding, take
 
 PATIENCE_SECONDS = 10.0
-"""How long a run waits for its turn: a run that was killed lets go within less."""
+"""How long a run waits for its turn: a run that was killed releases it within less."""
 _PAUSE_SECONDS = 0.5
 _NAMED = "geo_assets run "
 _SESSION = (

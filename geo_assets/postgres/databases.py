@@ -1,7 +1,7 @@
 """Which database a process talks to: the user's own server where the environment names one, else ours.
 
 Here: that choice for the catalogue and for Dagster. Not here: the embedded cluster itself
-(`geo_assets.postgres.embedded`), nor what stands in the databases.
+(`geo_assets.postgres.embedded`), nor what is in the databases.
 """
 
 from collections.abc import Iterator

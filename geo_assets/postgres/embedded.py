@@ -278,7 +278,7 @@ class EmbeddedPostgres:
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(
                 f"the embedded cluster was made by PostgreSQL {version}, which is not installed any more.",
-                remedy=f"Install postgresql-{version}-postgis-3, or `make clean` to begin anew.",
+                remedy=f"Install postgresql-{version}-postgis-3, or run `make clean` to start over.",
             ) from error
 
     def _write_settings(self, identity: Identity | None) -> None:
@@ -298,11 +298,11 @@ class EmbeddedPostgres:
         said = f"{what}; the end of {self.log_file}:\n{tail}\n"
         if os.strerror(errno.ENOSPC) in tail:
             return DatabaseDiskFull(said)
-        return DatabaseUnavailable(said, remedy="See that log; `make clean` begins anew.")
+        return DatabaseUnavailable(said, remedy="See that log; `make clean` starts over.")
 
 
 def _write_password(file: Path) -> None:
-    """Write a new password to ``file``, which nobody else may read at any moment, nor finds half written."""
+    """Write a new password to ``file``, which no other user may read at any moment, nor finds half written."""
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600, exist_ok=False)
@@ -316,12 +316,12 @@ def _read_password(file: Path) -> str:
     except OSError as error:
         raise DatabaseUnavailable(
             f"the password of the embedded PostgreSQL cannot be read: {error}.",
-            remedy="Run as the user who made it, or `make clean` to begin anew.",
+            remedy="Run as the user who made it, or run `make clean` to start over.",
         ) from error
 
 
 def _free_port(wanted: int) -> int:
-    """``wanted`` if nobody listens there, else any free port of 127.0.0.1."""
+    """``wanted`` if no process listens there, else any free port of 127.0.0.1."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

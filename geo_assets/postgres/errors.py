@@ -65,7 +65,7 @@ def database_errors() -> Iterator[None]:
 
 
 def kind_of(sqlstate: str | None, said: str) -> type[DatabaseUnavailable]:
-    """The error that a SQLSTATE stands for, else what PostgreSQL ``said`` in English; else DatabaseUnavailable."""
+    """The error that a SQLSTATE means, else what PostgreSQL ``said`` in English; else DatabaseUnavailable."""
     if sqlstate is not None:
         return _BY_STATE.get(sqlstate, DatabaseUnavailable)
     return next((kind for words, kind in _BY_WORDS if re.search(words, said)), DatabaseUnavailable)

@@ -16,7 +16,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
 FORGET_ALL = "SELECT pg_advisory_unlock_all()"
-"""Lets go of every lock of a session."""
+"""Releases every lock of a session."""
 SHARE_UNTIL_END = "SELECT pg_advisory_xact_lock_shared($1::bigint)"
 """Takes a shared lock by its key until the transaction ends, as drivers with numbered values want it."""
 _HOLDERS = """
@@ -83,7 +83,7 @@ def try_to_share_until_end(connection: Connection[Any], lock: Lock, *subject: st
 
 
 def release(connection: Connection[Any], lock: Lock, *subject: str) -> None:
-    """Let go of the lock that this session holds alone; a session that has ended holds none."""
+    """Release the lock that this session holds alone; a session that has ended holds none."""
     if not connection.closed:
         connection.execute("SELECT pg_advisory_unlock(%s::bigint)", (lock_key(lock, *subject),))
 

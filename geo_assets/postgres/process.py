@@ -77,7 +77,7 @@ def forget_stale_pid(data: Path, identity: Identity | None) -> None:
     """Remove a postmaster.pid whose number another process has by now, for PostgreSQL would not start.
 
     Numbers come round fast in a container, where a dead postmaster may also stay as a zombie. A number
-    that is nobody's is left to PostgreSQL; one that is a PostgreSQL's too: it says what is wrong.
+    of no process is left to PostgreSQL; so is one of another PostgreSQL: it says what is wrong.
     """
     pid, _ = _read_pid_file(data)
     if pid is None or not _exists(pid) or "postgres" in _command(pid):

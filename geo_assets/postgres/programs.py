@@ -96,7 +96,7 @@ def server_identity(folder: Path) -> Identity | None:
         except KeyError:
             continue
         return Identity(user.pw_uid, user.pw_gid)
-    raise DatabaseUnavailable("PostgreSQL refuses to run as root, and there is no user postgres or nobody.")
+    raise DatabaseUnavailable("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody`.")
 
 
 def run_as(
@@ -137,7 +137,7 @@ def init_cluster(
 
 
 def make_private_folder(folder: Path, identity: Identity | None) -> None:
-    """Make ``folder`` for the server's user alone; one that is there already must be so too."""
+    """Make ``folder`` for the server's user alone; one that already exists must be so too."""
     uid = identity.uid if identity else os.geteuid()
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -146,7 +146,8 @@ def make_private_folder(folder: Path, identity: Identity | None) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
         raise DatabaseUnavailable(
-            f"{folder} is there already and not a private folder of user {uid}.", remedy="See whose it is; remove it."
+            f"{folder} already exists and is not a private folder of user {uid}.",
+            remedy="Check whose folder it is, and remove it.",
         )
 
 

@@ -35,7 +35,7 @@ def build_bands(metadata: RasterMetadata, rules: Sequence[BandRule]) -> list[dic
     if rules and len(rules) != len(metadata.bands):
         raise InvalidItem(
             f"The source's rule is for {len(rules)} bands, the raster has {len(metadata.bands)}.",
-            remedy="Mend `bands` in sources.yaml, or give such rasters a source of their own.",
+            remedy="Correct `bands` in sources.yaml, or give such rasters a source of their own.",
         )
     names = Counter(band.name for band in metadata.bands)
     return [

@@ -105,7 +105,7 @@ def _horizontal_part(crs: pyproj.CRS) -> pyproj.CRS:
 
 def _check_earth(crs: pyproj.CRS) -> None:
     if not (crs.is_geographic or crs.is_projected):
-        raise NoFootprint(f"The CRS {crs.name!r} is a {crs.type_name}, which has no place on the globe.")
+        raise NoFootprint(f"The CRS {crs.name!r} is a {crs.type_name}, which cannot be placed on the Earth.")
     ellipsoid = crs.ellipsoid
     if ellipsoid is None or crs.geodetic_crs is None:
         raise NoFootprint(f"The CRS {crs.name!r} does not say which ellipsoid it is on.")

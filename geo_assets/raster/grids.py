@@ -180,7 +180,7 @@ def _cell(corner: Array, count: int) -> tuple[np.ndarray[tuple[int, ...], np.dty
 
 
 MOST_SPLINE_POINTS = 500
-"""A thin-plate spline through so many points takes 25 ms, and the time grows with their cube."""
+"""A thin-plate spline through this many points takes 25 ms, and the time grows with their cube."""
 
 FURTHEST_RPC = 1.5
 """RPCs are made for coordinates that their offsets and scales bring to -1..1; further out they go astray."""
@@ -254,7 +254,7 @@ class RpcGrid:
             (latitude - rpcs.lat_off) / rpcs.lat_scale,
         )
         if not np.max(np.abs(normalised)) <= FURTHEST_RPC:
-            raise NoFootprint("The raster reaches beyond the area that its RPCs are made for.")
+            raise NoFootprint("The raster extends beyond the area its RPCs are valid for.")
         row, column = self._transformer.rowcol(longitude, latitude, zs=self._heights(rows), op=np.positive)
         if not np.max(np.hypot(column - columns, row - rows)) <= 1.0:
             raise NoFootprint("The RPCs lead from an edge of the raster to a place, but not back.")
@@ -337,7 +337,7 @@ def _unwrapped(longitude: Array, *, turn: float) -> Array:
 
 
 def _spread(points: Array) -> float:
-    """How far the points, shape (n, 2), reach; raises NoFootprint where they lie on one line."""
+    """How far the points, shape (n, 2), reach; raises NoFootprint if they are on one line."""
     if len(points) < 3:
         raise NoFootprint(f"{len(points)} ground control points give no outline; three are the fewest.")
     lengths = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)

@@ -195,7 +195,7 @@ def _gdal_errors_translated(guard: GuardedFile) -> Iterator[None]:
     except Exception as error:
         guard.raise_error()
         if isinstance(error, RasterioError | CPLE_BaseError | CRSError | UnicodeDecodeError):
-            raise Corrupt(f"GDAL cannot read it: {_gdal_message(error)}") from error
+            raise Corrupt(f"GDAL cannot read the raster's header: {_gdal_message(error)}") from error
         raise
 
 
@@ -222,7 +222,7 @@ def _open(guard: GuardedFile, overview: int | None, driver: str) -> Iterator[Any
 
 
 def _check_self_contained(dataset: Any) -> None:
-    """GDAL follows this tag to any file of this machine as soon as somebody asks for an overview."""
+    """GDAL follows this tag to any file of this machine as soon as a caller asks for an overview."""
     if target := dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
         raise UnsupportedFormat(
             f"Its overviews are said to lie in another file, {clean_text(target)!r}, which is never opened."

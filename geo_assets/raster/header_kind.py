@@ -16,7 +16,7 @@ from geo_assets.raster.tiff import Tag, TiffStructure
 from geo_assets.raster.tiff_layout import with_layout
 
 MOST_KINDS = 1000
-"""So many are remembered by a process; then all are forgotten, and learnt anew."""
+"""A process remembers this many; then all are forgotten, and learnt again."""
 
 _PIXEL_SCALE, _TIE_POINT, _DATETIME = 33550, 33922, 306
 _DOUBLE, _ASCII = 12, 2

@@ -38,7 +38,7 @@ class GuardedFile(io.RawIOBase, BinaryIO):
         self._position = 0
 
     def another(self) -> "GuardedFile":
-        """One more handle on the same file: GDAL wants each of its opens to seek by itself."""
+        """One more handle on the same file: GDAL wants each of its opens to have its own position."""
         return GuardedFile(self)
 
     @property

@@ -49,7 +49,7 @@ SMALLEST_CHUNK, LARGEST_CHUNK = 16, 250
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading one blob: its metadata, or the error."""
+    """The result of reading one blob: its metadata, or the error."""
 
     blob: BlobRef
     result: RasterMetadata | GeoAssetsError
@@ -232,7 +232,7 @@ def _describe(source: Source, file: RangeFile, header: _Header) -> RasterMetadat
 
 
 def _describe_document(source: Source, store: BlobStore, blob: BlobRef, header: _Header) -> RasterMetadata:
-    """What a document says that stands for data in other blobs: a Zarr store's root, or a VRT."""
+    """What a document says that represents data in other blobs: a Zarr store's root, or a VRT."""
     header.file.seek(0)
     if is_store_root(blob.name):
         folder = store_folder(blob.name)

@@ -1,4 +1,4 @@
-"""The directories of a TIFF, read without GDAL: where they lie, and where their blocks of data lie.
+"""The directories of a TIFF, read without GDAL: their offsets, and those of their blocks of data.
 
 Here: what GDAL either does not tell (is the data all there, is the layout that of a COG) or tells only by
 following names in the file to other files (overviews). Every read is bounded, whatever the header claims.

@@ -59,7 +59,7 @@ def is_cog(structure: TiffStructure) -> bool:
 
 
 def header_size_bytes(structure: TiffStructure) -> int | None:
-    """So many bytes at the front of the file hold every directory, and no pixel; None where it is not laid out so.
+    """The bytes at the front of the file that hold every directory and no pixel; None if it is not laid out so.
 
     Of an image with very many blocks not all places were read; its header counts where the writer promises their order.
     """

@@ -1,4 +1,4 @@
-"""The silver place as a Dagster resource: where geo_assets puts the files it makes itself.
+"""The output location as a Dagster resource: where geo_assets puts the files it makes itself.
 
 Here: which place that is, and of which account; publishing a file there whole, looking at it and removing it. Not here:
 opening a place (`geo_assets.storage.silver_store`), making files.

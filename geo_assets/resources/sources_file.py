@@ -20,7 +20,7 @@ EVENT_ALLOWANCE = timedelta(minutes=5)
 
 
 class SourcesFile(ConfiguredResource):
-    """The declared sources, read anew at each use so that an edit needs no restart."""
+    """The declared sources, read again at each use so that an edit needs no restart."""
 
     path: str = Field(default="", description="Path of sources.yaml. Empty: GEO_ASSETS_SOURCES, else the project's.")
 

@@ -60,7 +60,7 @@ def failure_alert_sensor(context: SensorEvaluationContext, sources_file: Sources
 
 
 def _read_cursor(cursor: str | None) -> dict[str, dict[str, Told]]:
-    """What was told before; nothing where another release wrote it, so that what stands is told once more."""
+    """What was told before; nothing where another release wrote it, so that current troubles are told once more."""
     try:
         return _CURSOR.validate_json(cursor or "{}")
     except ValidationError:

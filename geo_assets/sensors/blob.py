@@ -1,4 +1,4 @@
-"""blob_sensor: looks at every source and asks for a run where something is to be done.
+"""blob_sensor: checks every source and launches a run where there is work.
 
 Here: a tick, from what the ledger says of each source to runs, troubles and the cursor. Not here: the look at a source
 (`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.sensors.change`). The sensor
@@ -43,9 +43,10 @@ _CURSOR = TypeAdapter(dict[str, Watch])
 
 
 class SourcesNotObserved(TransientError):
-    """No source could be looked at; the tick shows why for each."""
+    """No source could be checked; the tick shows why for each."""
 
     code = "sources_not_observed"
+    remedy = "Check each source with `geo-assets sources`; the next tick tries again."
 
 
 @sensor(
@@ -53,7 +54,9 @@ class SourcesNotObserved(TransientError):
     jobs=[ingest_rasters, ingest_observed, load_vectors],
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Lists every source, and asks for one run of each that has new, changed, deleted or unfinished blobs.",
+    description=(
+        "Checks sources every 30 s (with a queue: lists hourly, see `relist`), and launches one run of each with work."
+    ),
 )
 def blob_sensor(
     context: SensorEvaluationContext, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
@@ -139,7 +142,7 @@ class _Tick:
             raise seen
         if isinstance(seen, StillWaiting):
             self._watches[source.name] = watch
-            self._say(f"{source.name}: no answer for {seen.seconds:.0f} s yet; the next tick goes on", is_error=True)
+            self._say(f"{source.name}: no answer for {seen.seconds:.0f} s; continues in the next tick", is_error=True)
             return
         if isinstance(seen, MarkerRefused):
             self._settle(source, replace(watch, progress=None), Decision(f"{source.name}: {seen}"))
@@ -175,7 +178,7 @@ class _Tick:
         last = self._requests.last(source.name, watch.request)
         decision = decide(source.name, observed=observed, last=last, run_in_progress=False, now=now)
         if progress is not None:
-            seen = f"{progress.unchanged:,} blobs looked at so far, none of them new; the next tick goes on"
+            seen = f"{progress.unchanged:,} blobs checked so far, none of them new; continues in the next tick"
             decision = replace(decision, reason=f"{decision.reason if observed.work else source.name}: {seen}")
         elif not (observed.new or observed.changed or observed.deleted):
             watch = replace(watch, seen_whole_at=watch.looked_at, rule=source.listing_digest)

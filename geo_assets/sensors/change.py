@@ -18,7 +18,7 @@ LONGEST_RETRY = timedelta(hours=1)
 class Observation:
     """What a listing shows against the ledger, and what the ledger says is still to do, in blobs.
 
-    ``deleted`` is None where the listing was not complete. ``held`` deletions await consent and are no work.
+    ``deleted`` is None where the listing was not complete. ``held`` deletions are held and are no work.
     ``listing_asked`` says that blobs which events reported are still to be seen by a listing.
     ``digest`` names the blobs and versions concerned, ``generation`` the last listing that went into the ledger.
     """
@@ -41,7 +41,7 @@ class Observation:
     def __str__(self) -> str:
         deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
         withdraw = f", {self.to_withdraw} to withdraw" if self.to_withdraw else ""
-        held = f", {self.held} deletions await consent" if self.held else ""
+        held = f", {self.held} deletions are held" if self.held else ""
         listing = ", a listing is needed" if self.listing_asked else ""
         return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}{listing}"
 
@@ -97,7 +97,7 @@ def next_look(watch: Watch, *, listed_at: datetime | None, relist: timedelta, ru
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Ask for a run (``request`` is set, ``run_key`` names it for ever), or why not."""
+    """Launch a run (``request`` is set, ``run_key`` names it for ever), or why not."""
 
     reason: str
     request: Request | None = None
@@ -113,7 +113,7 @@ def decide(
     now: datetime,
     trouble: Trouble | None = None,
 ) -> Decision:
-    """Ask for one run where there is work, none is under way, and this work is new or its retry is due.
+    """Launch one run if there is work, no run is under way, and this work is new or its retry is due.
 
     While the source is in ``trouble`` no retry is due: its run would fail, and hold a place that others wait for.
 
@@ -122,7 +122,7 @@ def decide(
     1, 2, 4 ... minutes, at most an hour.
     """
     if observed.work == 0:
-        held = f"; {observed.held} deletions await consent (geo-assets deletions {source})" if observed.held else ""
+        held = f"; {observed.held} deletions are held (geo-assets deletions {source})" if observed.held else ""
         return Decision(f"{source}: nothing to do{held}")
     if run_in_progress:
         return Decision(f"{source}: {observed}; a run is in progress")

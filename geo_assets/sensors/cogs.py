@@ -1,4 +1,4 @@
-"""cog_sensor: asks for a run of make_cogs where COGs are to be made or removed and nothing else of the source runs.
+"""cog_sensor: launches a run of make_cogs if COGs are to be made or removed and no other run works on the source.
 
 Here: asking the ledger and Dagster. Not here: which rasters await a COG (`geo_assets.ledger.cogs`).
 """

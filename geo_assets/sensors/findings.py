@@ -1,6 +1,6 @@
 """The troubles that stand now, as Dagster's instance and the ledger know them.
 
-Here: asking, and putting into words what, where, how many and what to do. Not here: what is told of it and when
+Here: asking, and putting into words what, where, how many and what to do. Not here: what people are told and when
 (`geo_assets.alerts.alerts`). What cannot be asked is a trouble too, and ends no other.
 """
 
@@ -45,7 +45,7 @@ from geo_assets.sources.trouble import Trouble
 FAILED_RUNS_STAND = timedelta(days=1)
 FAILED_TICKS_STAND = timedelta(hours=1)
 FAILURES_TOLD = {"source": 3, "queue": 4}
-"""So many in a row of a source or a queue are told; one or two are no trouble yet."""
+"""This many failures in a row of a source or a queue are told; one or two are no trouble yet."""
 QUEUE_SENSORS = {storage_queue_sensor.name, service_bus_sensor.name}
 ALERT_SENSOR = "failure_alert_sensor"
 _LONGEST_TEXT = 600
@@ -56,7 +56,7 @@ _JOBS = {*(job.name for job in all_jobs), retention.name, "__ASSET_JOB"}
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """What stands now; ``unseen`` are the kinds that could not be asked for, ``rules`` what is to be told."""
+    """The current troubles; ``unseen`` are the kinds that could not be asked for, ``rules`` what is to be told."""
 
     findings: list[Finding] = field(default_factory=list)
     unseen: set[Kind] = field(default_factory=set)
@@ -160,7 +160,7 @@ def _cause(instance: DagsterInstance, run_id: str) -> tuple[str, str, str | None
 
 
 def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
-    """A finding for each sensor whose latest tick to end has failed, but for that which tells of it."""
+    """A finding for each sensor whose latest tick to end has failed, except the sensor that reports it."""
     if instance.schedule_storage is None:
         return
     for state in instance.all_instigator_state(
@@ -266,7 +266,7 @@ def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> 
 
 
 def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
-    """What mends the checks; what a former source left, no run does."""
+    """What fixes the checks; no run fixes what a former source left."""
     of_formers = "See `geo-assets orphans`, then adopt or remove what a former source left."
     if set(failed) == {"items_have_sources"}:
         return of_formers
@@ -312,11 +312,11 @@ def _poison(ledger: Ledger) -> Iterator[Finding]:
         yield Finding(
             kind="poison",
             key=f"poison:{poison.path}:{poison.queue}",
-            title=f"{poison.queue}: {messages} given up",
+            title=f"{poison.queue}: {messages} dead-lettered",
             what=_cut(f"The latest{correlated}: {poison.error_code}: {poison.error_message}"),
             count=poison.messages,
-            remedy="See `geo-assets deadletters list`; replay them when the cause is mended, or drop them. The next "
-            "listing finds what they tell.",
+            remedy="See `geo-assets deadletters list`; replay them when the cause is fixed, or drop them. The next "
+            "listing finds what they reported.",
             version=str(poison.latest),
         )
 
@@ -344,12 +344,11 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
             yield Finding(
                 kind="deletions_held",
                 key=f"deletions_held:{source}",
-                title=f"{source}: {deletions.held:,} deletions await consent",
+                title=f"{source}: {deletions.held:,} deletions are held",
                 what=f"{deletions.held:,} of {deletions.items:,} items ({deletions.held_share:.0%}) would be "
-                "withdrawn, for their blobs are gone.",
+                "removed because their blobs are gone.",
                 count=deletions.held,
-                remedy=f"See `geo-assets deletions {source}`; consent with --consent where that was on purpose, else "
-                "bring the blobs back.",
+                remedy=f"If intended, run `geo-assets deletions {source} --consent`; otherwise restore the blobs.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",
             )

@@ -32,7 +32,7 @@ def observe(
 ) -> tuple[Observation, Progress | None]:
     """What is seen of ``source`` from ``progress`` on, and where to go on if that was not all.
 
-    The look ends with the first page that shows something new or changed, for that is enough to ask for a run; at
+    The look ends with the first page that shows something new or changed, which is enough to launch a run; at
     the deadline of its ``pace``, but not before one page; or with the source. Only then is the number of deleted blobs
     known. ``left`` is what the ledger knows. No connection to the database is held while the store is waited for.
     Raises what the store or the ledger raises.
@@ -56,7 +56,7 @@ def observe(
 
 
 def recall(left: Outstanding) -> Observation:
-    """What the ledger alone knows to be left to do for a source, between two looks at it."""
+    """What the ledger alone knows to be left to do for a source, between two checks of it."""
     return Observation(
         new=0,
         changed=0,

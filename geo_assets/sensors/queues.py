@@ -1,4 +1,4 @@
-"""storage_queue_sensor and service_bus_sensor: take in what queues tell of blobs, and ask for runs from the ledger.
+"""storage_queue_sensor and service_bus_sensor: take in what queues report, and launch runs by the ledger.
 
 Here: a tick's time, its cursor, and Dagster. Not here: receiving (`receiving`) and the decision whether a source needs
 a run (`geo_assets.sensors.change`). Events only write the ledger; runs are asked for by what it says is left to do, one

@@ -1,7 +1,7 @@
 """Receiving from several queues within one tick, side by side, so that none keeps another waiting.
 
-Here: caps, back-pressure, the thread that a queue has, and the pause of a queue that does not serve. Not here: what
-becomes of a batch (`geo_assets.events.observer`), what follows for runs (`queues`).
+Here: caps, back-pressure, the thread that a queue has, and the pause of a queue that is unavailable. Not here: what
+happens to a batch (`geo_assets.events.observer`), what follows for runs (`queues`).
 """
 
 import logging
@@ -30,7 +30,7 @@ from geo_assets.sources.trouble import Trouble, next_trouble
 from geo_assets.workers.daemon_threads import start
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)
-"""Of a queue that does not serve."""
+"""Of a queue that is unavailable."""
 # What asks a store and then a queue ends by itself within 13 s. These are for what does not end: a resolver that hangs.
 SILENT_SECONDS = 15.0
 """A queue that gave no answer for so long is left: its thread ends with its request, and the tick does not wait."""
@@ -136,7 +136,7 @@ class Receiver:
 
     @property
     def troubles(self) -> dict[str, Trouble]:
-        """What does not serve now, by queue."""
+        """The queues that are unavailable now, with their trouble."""
         return {intake.rule.name: intake.trouble for intake in self._intakes if intake.trouble is not None}
 
     def reasons(self) -> list[str]:
@@ -182,7 +182,7 @@ class Receiver:
                 f"more than {rule.most_outstanding:,} (most_outstanding)"
             )
         elif intake.taken["messages"] >= rule.most_a_tick:
-            intake.held_back = f"the next tick goes on after {rule.most_a_tick:,} messages (most_a_tick)"
+            intake.held_back = f"continues in the next tick after {rule.most_a_tick:,} messages (most_a_tick)"
         return intake.held_back is None
 
     def _ask(self, intake: _Intake, patience: timedelta) -> None:

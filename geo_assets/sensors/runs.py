@@ -53,7 +53,7 @@ class RunRequests:
         }
 
     def ask(self, source: str, decision: Decision) -> Decision:
-        """The decision, if it asks for a run and no other sensor did meanwhile; else one that says so."""
+        """The decision, if it launches a run and no other sensor did meanwhile; else one that says so."""
         if decision.request is None or decision.run_key is None:
             return decision
         asked = AskedRun(self._sensor, decision.run_key, decision.request)

@@ -16,11 +16,11 @@ from geo_assets.sources.source import Source
 from geo_assets.workers.daemon_threads import start
 
 AT_ONCE = 6
-"""So many looks work at a time: each takes a processor for the answer, and a connection to the database."""
+"""The number of looks that run in parallel: each takes a processor for the answer, and a connection to the database."""
 WAITS_AFTER_SECONDS = 1.5
 """A look that shows nothing for so long waits for its store, and another begins beside it."""
 LEFT_AFTER_SECONDS = 5.0
-"""A look that shows nothing for so long is left; what comes of it in its thread is taken the next time."""
+"""A look that shows nothing for this long is left; the result in its thread is taken the next time."""
 SILENT_AFTER_SECONDS = 20.0
 """A look that has shown nothing for so long by the next time counts as failed."""
 MOST_AT_ONCE = 60
@@ -38,7 +38,7 @@ class LookClock:
     shown_at: float = field(default_factory=time.monotonic)
 
     def show(self) -> None:
-        """Say that something came of it."""
+        """Say that the look has a result."""
         self.shown_at = time.monotonic()
 
     @property
@@ -73,13 +73,13 @@ class _Started(Generic[Seen]):
 
 @dataclass(frozen=True, slots=True)
 class StillWaiting:
-    """The store of a source has not answered yet, for so many seconds."""
+    """The store of a source has not answered yet, for ``seconds``."""
 
     seconds: float
 
 
 class SideBySide:
-    """Looks at sources; it remembers those it left, so that no second thread waits for the same store."""
+    """Checks sources; remembers those it left, so that no second thread waits for the same store."""
 
     def __init__(self) -> None:
         self._left: dict[str, _Started[Any]] = {}
@@ -90,7 +90,7 @@ class SideBySide:
         """``begin`` with each source in this order; of its look what it gave, or the error, as soon as it is there.
 
         The look itself is done in a thread; None, where there is nothing to look at. A look that is left goes on, and
-        is StillWaiting; the next time its source has what came of it, StorageUnavailable if it stayed silent. No source
+        is StillWaiting; the next time its source has the result, StorageUnavailable if it stayed silent. No source
         is begun with after ``end``, but for the first: what is not given then waits for another time.
         """
         waiting, started = list(sources), list[_Started[Seen]]()

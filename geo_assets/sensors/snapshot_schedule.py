@@ -1,4 +1,4 @@
-"""snapshot_schedule: a snapshot of every source's collection each night; off until somebody turns it on."""
+"""snapshot_schedule: a snapshot of every source's collection each night; off until you turn it on."""
 
 from collections.abc import Iterator
 

@@ -29,8 +29,8 @@ class AlertRules(Rule):
     backlog: Interval = timedelta(hours=1)
     """A source's backlog is told where a blob waits longer for its item."""
     again: Interval = timedelta(hours=12)
-    """What stands is told again after this."""
+    """A trouble that lasts is told again after this interval."""
     quiet: Interval = timedelta(minutes=15)
-    """News of what stands, such as further messages given up, are told not sooner than this after it was last told."""
+    """News of a lasting trouble, such as further dead letters, is told no sooner than this after it was last told."""
     ignore: tuple[Kind, ...] = ()
-    """Kinds that nobody wants to hear of."""
+    """Kinds of trouble that send no alert."""

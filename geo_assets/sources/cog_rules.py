@@ -35,7 +35,7 @@ class CogRule(Rule):
     """
 
     url: str | None = Field(default=None, pattern=r"^(az://[^/]+|file:///)")
-    """Where COGs go: `az://container/prefix` or `file:///folder`, not within a source; by default the silver place."""
+    """Where COGs go: `az://container/prefix` or `file:///folder`, not within a source; default: the output location."""
     profile: Profile = "deflate"
     """The compression. Lossless, but for jpeg, webp with a `quality` below 100, and lerc with a `max_error`."""
     quality: int = Field(default=85, ge=1, le=100)
@@ -54,7 +54,7 @@ class CogRule(Rule):
     target_crs: Annotated[str, AfterValidator(_known_crs)] | None = None
     """The CRS that pixels are resampled to."""
     tiling_scheme: Literal["GoogleMapsCompatible"] | None = None
-    """The tiles that pixels are resampled to; goes without `target_crs`."""
+    """The tiles that pixels are resampled to; cannot be combined with `target_crs`."""
     nodata: float | None = None
     """For rasters that state none."""
     predictor: bool = True
@@ -100,6 +100,6 @@ class CogRule(Rule):
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides what a COG is like and where it lies: when it changes, COGs are made anew."""
+        """Digest of all that decides what a COG is like and where it is: when it changes, COGs are made again."""
         rule = self.model_dump_json(exclude={"most_a_run", "keep", "most_pixels"})
         return hashlib.sha256(rule.encode()).hexdigest()[:16]

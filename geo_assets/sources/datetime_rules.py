@@ -39,7 +39,7 @@ class MetadataDatetime(Rule):
     format: str | None = None
     """The tag's form for strptime; without, ISO 8601 and the forms in docs/guides/formats.md are read."""
     timezone: Zone = "UTC"
-    """For a tag that states no offset: a name of the IANA database."""
+    """For a tag without an offset: a name of the IANA database."""
 
 
 class NameDatetime(Rule):
@@ -50,7 +50,7 @@ class NameDatetime(Rule):
     format: str
     """The group's form for strptime, such as `%Y%m%d`."""
     timezone: Zone = "UTC"
-    """For a name that states no offset."""
+    """For a name without an offset."""
 
     @model_validator(mode="after")
     def _has_date_group(self) -> Self:
@@ -87,7 +87,7 @@ class RangeDatetime(Rule):
     format: str | None = None
     """The form of both for strptime."""
     timezone: Zone = "UTC"
-    """For tags that state no offset."""
+    """For tags without an offset."""
 
 
 class JsonDatetime(Rule):
@@ -100,7 +100,7 @@ class JsonDatetime(Rule):
     format: str | None = None
     """The form of what is found, for strptime."""
     timezone: Zone = "UTC"
-    """For values that state no offset."""
+    """For values without an offset."""
 
 
 class TimeDimensionDatetime(Rule):

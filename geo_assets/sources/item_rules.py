@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class BandRule(Rule):
-    """One band, as the source's owner knows it; what stands here wins over what the file says."""
+    """One band, as the source's owner knows it; what you set here wins over what the file says."""
 
     name: str | None = Field(default=None, min_length=1)
     """Its name, which no other band has."""

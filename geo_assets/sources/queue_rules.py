@@ -21,9 +21,9 @@ class QueueRule(Rule):
     sources: Names = ()
     """Sources whose events it brings, others are dropped; by default every az:// source."""
     batch: int = Field(default=100, ge=1, le=1000)
-    """At most so many messages are received at once."""
+    """Maximum number of messages received at once."""
     most_a_tick: int = Field(default=5000, ge=1)
-    """At most so many messages are received in one tick of the sensor."""
+    """Maximum number of messages received in one tick of the sensor."""
     most_outstanding: int = Field(default=20_000, ge=1)
     """Nothing is received while more blobs of its sources wait for their items."""
     tries: int = Field(default=5, ge=1)

@@ -36,7 +36,7 @@ def _member_pattern(pattern: str) -> str:
 
 
 Pointer = Annotated[str, AfterValidator(_pointer)]
-"""Where a value stands in a JSON document: a JSON pointer (RFC 6901)."""
+"""The place of a value in a JSON document: a JSON pointer (RFC 6901)."""
 
 
 class PropertyRule(Rule):
@@ -45,7 +45,7 @@ class PropertyRule(Rule):
     document: str = Field(alias="json")
     """The asset that the member is."""
     path: Pointer
-    """Where the value stands in it: a JSON pointer (RFC 6901)."""
+    """The place of the value in it: a JSON pointer (RFC 6901)."""
     type: Literal["number", "integer", "string"] | None = None
     """What text is turned into."""
     values: dict[str, str | int | float] = Field(default={})

@@ -136,7 +136,7 @@ class DeletionRule(Rule):
     most: float = Field(default=0.5, ge=0, le=1)
     """The share of the source's items that may go at once without consent; 1: any number."""
     allow: int = Field(default=10, ge=0)
-    """So many may go in any case."""
+    """This many items may be removed in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +176,10 @@ class Source(Rule):
     exclude: Names = ()
     """Globs of what is left out all the same."""
     shards: Annotated[tuple[str, ...], OneOrMore, AfterValidator(_disjoint)] = ()
-    """For millions of blobs: what names below the prefix start with, such as `2024/`. Each is listed by itself, and
+    """For millions of blobs: what names below the prefix start with, such as `2024/`. Each is listed separately, and
     together they hold every blob of the source."""
     limit: int | None = Field(default=None, ge=1)
-    """The first so many blobs only; goes without `shards`."""
+    """List the first N blobs only; cannot be combined with `shards`."""
     collection: CollectionRule
     """The STAC collection of its items."""
     item_id: str = "{slug}"
@@ -189,7 +189,7 @@ class Source(Rule):
     deletions: DeletionRule = DeletionRule()
     """When items go whose blobs are gone, and how many at once."""
     relist: Interval | None = None
-    """How often the sensor looks at the whole source; by default in each tick, or every hour where a queue brings its
+    """How often the sensor lists the whole source; by default in each tick, or every hour if a queue brings its
     events (docs/guides/relisting.md)."""
     statistics: bool = False
     """Whether pixels are read for the statistics of bands."""
@@ -232,11 +232,15 @@ class Source(Rule):
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise ValueError("a folder's url has three slashes: file:///folder")
         if self.shards and self.limit is not None:
-            raise ValueError("limit goes without shards: a listing that stops early cannot tell what it did not reach")
+            raise ValueError(
+                "`limit` and `shards` cannot be combined: a listing that stops early cannot detect deleted blobs"
+            )
         if self.group is not None and "item_id" in self.model_fields_set:
-            raise ValueError("item_id goes without group: there the regular expression's group `item` is the id")
+            raise ValueError(
+                "`item_id` and `group` cannot be combined: the regular expression's group `item` is the id"
+            )
         if self.group is not None and self.tables is not None:
-            raise ValueError("group goes without tables: a source holds rasters or vectors")
+            raise ValueError("`group` and `tables` cannot be combined: a source holds rasters or vectors")
         if self.group is None and any(isinstance(rule, JsonDatetime) for rule in self.datetime):
             raise ValueError("a datetime by json needs a group, of which the JSON document is a member")
         try:
@@ -269,7 +273,7 @@ class Source(Rule):
 
     @property
     def reading_digest(self) -> str:
-        """Digest of all that decides what is read of a blob: when it changes, blobs are read anew."""
+        """Digest of all that decides what is read of a blob: when it changes, blobs are read again."""
         wanted = ["statistics"] if self.statistics else []
         if self.footprint.valid_data:
             wanted.append(f"valid data by {self.footprint.tolerance_pixels:g} pixels")
@@ -281,7 +285,7 @@ class Source(Rule):
 
     @property
     def rule_digest(self) -> str:
-        """Digest of all that decides how a blob becomes an item: when it changes, items are made anew."""
+        """Digest of all that decides how a blob becomes an item: when it changes, items are rebuilt."""
         # assume_crs as well: blobs refused for want of a CRS are then tried again. item_assets, because PgSTAC stores
         # of an item's assets only what they do not say already.
         collection = {"id", "item_assets"} if self.collection.item_assets else {"id"}
@@ -366,12 +370,15 @@ def _load_document(path: Path) -> dict[str, Any]:
             remedy="Write it (docs/first-container.md), or set GEO_ASSETS_SOURCES to where it is.",
         ) from None
     except OSError as error:
-        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
+        raise InvalidConfiguration(
+            f"Cannot read {path}: {error.strerror}.",
+            remedy="Make the file readable, or set `GEO_ASSETS_SOURCES` to another file.",
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
-        raise InvalidConfiguration(f"{where}: {problem}.", remedy="Mend the YAML there.") from error
+        raise InvalidConfiguration(f"{where}: {problem}.", remedy="Correct the YAML there.") from error
     return document if isinstance(document, dict) else {}
 
 
@@ -408,4 +415,4 @@ def _invalid(path: Path, where: str, error: ValidationError) -> InvalidConfigura
         f"{where}{''.join(f'.{part}' for part in problem['loc'])}: {problem['msg']}"
         for problem in error.errors(include_url=False)
     )
-    return InvalidConfiguration(f"{path}: {problems}.", remedy="Mend these keys (docs/reference/sources.md has each).")
+    return InvalidConfiguration(f"{path}: {problems}.", remedy="Correct these keys (see docs/reference/sources.md).")

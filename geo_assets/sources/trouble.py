@@ -1,4 +1,4 @@
-"""A source or a queue that does not serve: since when, why, and when it is asked again. Without Dagster or a clock.
+"""A source or a queue that is unavailable: since when, why, and when it is asked again. Without Dagster or a clock.
 
 Here: what is remembered of it, and pauses that double. Not here: where it is kept (a queue's in its sensor's cursor, a
 source's in the ledger), whether a source needs a run (`change`).

@@ -63,7 +63,7 @@ class TableRule(Rule):
     columns: Names = ()
     """Which columns, as the file spells them; all by default."""
     null_geometry: Kept = "keep"
-    """What becomes of rows without a geometry; `drop` counts them, `refuse` refuses the file."""
+    """What to do with rows without a geometry: `keep` them, `drop` and count them, or `refuse` the file."""
     empty_geometry: Kept = "keep"
     """Likewise of rows with an empty one."""
     dimensions: Literal["2d", "keep"] = "2d"
@@ -98,7 +98,7 @@ class TableRule(Rule):
         if (self.mode == "upsert") != bool(self.key):
             raise ValueError("mode upsert goes with a key, the columns that tell rows apart; and a key with no other")
         if self.mode != "replace" and (self.cluster_hilbert or self.duplicates == "drop"):
-            raise ValueError("cluster_hilbert and duplicates: drop go with mode replace, where the table is made anew")
+            raise ValueError("`cluster_hilbert` and `duplicates: drop` require `mode: replace`, which rebuilds tables")
         if (self.x is None) != (self.y is None):
             raise ValueError("x and y go together")
         if self.bbox is not None and not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):

@@ -2,7 +2,7 @@
 
 Here: the rules in order, parsing, and where the instant came from. Not here: the rules' schema
 (`geo_assets.sources.source`), and any default: without a matching rule there is no datetime, but for files whose CF
-time coordinate states it in so many words.
+time coordinate states it outright.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Whether an item says what its blob says: the header of a raster, a member that is none, or the table of a file.
+"""Whether an item says what its blob says: the header of a raster, a member without an item, or the table of a file.
 
 Here: comparing. Not here: opening the blob, measuring tables (`geo_assets.vectors.comparison`), and finding
 the item.

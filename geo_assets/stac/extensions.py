@@ -1,7 +1,7 @@
 """The STAC extensions whose fields our items carry, each at one version, which of them an item uses, and some fields.
 
 Here: the addresses of their schemas (an extension is named here before any of its fields is written); storage v2 (what
-a blob's address tells of account and region), projection v2.0.0 (the raster's own CRS and grid), and render (one
+a blob's address says of account and region), projection v2.0.0 (the raster's own CRS and grid), and render (one
 rendering, of what is a picture already or by statistics that were read). Not here: checking them (`schemas`).
 """
 
@@ -47,7 +47,7 @@ EXTENSIONS = tuple(dict.fromkeys(_BY_FIELD.values()))
 
 
 def extensions_used(*, properties: dict[str, Any], assets: dict[str, dict[str, Any]]) -> list[str]:
-    """The extensions of which at least one field stands in the item, its assets or their bands."""
+    """The extensions of which at least one field is in the item, its assets or their bands."""
     used = {name.partition(":")[0] for name in _field_names(properties, assets)}
     return list(dict.fromkeys(extension for field, extension in _BY_FIELD.items() if field in used))
 

@@ -2,7 +2,7 @@
 
 Here: putting facts into a STAC 1.1.0 item. Not here: finding them (`raster`, `footprint`, `acquisition`), the parts
 with rules of their own (`bands`, `projection`, `render`, `resolution`, `storage`), what the ledger knows beyond the
-present version (`remarks`), and anything nobody stated: no gsd, created or platform is made up.
+present version (`remarks`), and anything that is stated nowhere: no gsd, created or platform is made up.
 """
 
 from datetime import UTC

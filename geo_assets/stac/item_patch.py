@@ -52,12 +52,12 @@ def read_patches(path: Path) -> Iterator[ItemPatch]:
 def check_properties(properties: Mapping[str, Any]) -> None:
     """Raise InvalidPatch where a patch would state what blobs and rules state already."""
     if not properties:
-        raise InvalidPatch("it states no property.")
+        raise InvalidPatch("The patch sets no property.")
     for name in properties:
         if name in _STATED_BY_RULES or name.startswith(_STATED_BY_OURSELVES):
             raise InvalidPatch(
                 f"{name} is read from the blob, or follows from the source's rules.",
-                remedy="Mend the blob or sources.yaml; a patch states what neither of them does.",
+                remedy="Correct the blob or sources.yaml; a patch may set only what neither of them does.",
             )
 
 
@@ -92,7 +92,7 @@ def _read_ndjson(path: Path) -> Iterator[ItemPatch]:
             if not isinstance(entry, dict) or not isinstance(entry.get("properties"), dict):
                 raise InvalidPatch(f"{path}, line {number} has no properties.")
             if unknown := sorted(entry.keys() - {*_KEYS, "properties"}):
-                raise InvalidPatch(f"{path}, line {number} has a key that is none: {', '.join(unknown)}.")
+                raise InvalidPatch(f"{path}, line {number}: unknown key {', '.join(unknown)}.")
             yield _patch(path, number, {key: entry.get(key) for key in _KEYS}, entry["properties"])
 
 

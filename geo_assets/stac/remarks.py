@@ -138,7 +138,7 @@ def _with_cog(item: Item, cog: Mapping[str, Any]) -> Item:
 
 
 def _version(remarks: Remarks) -> Item:
-    """Nothing of a blob that was never overwritten while somebody watched."""
+    """Nothing of a blob that was never seen to be overwritten."""
     if remarks.versions_seen < 2:
         return {}
     return {"version": str(remarks.versions_seen), PREVIOUS_ETAG: remarks.previous_etag}

@@ -123,11 +123,11 @@ def gives_geometry(item: Mapping[str, Any], member: str) -> bool:
     return source.endswith(f" of {member}")
 
 
-_RULE_REMEDY = "Mend the source's group in sources.yaml."
+_RULE_REMEDY = "Correct `group` of the source in sources.yaml."
 
 
 def _reference(group: GroupRule, scene: Scene) -> SceneMember:
-    """The raster that stands for the scene: the first required one, else the first by asset."""
+    """The raster that represents the scene: the first required one, else the first by asset."""
     members = {member.asset: member for member in scene.members if member.metadata is not None}
     for asset in (*group.required, *members):
         if asset in members:
@@ -153,7 +153,7 @@ def _date(source: Source, scene: Scene, reference: SceneMember) -> tuple[Source,
 
 
 def _raster_item(source: Source, member: SceneMember, reference: SceneMember, href: Href) -> Item:
-    """The item a raster would be by itself; the outline is that of the reference, and not worked out again."""
+    """The item a raster would be on its own; the outline is that of the reference, and not worked out again."""
     metadata = replace(_metadata(member), footprint=known_footprint(_metadata(reference)))
     bands = asset_rule(source, member.asset).bands or source.bands
     stated = source.model_copy(update={"bands": bands})

@@ -57,7 +57,7 @@ def _address(url: str, mirror: str | None) -> str:
     if mirror is not None:
         return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
     if parts.scheme != "https":
-        raise SchemaUnavailable(f"{url} is no https address, and only those are fetched.")
+        raise SchemaUnavailable(f"{url} is not an https URL, and only those are fetched.")
     return url
 
 

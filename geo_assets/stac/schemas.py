@@ -50,7 +50,7 @@ def read_schema(url: str, folder: Path | None) -> dict[str, Any] | None:
     if place is None and folder is not None:
         if not folder.is_dir():
             raise InvalidConfiguration(
-                f"GEO_ASSETS_SCHEMAS names {folder}, which is no folder.",
+                f"GEO_ASSETS_SCHEMAS names {folder}, which is not a folder.",
                 remedy="Run `geo-assets schemas fetch`, or unset it to check items against core STAC only.",
             )
         place = schema_path(folder, url)

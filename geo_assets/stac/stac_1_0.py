@@ -1,6 +1,6 @@
 """An item of ours as STAC 1.0.0, for readers that do not know 1.1 yet.
 
-Here: moving what stands in the common ``bands`` to ``eo:bands`` and ``raster:bands`` of the 1.x extensions, and
+Here: moving what is in the common ``bands`` to ``eo:bands`` and ``raster:bands`` of the 1.x extensions, and
 ``proj:code`` to ``proj:epsg``. Nothing is added that the item does not state. Not here: building items (`item`).
 """
 

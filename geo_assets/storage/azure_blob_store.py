@@ -289,7 +289,9 @@ def _translated(error: AzureError, what: str) -> GeoAssetsError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     message = (error.message or str(error)).splitlines()[0]
     if code == "ContainerNotFound":
-        return InvalidConfiguration(f"{what} does not exist.", remedy="Mend the source's url in sources.yaml.")
+        return InvalidConfiguration(
+            f"{what} does not exist.", remedy="Correct `url` of the source in sources.yaml, or create the container."
+        )
     if isinstance(error, ResourceModifiedError) or status == 412:
         return BlobChanged(f"{what} was overwritten after it was listed.")
     if isinstance(error, ResourceNotFoundError) or status == 404:

@@ -27,11 +27,11 @@ class CircuitBreaker:
                 probe()
             except StorageUnavailable as error:
                 raise StorageUnavailable(
-                    f"the store of {source} failed an earlier batch and, asked once, does not answer yet. "
-                    f"None of this batch was tried. {error.message}"
+                    f"Storage of source `{source}` is still unavailable; this batch was skipped. {error.message}",
+                    remedy="Check the storage account; the next run retries.",
                 ) from error
             self._open.discard(source)
-            report(f"The store of {source} failed an earlier batch; asked once, it answers again.")
+            report(f"Storage of source `{source}` is available again.")
         try:
             yield
         except StorageUnavailable:

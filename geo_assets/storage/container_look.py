@@ -1,7 +1,7 @@
 """Look at single blobs of a container, as exactly as a listing would show them: their sidecars and stores included.
 
 Here: with which requests, and how many at most. A blob's version names its world file and .prj, so one short listing
-of what has its stem tells more than a HEAD, and one of a folder tells of many blobs at once; that of a Zarr store takes
+of what has its stem shows more than a HEAD, and one of a folder shows many blobs at once; that of a Zarr store takes
 all of its folder. Not here: which names to look at (`geo_assets.events.looks`), in which threads, and what of a
 store that fails (`events.looks`).
 """
@@ -17,13 +17,13 @@ from geo_assets.storage.sidecars import is_sidecar, places_rasters, placing_name
 from geo_assets.storage.zarr_stores import StoreVersions, is_store_root, store_folder
 
 _WORTH_A_LISTING = 16
-"""From so many names on they are looked for by one page of a listing of what their names have in common."""
+"""From this many names on, one page of a listing of what their names have in common looks for them."""
 
 MOST_PAGES = 20
-"""So many pages of a Zarr store are listed for a look, 100,000 blobs: more is for a run, which has the time."""
+"""Pages of a Zarr store that are listed for a look, 100,000 blobs: more is for a run, which has the time."""
 
 Sights = Mapping[str, Sequence[tuple[str, BlobRef | None]]]
-"""By the name that was looked at: the blobs that it tells of, None for one that is not there."""
+"""By the name that was looked at: the blobs that it concerns, None for one that is not there."""
 
 
 class TooMuchForALook(Exception):
@@ -41,8 +41,8 @@ def group_names(names: Iterable[str]) -> list[list[str]]:
 def look_at(store: BlobStore, names: Sequence[str], *, until: float = math.inf) -> tuple[Sights, list[list[str]]]:
     """What the store has of these names, which are one group; and where that was too much to list, smaller groups.
 
-    A name of a sidecar tells of the rasters that it places and are there, one in a Zarr store of what stands for the
-    store; any other of the blob itself. Raises TooMuchForALook, for what takes more than `MOST_PAGES` pages or until
+    A sidecar's name concerns the rasters that it places and that exist, one in a Zarr store the blob that represents
+    the store; any other the blob itself. Raises TooMuchForALook, for what takes more than `MOST_PAGES` pages or until
     that moment of the monotonic clock, and what `BlobStore.list_pages` and `BlobStore.head` raise.
     """
     if folder := store_folder(names[0]):

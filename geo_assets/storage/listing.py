@@ -1,7 +1,7 @@
 """Which blobs of a container belong to a source, and what a listing tells about the rest.
 
 Here: the globs, the limit, the count of what was passed over, what lies outside the shards, and that a blob's version
-includes those of its sidecars, or of the Zarr store it stands for. Not here: which names are sidecars
+includes those of its sidecars, or of the Zarr store it represents. Not here: which names are sidecars
 (`formats.sidecars`) or parts of a store (`formats.zarr_store`), fetching pages (`geo_assets.resources`), comparing with
 the ledger (SQL, since it may be a million rows).
 """
@@ -33,7 +33,7 @@ STORE_PARTS = "(in Zarr stores)"
 def build_matcher(source: Source) -> Callable[[str], bool]:
     """A predicate on full blob names: below the prefix, matched by include and not by exclude, no sidecar or chunk.
 
-    Globs may name what stands for a Zarr store (``**/*.zarr/zarr.json``) or its folder (``**/*.zarr``).
+    Globs may name the blob that represents a Zarr store (``**/*.zarr/zarr.json``) or its folder (``**/*.zarr``).
     """
     prefix, start = source.prefix, len(source.prefix)
     included = _compile(source.include).fullmatch
@@ -134,7 +134,7 @@ class SourceListing:
         return self.ignored_by_extension[SIDECARS]
 
     def _choose(self, page: BlobPage) -> list[BlobRef]:
-        """The blobs of a page that belong to the source; what stands for a Zarr store where that ends."""
+        """The blobs of a page that belong to the source; the blob that represents a Zarr store where that ends."""
         chosen: list[BlobRef] = []
         is_within = True  # as may be since the page before
         for blob in page:

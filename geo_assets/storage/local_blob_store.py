@@ -128,7 +128,7 @@ class LocalBlobStore:
     def _check_folder(self) -> None:
         if not self._folder.is_dir():
             raise InvalidConfiguration(
-                f"{self._folder} is not a folder.", remedy="Create it, or mend the source's url in sources.yaml."
+                f"{self._folder} is not a folder.", remedy="Create it, or correct `url` of the source in sources.yaml."
             )
 
     def _walk(self, folder: Path, path: str, *, prefix: str, after: str) -> Iterator[BlobRef]:

@@ -90,7 +90,7 @@ def used_bytes(folder: Path) -> int:
 
 
 def _make(parent: Path, *, prefix: str, suffix: str = "") -> tuple[Path, IO[str]]:
-    """A new folder and its lock, held; those that are named alike and whose lock nobody holds are removed first."""
+    """A new folder and its lock, held; those that are named alike and whose lock no process holds are removed first."""
     for left in parent.glob(f"{glob.escape(prefix)}*{suffix}"):
         _clear_abandoned(left)
     while True:
@@ -120,7 +120,7 @@ def _removing(folder: Path, lock: IO[str]) -> Iterator[None]:
 
 
 def _clear_abandoned(folder: Path) -> None:
-    """Remove the folder if nobody holds its lock; one that another user made stays."""
+    """Remove the folder if no process holds its lock; one that another user made stays."""
     with suppress(OSError), (folder / _LOCK).open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)

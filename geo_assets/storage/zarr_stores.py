@@ -1,12 +1,12 @@
 """Zarr stores: thousands of blobs that are one data set.
 
-Here: which blob stands for a store, which are parts of it, and the version that a store has in a listing. Not here:
+Here: which blob represents a store, which are parts of it, and the version that a store has in a listing. Not here:
 what a store says (`zarr_metadata`), and containers that are one blob (`netcdf`).
 
 A store is a folder named *.zarr. The metadata of its root group or array stand for it. A file with an extension in that
 folder is no part of it, for neither metadata documents nor chunks have such names. Its version is a digest of the
 metadata documents and of the chunks of arrays with one dimension or none, which coordinates are: what an item says
-comes from these alone, so data that are written anew leave the item as it is.
+comes from these alone, so data that are written again leave the item as it is.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ _DOCUMENTS = _ROOTS | {".zattrs", ".zmetadata"}
 
 
 def is_store_part(name: str) -> bool:
-    """Whether a blob of this name is a part of a Zarr store other than what stands for it."""
+    """Whether a blob of this name is a part of a Zarr store other than the one that represents it."""
     rest = _rest(name)
     return bool(rest) and rest not in _ROOTS
 
 
 def is_store_root(name: str) -> bool:
-    """Whether the blob of this name stands for a Zarr store."""
+    """Whether the blob of this name represents a Zarr store."""
     return _rest(name) in _ROOTS
 
 
@@ -46,7 +46,7 @@ def asset_name(name: str) -> str:
 
 
 def store_folder(name: str) -> str:
-    """The folder of the store that a blob is part of or stands for, "" where it is part of none."""
+    """The folder of the store that a blob is part of or represents, "" where it is part of none."""
     rest = _rest(name)
     return name[: -len(rest) - 1] if rest else ""
 
@@ -86,7 +86,7 @@ class StoreVersions:
             self._open = _OPEN_STORE.validate_json(marker[1:].partition(_CARRIED)[0])
 
     def add(self, blob: BlobRef, *, is_chosen: bool) -> tuple[BlobRef, ...]:
-        """Take a part of a store from a listing; what stands for the store before it, if that ended here."""
+        """Take a part of a store from a listing; the blob that represents the store before it, if that ended here."""
         ended: tuple[BlobRef, ...] = ()
         folder = store_folder(blob.name)
         if self._open is None or self._open.folder != folder:
@@ -104,7 +104,7 @@ class StoreVersions:
         return self._open is not None and blob.name.startswith(f"{self._open.folder}/")
 
     def end(self) -> tuple[BlobRef, ...]:
-        """No more of the open store comes: what stands for it, if one is open."""
+        """No more of the open store comes: the blob that represents it, if one is open."""
         ended = self._open.closed() if self._open else ()
         self._open = None
         return ended

@@ -67,7 +67,7 @@ def _cut(paths: Paths, slack: float) -> Geometries:
 
 
 def _wrapped(xy: Floats) -> Floats:
-    """Points within -180..180: one that is there already stays."""
+    """Points within -180..180: one that is already within stays."""
     turns = np.ceil((np.abs(xy[:, 0]) - 180.0) / TURN) * np.sign(xy[:, 0])
     return np.column_stack([xy[:, 0] - TURN * turns, xy[:, 1]])
 
@@ -177,7 +177,7 @@ def _polygons_of(geometries: Geometries) -> tuple[Geometries, Integers]:
 
 
 def _moved(polygons: Geometries, turns: Integers) -> Geometries:
-    """The polygons, so many turns back and within -180..180."""
+    """The polygons, ``turns`` turns back and within -180..180."""
     if not len(polygons):
         return polygons
     paths = paths_of(polygons)

@@ -76,7 +76,7 @@ def _compare(task: LoadTask, connection: Connection, layers: Sequence[Layer]) ->
 
 
 def _tables(task: LoadTask, connection: Connection) -> Mapping[str, tuple[str, str]]:
-    """The (schema, table) of each layer of the file, which nobody loads until the end of the transaction."""
+    """The (schema, table) of each layer of the file, which no process loads until the end of the transaction."""
     source, blob = task.source.name, task.blob
     is_still = try_to_share_until_end(connection, Lock.VECTOR_FILE, source, blob.name)
     bound: dict[str, Any] = {"source": source, "name": blob.name}

@@ -44,7 +44,7 @@ UNREADABLE_PLACE = "coordinates or WKT cannot be read"
 
 @dataclass
 class CopiedLayer:
-    """A layer in the table ``table``: its columns, and what became of its rows."""
+    """A layer in the table ``table``: its columns, and the result for its rows."""
 
     layer: Layer
     table: sql.Identifier
@@ -67,7 +67,7 @@ def copy_layer(
 ) -> CopiedLayer:
     """Make ``table`` in ``schema`` and copy the layer into it, in the transaction that is open.
 
-    Where geometries are of other types than the layer says, it is copied anew into a column for any.
+    Where geometries are of other types than the layer says, it is copied again into a column for any.
     Raises NoUsableRows, and what reading, normalising and converting raise.
     """
     try:

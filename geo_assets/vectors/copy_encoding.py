@@ -58,7 +58,7 @@ def encode_rows(
     """The rows (fid, fields..., geometry) of one batch, without signature and trailer; lines and polygons become Multi.
 
     ``wkb`` is what the geometries were read from: it is sent again where a geometry is still ``as_read``, since writing
-    it anew takes as long as reading it did.
+    it again takes as long as reading it did.
     """
     rows = len(fids)
     types = shapely.get_type_id(geometries)

@@ -57,7 +57,7 @@ class MissingShx(PermanentError):
     """A shapefile without its index."""
 
     code = "missing_shx"
-    remedy = "Upload the .shx beside the .shp; if it is lost, ogr2ogr with SHAPE_RESTORE_SHX=YES makes it anew."
+    remedy = "Upload the .shx beside the .shp; if it is lost, rebuild it by ogr2ogr with SHAPE_RESTORE_SHX=YES."
 
 
 class MissingDbf(PermanentError):
@@ -68,7 +68,7 @@ class MissingDbf(PermanentError):
 
 
 class PartsDisagree(PermanentError):
-    """The parts of a shapefile are not of one state."""
+    """The parts of a shapefile do not belong together."""
 
     code = "parts_disagree"
     remedy = "Upload .shp, .shx and .dbf together, as they were written."
@@ -85,14 +85,14 @@ class NoSuchLayer(PermanentError):
     """None of the file's layers is one that the rule chooses."""
 
     code = "no_such_layer"
-    remedy = "Mend tables.layers of the source in sources.yaml."
+    remedy = "Correct `tables.layers` of the source in sources.yaml."
 
 
 class NoSuchColumn(PermanentError):
     """A column that the rule names is not in the file."""
 
     code = "no_such_column"
-    remedy = "Mend the name under tables of the source in sources.yaml; names are as the file spells them."
+    remedy = "Correct the name under `tables` of the source in sources.yaml; spell names as the file does."
 
 
 class NoGeometryColumns(PermanentError):
@@ -106,7 +106,7 @@ class BadFilter(PermanentError):
     """The rule's `where` cannot be applied to the file."""
 
     code = "bad_filter"
-    remedy = "Mend tables.where of the source in sources.yaml: it is SQL as ogr2ogr -where takes it."
+    remedy = "Correct `tables.where` of the source in sources.yaml: it is SQL as ogr2ogr -where takes it."
 
 
 class BadEncoding(PermanentError):
@@ -120,7 +120,7 @@ class UnsafeArchive(PermanentError):
     """An archive with members that cannot all be written below one folder, each under its own name."""
 
     code = "unsafe_archive"
-    remedy = "Make the archive anew: short paths relative to its own folder, each once, without links."
+    remedy = "Make a new archive: short paths relative to its own folder, each once, without links."
 
 
 class UnsafeDatabase(PermanentError):
@@ -148,7 +148,7 @@ class BrokenArchive(PermanentError):
     """An archive that cannot be unpacked."""
 
     code = "broken_archive"
-    remedy = "Make the archive anew, and check it with unzip -t."
+    remedy = "Make a new archive, and check it with unzip -t."
 
 
 class EmptyArchive(PermanentError):
@@ -162,7 +162,7 @@ class NoUsableRows(PermanentError):
     """Every row of a layer was rejected."""
 
     code = "no_usable_rows"
-    remedy = "Mend the geometries or the coordinates; the message says what is wrong with them."
+    remedy = "Correct the geometries or the coordinates; the message says what is wrong with them."
 
 
 class UnplaceableGeometry(PermanentError):
@@ -171,7 +171,7 @@ class UnplaceableGeometry(PermanentError):
     code = "unplaceable_geometry"
     remedy = (
         "Divide the feature where the message says, or set `tables.target_crs` in sources.yaml to a CRS in which it is "
-        "whole (EPSG:4326 takes what crosses 180 degrees, or goes round a pole)."
+        "one piece (EPSG:4326 takes what crosses 180 degrees, or goes round a pole)."
     )
 
 
@@ -179,7 +179,7 @@ class NullGeometry(PermanentError):
     """Rows without a geometry, which the rule refuses."""
 
     code = "null_geometry"
-    remedy = "Mend the file, or set tables.null_geometry or tables.empty_geometry to keep or drop."
+    remedy = "Correct the file, or set `tables.null_geometry` or `tables.empty_geometry` to `keep` or `drop`."
 
 
 class MissingKey(PermanentError):
@@ -216,11 +216,11 @@ class UnloadableValue(PermanentError):
     """A value that PostgreSQL cannot hold."""
 
     code = "unloadable_value"
-    remedy = "Mend the value in the file; the message names it."
+    remedy = "Correct the value in the file; the message names it."
 
 
 class TableInUse(TransientError):
-    """A view stands on the table, or a reader holds it, so that it cannot be replaced or dropped."""
+    """A view depends on the table, or a reader holds it, so that it cannot be replaced or dropped."""
 
     code = "table_in_use"
     remedy = "Drop the view or let the reader end; the table stays as it is until then, and the next run replaces it."

@@ -154,7 +154,7 @@ class Handover:
         (self.folder / (_FAILED if failed else _DONE)).touch()
 
     def stop(self) -> None:
-        """Say that nobody wants more."""
+        """Say that the reader wants no more."""
         (self.folder / _STOP).touch()
 
     # --- by the process that reads the file
@@ -236,7 +236,7 @@ class _GrowingFile(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, *, whole: bool = False) -> Any:
-        """So many bytes, fewer at the end; or, for a ``whole`` file, what is there of them. Raises ReadingFailed."""
+        """Up to ``size`` bytes, fewer at the end; for a ``whole`` file, those that are there. Raises ReadingFailed."""
         parts, left = [], size
         while left > 0:
             ended = self._has_ended()

@@ -247,7 +247,7 @@ class _Load:
         )
 
     def _check_free(self, table: str, own: set[tuple[str, str]]) -> None:
-        """Raise TableTaken where the table is somebody else's: another file's, another rule's, or a person's."""
+        """Raise TableTaken if the table is another file's, another rule's, or a person's."""
         schema, mode = self._rule.schema_name, self._rule.mode
         owners = self._connection.execute(
             read_sql("select_table_owners"), {**self._bound, "table_schema": schema, "table_name": table}
@@ -258,7 +258,7 @@ class _Load:
         there = self._connection.execute("SELECT to_regclass(%s)", (f'"{schema}"."{table}"',)).fetchone()
         ours = owners or (schema, table) in own or self._is_own_shared(schema, table)
         if there is not None and there[0] is not None and not ours:
-            raise TableTaken(f"{schema}.{table} is there already, and geo_assets did not make it.")
+            raise TableTaken(f"{schema}.{table} already exists, and geo_assets did not make it.")
 
     def _is_own_shared(self, schema: str, table: str) -> bool:
         rows = self._connection.execute(read_sql("select_tables_of_blob"), self._bound).fetchall()

@@ -63,7 +63,7 @@ _WKT_NAMES = "wkt,geometry,geom,the_geom,wkt_geom,geometry_wkt"
 
 @dataclass(frozen=True, slots=True)
 class FoundLayer:
-    """One layer before it is read: ``features`` is -1 where nobody knows; ``geometry_type`` is GDAL's name."""
+    """One layer before it is read: ``features`` is -1 if the number is unknown; ``geometry_type`` is GDAL's name."""
 
     dataset: Dataset
     name: str
@@ -139,7 +139,7 @@ def _check_number(layers: int) -> None:
 
 
 class _Stopped(Exception):
-    """Nobody wants more of the file."""
+    """The caller wants no more of the file."""
 
 
 class _Budget:
@@ -302,7 +302,7 @@ def _crs(text: str | None, dataset: Dataset, name: str, task: ReadTask) -> str:
     if text is None:
         beside = f" There is no {dataset.path.stem}.prj beside it." if dataset.format == "shapefile" else ""
         raise MissingCrs(
-            f"Layer {name} states no CRS.{beside}",
+            f"Layer {name} has no CRS.{beside}",
             remedy="Upload the .prj, write the CRS into the file (ogr2ogr -a_srs), or set assume_crs in sources.yaml.",
         )
     try:

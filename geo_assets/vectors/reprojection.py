@@ -31,7 +31,7 @@ from geo_assets.vectors.paths import (
 )
 
 DEGREES_OFF = 1e-7
-"""How far an edge in degrees may be from the curve that it stands for: a centimetre."""
+"""How far an edge in degrees may be from the curve that it replaces: a centimetre."""
 METRES_OFF = 0.01
 SHARE_OFF = 2e-8
 """Likewise as a share of the edge: of 1,000 km, 2 cm."""

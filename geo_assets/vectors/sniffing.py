@@ -100,7 +100,7 @@ def _sniff_text(head: bytes, name: str) -> VectorFormat:
 
 
 def _sniff_json(text: str, *, sequence: bool) -> VectorFormat:
-    """GeoJSON, or a sequence of it, by what stands at the root; where `type` comes late, GDAL's own driver decides."""
+    """GeoJSON, or a sequence of it, by what is at the root; if `type` comes late, GDAL's own driver decides."""
     keys: set[str] = set()
     for key, value, _ in _root_members(text):
         keys.add(key)

@@ -164,7 +164,7 @@ class VectorTables(DatabaseResource):
     def drop_unclaimed(self, source: str) -> int:
         """Drop the tables of files that are gone or unreadable, whose items went before; of how many files.
 
-        Raises TableInUse where a view stands on one.
+        Raises TableInUse if a view depends on one.
         """
         names = [row["name"] for row in self.rows("select_unclaimed_tables", source=source)]
         with self.connect() as connection:
@@ -173,7 +173,7 @@ class VectorTables(DatabaseResource):
         return len(names)
 
     def drop(self, source: Source, name: str) -> list[str]:
-        """Drop the tables of a file and withdraw their items, together; the tables. The next run makes them anew.
+        """Drop the tables of a file and remove their items, together; the tables. The next run makes them again.
 
         Raises CatalogueRefusal where the file has none, or its collection is protected; TableInUse.
         """

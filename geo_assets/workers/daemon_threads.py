@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def start(work: Callable[[], T], *, name: str) -> "Future[T]":
-    """Do ``work`` in a thread of its own; the future has what comes of it."""
+    """Do ``work`` in a thread of its own; the future has the result."""
     future: Future[T] = Future()
 
     def run() -> None:

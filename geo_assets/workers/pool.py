@@ -83,7 +83,7 @@ class WorkerPool:
         """The result of each task, in no promised order beyond that of a chunk.
 
         A task whose worker dies gets ``lost(task, error)`` with ReaderCrashed, ReaderTimeout or TooLarge; the
-        rest of its chunk is done anew. What ``work`` raises ends the iteration. At most two chunks a process
+        rest of its chunk is done again. What ``work`` raises ends the iteration. At most two chunks a process
         are under way, so memory is bounded whatever the number of tasks; who closes the iterator ends those too.
         """
         return self.map_renewed(lambda: work, tasks, chunk_size=chunk_size, lost=lost)

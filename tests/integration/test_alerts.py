@@ -336,7 +336,7 @@ def test_what_the_ledger_knows_is_told_and_ends(pipeline: Pipeline, daemon: Daem
     give_up(pipeline, "m1")
     daemon.tick()
     assert "3 blobs are pending" in hook.bodies[0]["text"]
-    assert "events: 1 message was given up" in hook.bodies[0]["text"]
+    assert "events: 1 message was dead-lettered" in hook.bodies[0]["text"]
     assert "(correlation id c1): malformed_message: no JSON" in hook.bodies[0]["text"]
     assert "geo-assets deadletters list" in hook.bodies[0]["text"]
     assert hook.states() == ["new backlog:rasters", "new poison:service_bus:events"]
@@ -348,7 +348,7 @@ def test_what_the_ledger_knows_is_told_and_ends(pipeline: Pipeline, daemon: Daem
     pipeline.execute("INSERT INTO ledger.item SELECT 'rasters', name, source, name FROM ledger.blob")
     pipeline.execute("UPDATE ledger.blob SET deleted_at = now(), deletion_held = true WHERE name <> 'scene_0.tif'")
     daemon.tick()
-    assert "2 of 3 items (67%) would be withdrawn" in hook.bodies[0]["text"]
+    assert "2 of 3 items (67%) would be removed" in hook.bodies[0]["text"]
     assert hook.states() == ["new deletions_held:rasters", "resolved poison:service_bus:events"]
     assert pipeline.ledger.consent_to_deletions(SOURCE) == 2
     pipeline.execute("UPDATE ledger.blob SET etag_seen_at = now()")
@@ -484,7 +484,7 @@ def test_the_command_line_tries_every_destination_and_lists_what_stands(
     assert "secret" not in tried.output
     assert hook.states() == ["new test"]
     assert mailbox.subjects() == ["geo_assets: a test: nothing is wrong"]
-    assert "Nothing stands." in CliRunner().invoke(main, ["alerts", "list"], catch_exceptions=False).stdout
+    assert "There are no alerts." in CliRunner().invoke(main, ["alerts", "list"], catch_exceptions=False).stdout
     give_up(pipeline, "m1")
     listed = CliRunner().invoke(main, ["alerts", "list", "--json"], catch_exceptions=False)
     assert [finding["key"] for finding in json.loads(listed.stdout)] == ["poison:service_bus:events"]

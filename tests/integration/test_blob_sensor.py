@@ -228,7 +228,7 @@ def test_a_look_that_is_out_of_time_takes_nothing_for_deleted_and_goes_on_in_the
         assert not tick.run_requests
         assert daemon.looked_at() == seen
         said.append(str(tick.skip_message))
-    assert "1 blobs looked at so far" in said[0]
+    assert "1 blobs checked so far" in said[0]
     assert "nothing to do" in said[2]
 
 

@@ -98,7 +98,7 @@ def test_the_embedded_logins_are_made_and_a_database_of_the_release_before_is_ha
             with psycopg.connect(url) as connection:
                 row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = session_user").fetchone()
                 assert row == (False,), url
-        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can become nobody else"] == "yes"
+        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can take no other role"] == "yes"
     finally:
         cluster.destroy()
 
@@ -137,7 +137,7 @@ def test_an_owner_that_is_no_superuser_migrates_too(database_url: str, tmp_path:
         execute(database_url, f"ALTER ROLE dba PASSWORD '{password_of(database_url)}'")
         for _ in range(2):
             migrate_databases(settings)
-        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can become nobody else"] == "yes"
+        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can take no other role"] == "yes"
         with psycopg.connect(api_url(settings, STAC_LOGIN)) as connection:
             connection.execute("SELECT pgstac.get_version()")
     finally:
@@ -156,7 +156,7 @@ def test_a_login_that_is_more_than_it_should_be_is_named(catalogue: str) -> None
     schema = CatalogueSchema(database_url=catalogue)
     execute(catalogue, f"GRANT {LOADER_ROLE} TO {STAC_LOGIN}")
     try:
-        with pytest.raises(DatabaseUnavailable, match="logins can become nobody else"):
+        with pytest.raises(DatabaseUnavailable, match="logins can take no other role"):
             schema.verify()
     finally:
         execute(catalogue, f"REVOKE {LOADER_ROLE} FROM {STAC_LOGIN}")

@@ -29,7 +29,7 @@ REFUSED: list[tuple[Item, str]] = [
     ({"item": "scene_0", "properties": {"proj:code": "EPSG:1"}}, "line 2: proj:code is read from the blob"),
     ({"item": "scene_0", "properties": {"geo_assets:etag": "x"}}, "line 2: geo_assets:etag"),
     ({"item": "scene_0", "properties": {"datetime": "2020-01-01T00:00:00Z"}}, "line 2: datetime"),
-    ({"item": "scene_0", "properties": {}}, "states no property"),
+    ({"item": "scene_0", "properties": {}}, "sets no property"),
     ({"item": "nosuch", "properties": {"a": 1}}, "line 2: rasters has no item nosuch"),
     ({"blob": "nosuch.tif", "properties": {"a": 1}}, "line 2: rasters has no blob nosuch.tif"),
     ({"blob": "scene_1.tif", "properties": {"a": 1}}, "an earlier line is of the item of blob scene_1.tif"),

@@ -49,11 +49,22 @@ def test_no_code_was_ever_changed() -> None:
     assert {leaf.__name__: leaf.code for leaf in LEAVES}.items() >= STABLE_CODES.items()
 
 
-def test_each_class_of_the_whole_package_has_a_code_of_its_own() -> None:
+@pytest.fixture(scope="module")
+def everywhere() -> list[type[GeoAssetsError]]:
+    """The error classes of the whole package, with the three that are raised as they are by no code."""
     for module in pkgutil.walk_packages(geo_assets.__path__, "geo_assets."):
         if not module.name.startswith(ENTRY_POINTS):
             importlib.import_module(module.name)
-    everywhere: list[type[GeoAssetsError]] = [GeoAssetsError, PermanentError, TransientError, *leaves(GeoAssetsError)]
+    return [GeoAssetsError, PermanentError, TransientError, *leaves(GeoAssetsError)]
+
+
+def test_each_class_of_the_whole_package_has_a_remedy(everywhere: list[type[GeoAssetsError]]) -> None:
+    raised = everywhere[3:]
+    assert {"CogInvalid", "MissingShx", "Forbidden", "DagsterNotReady"} <= {error.__name__ for error in raised}
+    assert not [error.__name__ for error in raised if not re.fullmatch(r"[A-Z].+\.", error.remedy, re.DOTALL)]
+
+
+def test_each_class_of_the_whole_package_has_a_code_of_its_own(everywhere: list[type[GeoAssetsError]]) -> None:
     codes = [error.code for error in everywhere]
     assert sorted(codes) == sorted(set(codes))
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in codes)
@@ -63,7 +74,7 @@ def test_each_class_of_the_whole_package_has_a_code_of_its_own() -> None:
 def test_each_leaf_is_either_permanent_or_transient_and_has_words(leaf: type[GeoAssetsError]) -> None:
     assert issubclass(leaf, PermanentError) != issubclass(leaf, TransientError)
     assert leaf.__doc__
-    assert leaf.remedy or leaf is errors.InvalidConfiguration  # whose remedy is always its own
+    assert leaf.remedy
 
 
 def test_the_tree_of_the_docstring_is_the_tree_of_the_code() -> None:

@@ -105,7 +105,7 @@ def test_sources_keep_the_order_of_the_file(path: Path) -> None:
         ({"shards": ["/2023"]}, "sources.landsat.shards", "without a slash in front"),
         ({"shards": ["2023/", "2024/", "2023/01/"]}, "sources.landsat.shards", "'2023/01/' lie in '2023/'"),
         ({"shards": ["a/", "a/"]}, "sources.landsat.shards", "lie in 'a/' as well"),
-        ({"shards": ["a/"], "limit": 5}, "sources.landsat", "limit goes without shards"),
+        ({"shards": ["a/"], "limit": 5}, "sources.landsat", "`limit` and `shards` cannot be combined"),
         ({"include": [1]}, "sources.landsat.include.0", "valid string"),
         ({"url": "s3://bucket/a"}, "sources.landsat", "az:// or file:"),
         ({"url": "bronze/landsat"}, "sources.landsat", "az:// or file:"),
@@ -157,7 +157,7 @@ def test_a_missing_file_is_named_with_the_variable_that_says_where_it_is(path: P
 
 
 def test_a_folder_in_its_place_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfiguration, match="cannot be read"):
+    with pytest.raises(InvalidConfiguration, match="Cannot read"):
         load_sources(tmp_path)
 
 

@@ -46,7 +46,7 @@ _OPERATORS = {
     },
     **{f"a_{name}": ("array", "array") for name in ("contains", "containedBy", "equals", "overlaps")},
 }
-"""Each operator with the kinds of its arguments; ``...`` stands for one or more of the kind before it."""
+"""Each operator with the kinds of its arguments; ``...`` means one or more of the kind before it."""
 _SPELLED = {name.lower(): name for name in _OPERATORS} | {"!=": "<>", "a_contained_by": "a_containedBy"}
 _FUNCTIONS = frozenset(name for name in _SPELLED if name[:2] in ("s_", "t_", "a_") or name in ("casei", "accenti"))
 _GIVEN = {"number": ("+", "-", "*", "/", "%", "div", "^"), "text": ("casei", "accenti"), "array": (), "geometry": ()}
@@ -66,7 +66,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 def read_filter(text: str, *, names: Collection[str] | None = None) -> dict[str, Any] | bool:
     """The expression that a filter's text means, in either encoding. Raises InvalidFilter.
 
-    The text says by itself which encoding it is of: an expression as JSON is an object, as text none begins so.
+    The text alone tells its encoding: an expression as JSON is an object, as text none begins so.
     """
     if len(text) > MOST_BYTES or len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise InvalidFilter(f"The filter has more than {MOST_BYTES:,} bytes.")

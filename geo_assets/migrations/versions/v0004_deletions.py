@@ -113,7 +113,7 @@ JOIN ledger.source AS s USING (source)
 
 
 def upgrade() -> None:
-    """Add what deletions, renames and replays need; the view is made anew, for it shows the new columns."""
+    """Add what deletions, renames and replays need; the view is rebuilt, since it shows the new columns."""
     op.execute("DROP VIEW ledger.blob_state")
     for statement in (
         GRACE,

@@ -122,7 +122,7 @@ WHERE (b.deleted_at IS NOT NULL OR b.permanent) AND b.state IN ('deleted', 'quar
 
 
 def upgrade() -> None:
-    """Add the columns and the table of scenes, and make the views anew."""
+    """Add the columns and the table of scenes, and rebuild the views."""
     op.execute("DROP VIEW ledger.withdrawal")
     op.execute("DROP VIEW ledger.blob_state")
     for statement in (SOURCE, BLOB, BLOB_SCENE, SCENE_DOCUMENT, BLOB_STATE, WITHDRAWAL):

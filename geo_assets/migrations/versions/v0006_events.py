@@ -69,7 +69,7 @@ CREATE TABLE ledger.message (
 
 
 def _replace_views(*statements: str) -> None:
-    """Change `ledger.blob` while the views are away, for they show its columns."""
+    """Change `ledger.blob` while the views are dropped, since they show its columns."""
     op.execute("DROP VIEW ledger.withdrawal")
     op.execute("DROP VIEW ledger.blob_state")
     for statement in (*statements, v0005_scenes.BLOB_STATE, v0005_scenes.WITHDRAWAL):

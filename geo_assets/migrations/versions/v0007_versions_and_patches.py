@@ -35,7 +35,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them again; items keep what was patched until they are made anew."""
+    """Drop them again; items keep what was patched until they are rebuilt."""
     op.execute("DROP TABLE ledger.item_patch")
     op.execute(
         "ALTER TABLE ledger.blob DROP COLUMN versions_seen, DROP COLUMN previous_etag, DROP COLUMN patch_revision"

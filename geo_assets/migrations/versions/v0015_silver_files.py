@@ -1,4 +1,4 @@
-"""The files in the silver place that are, or are about to be, of COGs."""
+"""The files in the output location that are, or are about to be, of COGs."""
 
 from alembic import op
 

@@ -1,7 +1,7 @@
 """The horizontal grid of a CF file: which dimensions are x and y, the CRS, and where the cells lie.
 
 Here: reading CF's attributes (and GDAL's, where a file has no coordinates), never guessing by a variable's name.
-Not here: containers (`netcdf_classic`, `hdf5`), what becomes of a grid in metadata (`netcdf`).
+Not here: containers (`netcdf_classic`, `hdf5`), what a grid becomes in metadata (`netcdf`).
 
 Source: CF Conventions 1.11, sections 4 (axes), 5.6 (grid mappings), 7.1 (cell bounds); GDAL's NetCDF driver for
 ``spatial_ref`` and ``GeoTransform`` of a grid mapping.

@@ -187,7 +187,7 @@ def _check_members(members: tuple[str, ...], head: Callable[[str, int], bytes | 
 def _size(root: Element, attribute: str) -> int:
     text = root.get(attribute, "").strip()
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
-        raise Corrupt(f"The VRT states no {attribute}: {clean_text(text)[:40]!r}.")
+        raise Corrupt(f"The VRT has no valid {attribute}: {clean_text(text)[:40]!r}.")
     return int(text)
 
 

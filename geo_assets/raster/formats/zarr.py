@@ -6,7 +6,7 @@ Here: from a store's arrays to CF variables, which level of a pyramid counts, sp
 documents (`zarr_documents`), CF (`netcdf`, `cf_grid`), which blobs are a store (`storage.zarr_stores`), any chunk of
 data.
 
-The library sees a store in memory that holds one array's metadata and those chunks, so it reads nothing by itself. It
+The library sees a store in memory that holds one array's metadata and those chunks, so it reads nothing on its own. It
 is asked for nothing but well-known compressors: numcodecs has one that unpickles what it is given.
 
 Source: the Zarr conventions proj and spatial, version 1; GDAL's Zarr driver.
@@ -87,7 +87,7 @@ def _decode(array: ZarrArray, files: BoundedFiles, label: str) -> Array:
         if values > 1:
             raise Corrupt(
                 f"The coordinate {label!r} lacks its chunk {key!r}.",
-                remedy="Upload the store again, or wait until its upload is done: the next listing reads it anew.",
+                remedy="Upload the store again, or wait until its upload is done: the next listing reads it again.",
             )
     chosen = opened[...] if is_whole else np.array([opened[0], opened[-1]])
     return np.asarray(chosen, dtype=np.float64)

@@ -92,7 +92,7 @@ class ZarrGroup:
 
 
 class ZarrDocuments:
-    """The documents of one store; ``root`` is the name of the one that stands for it, ``content`` what it holds."""
+    """The documents of one store; ``root`` is the name of the one that represents it, ``content`` what it holds."""
 
     def __init__(self, files: BoundedFiles, *, root: str, content: bytes) -> None:
         self._files = files
@@ -104,7 +104,7 @@ class ZarrDocuments:
         if stated != self.zarr_format:
             raise Corrupt(f"{root} is of Zarr version {clean_text(repr(stated))[:20]}, not {self.zarr_format}.")
         if root == ".zarray" or document.get("node_type") == "array":
-            raise UnsupportedFormat("The store is a single array, which states no place: only groups are read.")
+            raise UnsupportedFormat("The store is a single array, which has no georeference: only groups are read.")
         if root == "zarr.json" and document.get("node_type") != "group":
             raise Corrupt("zarr.json says neither group nor array.")
         self._known[root] = document
@@ -162,7 +162,7 @@ class ZarrDocuments:
         return self._document(_join(path, ".zattrs")) or {}
 
     def _array(self, name: str, path: str) -> ZarrArray | None:
-        """The array at ``path``, None where that is none."""
+        """The array at ``path``, None if there is no array."""
         own = "zarr.json" if self.zarr_format == 3 else ".zarray"
         document = self._document(_join(path, own))
         if document is None or (self.zarr_format == 3 and document.get("node_type") != "array"):
@@ -225,7 +225,7 @@ def _data_type(document: Mapping[str, Any], path: str) -> str:
     try:
         return np.dtype(stated).newbyteorder("=").name
     except (TypeError, ValueError, SyntaxError) as error:
-        raise Corrupt(f"The array {clean_text(path)[:60]!r} has a type that is none: {stated[:40]!r}.") from error
+        raise Corrupt(f"The array {clean_text(path)[:60]!r} has an unknown type: {stated[:40]!r}.") from error
 
 
 def _check_sizes(arrays: Iterable[ZarrArray]) -> None:

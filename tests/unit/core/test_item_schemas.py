@@ -153,7 +153,7 @@ def test_a_broken_schema_is_an_error_of_configuration(tmp_path: Path, content: s
 
 
 def test_a_folder_that_is_named_but_missing_is_an_error_of_configuration(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfiguration, match="which is no folder"):
+    with pytest.raises(InvalidConfiguration, match="which is not a folder"):
         ItemValidator(tmp_path / "missing")
 
 

@@ -89,7 +89,7 @@ def test_only_the_header_is_read() -> None:
         (b"\n<VRTDataset rasterXSize='1'>", UnsupportedFormat, "VRT"),
         (b"PK\x03\x04", UnsupportedFormat, "zip"),
         (b"II*\0", Corrupt, "cut off"),
-        (b"II*\0\x08\0\0\0" + bytes(50), Corrupt, "GDAL cannot read it"),
+        (b"II*\0\x08\0\0\0" + bytes(50), Corrupt, "GDAL cannot read the raster's header"),
     ],
 )  # fmt: skip
 def test_what_is_no_geotiff_is_refused_by_name(data: bytes, error: type[PermanentError], words: str) -> None:

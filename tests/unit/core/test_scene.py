@@ -209,7 +209,7 @@ def test_a_datetime_by_json_needs_a_group_and_a_group_no_item_id() -> None:
     plain = {"name": "s", "url": "az://c", "collection": CollectionRule(id="c", description="d")}
     with pytest.raises(ValidationError, match="needs a group"):
         Source.model_validate({**plain, "datetime": [{"json": "meta", "path": "/day"}]})
-    with pytest.raises(ValidationError, match="item_id goes without group"):
+    with pytest.raises(ValidationError, match="`item_id` and `group` cannot be combined"):
         Source.model_validate({**plain, "item_id": "{stem}", "group": source().group})
 
 

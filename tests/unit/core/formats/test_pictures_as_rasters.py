@@ -67,8 +67,8 @@ def test_a_picture_that_is_cut_off_is_corrupt(driver: str) -> None:
     [
         (b"", NotARaster, "empty"),
         (b"\x89PNG\r\n\x1a\n", Corrupt, "cut off"),
-        (b"\xff\xd8\xff\xe0", Corrupt, "GDAL cannot read it"),
-        (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(8), Corrupt, "GDAL cannot read it|cut off"),
+        (b"\xff\xd8\xff\xe0", Corrupt, "GDAL cannot read the raster's header"),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(8), Corrupt, "GDAL cannot read the raster's header|cut off"),
         (b"<VRTDataset rasterXSize='1'>", UnsupportedFormat, "VRT.*other files"),
         (b"PK\x03\x04", UnsupportedFormat, "zip"),
     ],
