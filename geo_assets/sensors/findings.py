@@ -331,9 +331,9 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 kind="backlog",
                 key=f"backlog:{source}",
                 title=f"{source}: a blob has been waiting for its item for {waits}",
-                what=f"{left.pending:,} blobs are pending, {left.size_bytes:,} bytes; the limit is "
+                what=f"{left.pending - left.cogs_to_link:,} blobs are pending, {left.size_bytes:,} bytes; the limit is "
                 f"{say_duration(rules.backlog)}.",
-                count=left.pending,
+                count=left.pending - left.cogs_to_link,
                 remedy=f"See `geo-assets status {source}` and the source's latest runs: they fail, are queued behind "
                 "others, or no daemon starts them.",
                 source=source,
