@@ -23,7 +23,7 @@ from geo_assets.catalogue.collections import Collections
 from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.history import EventLog, LedgerHistory
+from geo_assets.ledger.history import LedgerHistory
 from geo_assets.ledger.path_comparison import PathComparison
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.resources.queues import MessageQueues
@@ -59,7 +59,6 @@ def build_definitions(
         "path_comparison": PathComparison(),
         "catalogue_schema": CatalogueSchema(),
         "ledger_history": LedgerHistory(),
-        "event_log": EventLog(),
         "silver_store": SilverStore(),
         "vector_tables": VectorTables(),
         "io_manager": StepValues(),

@@ -61,6 +61,15 @@ Foreign errors are translated into these once, where the foreign library is call
 
 from typing import ClassVar
 
+REMEDY_MARK = " Remedy: "
+"""What is between a message and its remedy where both are one text: in the ledger and in logs."""
+
+
+def message_and_remedy(text: str) -> tuple[str, str]:
+    """Return the message and the remedy of a text that has both; the remedy is "" if it has none."""
+    message, _, remedy = text.partition(REMEDY_MARK)
+    return message, remedy
+
 
 class GeoAssetsError(Exception):
     """Base of every error geo_assets raises on purpose.
@@ -78,7 +87,7 @@ class GeoAssetsError(Exception):
             self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}" + (f" Remedy: {self.remedy}" if self.remedy else "")
+        return f"{self.code}: {self.message}" + (f"{REMEDY_MARK}{self.remedy}" if self.remedy else "")
 
 
 class PermanentError(GeoAssetsError):

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     api_traces: str | None = Field(default=None, alias="GEO_ASSETS_API_TRACES")
     api_body_mb: float = Field(default=16.0, gt=0, alias="GEO_ASSETS_API_BODY_MB")
 
+    @classmethod
+    def env_file(cls) -> Path:
+        """The file that is read besides the environment."""
+        return Path(str(cls.model_config["env_file"]))
+
     @property
     def scratch_folder(self) -> Path:
         """Where work under way has its files."""

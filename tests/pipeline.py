@@ -24,7 +24,7 @@ from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.definitions import build_definitions
 from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
 from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.history import EventLog, LedgerHistory
+from geo_assets.ledger.history import LedgerHistory
 from geo_assets.ledger.path_comparison import PathComparison
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.postgres.dagster_storage import give_dagster_tables
@@ -90,7 +90,6 @@ class Pipeline:
             "path_comparison": PathComparison(database_url=self.database_url),
             "catalogue_schema": CatalogueSchema(database_url=self.owner_url),
             "ledger_history": LedgerHistory(database_url=self.database_url),
-            "event_log": EventLog(database_url=self.database_url),
             "vector_tables": VectorTables(database_url=self.database_url),
             "io_manager": StepValues(database_url=self.database_url),
             **self.overrides,

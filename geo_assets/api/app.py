@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     parts = Parts(settings or Settings())
     stac, heavy_stac, features = create_stac(parts.sources), create_stac(parts.sources), create_features()
     two_stacs = SecondLoop(AsRoot(stac), AsRoot(heavy_stac))
-    raster = create_raster(BlobPaths(parts.settings, parts.sources))
+    raster = create_raster(BlobPaths(parts.current_settings.now, parts.sources))
     metrics = Metrics(parts)
 
     @asynccontextmanager

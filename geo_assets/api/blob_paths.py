@@ -48,7 +48,8 @@ class BlobPath:
 class BlobPaths:
     """Which blobs may be opened, and how."""
 
-    def __init__(self, settings: Settings, sources: Callable[[], Mapping[str, Source]]) -> None:
+    def __init__(self, settings: Callable[[], Settings], sources: Callable[[], Mapping[str, Source]]) -> None:
+        """``settings`` and ``sources`` are asked for each time: both files may change."""
         self._settings = settings
         self._sources = sources
         self._credential: DefaultAzureCredential | None = None
@@ -74,9 +75,9 @@ class BlobPaths:
 
     def _places(self) -> list[Place]:
         """Where blobs lie that may be opened, by sources.yaml as it is now."""
-        sources = self._sources().values()
+        sources, settings = self._sources().values(), self._settings()
         made = [source.cogs.url for source in sources if source.cogs is not None and source.cogs.url]
-        silver = self._settings.silver or (self._settings.state_folder / "silver").as_uri()
+        silver = settings.silver or (settings.state_folder / "silver").as_uri()
         return [Place.of(url) for url in (*(source.url for source in sources), *made, silver)]
 
     def _local(self, path: Path) -> BlobPath | None:
@@ -92,7 +93,7 @@ class BlobPaths:
     def _by_url(self, href: str) -> BlobPath | None:
         if not any(place.container for place in self._places()):
             return None
-        account = azure_resource(self._settings).account_url.rstrip("/")
+        account = azure_resource(self._settings()).account_url.rstrip("/")
         wanted, given = urlsplit(account), urlsplit(href)
         base = wanted.path.rstrip("/") + "/"
         if (given.scheme, given.netloc) != (wanted.scheme, wanted.netloc) or not given.path.startswith(base):
@@ -106,7 +107,7 @@ class BlobPaths:
 
     def _azure_options(self) -> dict[str, str]:
         """The credential of the pipeline, as GDAL takes it."""
-        resource = azure_resource(self._settings)
+        resource = azure_resource(self._settings())
         credential: Any = resource.credential
         account_url = resource.account_url.rstrip("/")
         account = _account_name(account_url)

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
+from geo_assets.assets.own_runs import JOB_TAG
 from geo_assets.errors import DagsterUnavailable, LaunchRefused
 from geo_assets.settings import Settings
 
-JOB_TAG = "geo_assets/job_id"
 _TIMEOUT_SECONDS = 30
 _MOST_RUNS = 50
 _MOST_EVENTS = 1000
@@ -55,6 +55,16 @@ query Failures($run: ID!, $limit: Int!, $after: String) {
         cursor hasMore
       }
     }
+  }
+}
+"""
+_TERMINATE = """
+mutation Terminate($run: String!, $policy: TerminateRunPolicy!) {
+  terminateRun(runId: $run, terminatePolicy: $policy) {
+    __typename
+    ... on TerminateRunFailure { message }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
   }
 }
 """
@@ -129,10 +139,15 @@ class DagsterServer:
             run_id: str = self._client.submit_job_execution(job, run_config=dict(run_config), tags=dict(tags))
             return run_id
 
-    def terminate(self, run_id: str) -> None:
-        """Ask a run to end. Raises DagsterUnavailable, LaunchRefused."""
-        with _client_errors():
-            self._client.terminate_run(run_id)
+    def terminate(self, run_id: str, *, at_once: bool = False) -> None:
+        """Ask a run to end; ``at_once``, mark it as canceled whether or not its worker answers.
+
+        Raises DagsterUnavailable, and LaunchRefused where Dagster does not: only queued and started runs can be asked.
+        """
+        policy = "MARK_AS_CANCELED_IMMEDIATELY" if at_once else "SAFE_TERMINATE"
+        answer = self._ask(_TERMINATE, run=run_id, policy=policy)["terminateRun"]
+        if answer["__typename"] != "TerminateRunSuccess":
+            raise LaunchRefused(f"Dagster does not end the run: {answer.get('message', answer['__typename'])[:300]}")
 
     def runs_of(self, job_id: str) -> list[RunState]:
         """The runs of a job of the API, the latest first; also those that Dagster retried automatically."""

@@ -3,13 +3,15 @@
 Here: the routes and what they answer. Not here: which jobs there are (`jobs`), their rows (`api.jobs`).
 """
 
+import asyncio
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
-from geo_assets.api.dagster_server import JOB_TAG, RunState, RunSummary, StepState
+from geo_assets.api.dagster_server import RunState, RunSummary, StepState
 from geo_assets.api.jobs import (
     EXAMPLES,
     JOB_TYPES,
@@ -28,11 +30,16 @@ from geo_assets.api.jobs import (
 )
 from geo_assets.api.parts import Parts, parts_of, principal_of
 from geo_assets.api.problems import Conflict, InvalidRequest, NotFound, correlation_id_of
-from geo_assets.errors import DagsterUnavailable
+from geo_assets.assets.own_runs import JOB_TAG
+from geo_assets.errors import DagsterUnavailable, LaunchRefused
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import CORRELATION_TAG
 
 router = APIRouter(prefix="/api", tags=["Jobs"])
+START_SECONDS = 15.0
+"""How long a run may take to start before its end is no longer waited for."""
+STARTING = ("NOT_STARTED", "STARTING", "MANAGED")
+"""States of a run in Dagster in which it cannot be asked to end."""
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="The job's id: 64 hexadecimal digits.")]
 
 
@@ -92,20 +99,23 @@ async def status(request: Request, job_id: JobId) -> dict[str, Any]:
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, summary="End a job's run")
-async def cancel(request: Request, job_id: JobId) -> dict[str, Any]:
-    """Ask Dagster to end the run; what it has done stays done."""
+async def cancel(request: Request, response: Response, job_id: JobId) -> dict[str, Any]:
+    """Ask Dagster to end the run, in whatever state it is; what it has done stays done.
+
+    202 while it ends; 200 with how it ended if it has ended. A run that is starting cannot be asked: it is waited for a
+    few seconds, then marked as canceled, upon which its worker does not begin.
+    """
     parts = parts_of(request)
-
-    def work() -> dict[str, Any]:
-        job = _find(parts, job_id)
-        runs = parts.dagster.runs_of(job_id)
-        state = state_of(runs, last_seen=job.state)
-        if state not in UNDER_WAY:
-            raise Conflict(f"the job is {state}: there is nothing to cancel.")
-        parts.dagster.terminate(runs[0].run_id)
-        return {"job_id": job_id, "status": "canceling", "run_id": runs[0].run_id}
-
-    return await parts.work(work)
+    job = await parts.work(_find, parts, job_id)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        is_late = time.monotonic() > deadline
+        state, run_id, is_asked = await parts.work(_ask_to_end, parts, job, is_late)
+        if is_asked:
+            break
+        await asyncio.sleep(0.5)
+    response.status_code = 202 if state in UNDER_WAY else 200
+    return {"job_id": job_id, "status": "canceling" if state in UNDER_WAY else state, "run_id": run_id}
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202, summary="Run a job again: only what is left is done")
@@ -164,12 +174,40 @@ def _submit(parts: Parts, request: Request, job_type: str, wanted: Parameters) -
     return _find(parts, job_id), "queued" if is_new else state, is_new
 
 
+def _ask_to_end(parts: Parts, job: ApiJob, is_late: bool) -> tuple[JobState, str, bool]:
+    """The state of the job, its latest run, and whether there is no more to ask of Dagster."""
+    state, runs = _seen(parts, job)
+    run_id = runs[0].run_id if runs else job.run_ids[-1]
+    if state not in ("queued", "running"):
+        return state, run_id, True
+    is_starting = runs[0].status in STARTING
+    if is_starting and not is_late:
+        return state, run_id, False
+    try:
+        parts.dagster.terminate(run_id, at_once=is_starting)
+    except LaunchRefused:
+        # It went on meanwhile, or its worker does not answer; in the latter case Dagster has noted that it is to end.
+        state, _ = _seen(parts, job)
+        if is_late and state in ("queued", "running"):
+            raise
+        return state, run_id, state not in ("queued", "running")
+    state, _ = _seen(parts, job)
+    # A worker that had begun while its run was marked as canceled goes on: it is asked again.
+    return state, run_id, not is_starting or state != "running"
+
+
+def _seen(parts: Parts, job: ApiJob) -> tuple[JobState, list[RunState]]:
+    """The state of the job now, which its row keeps, and its runs, the latest first."""
+    runs = parts.dagster.runs_of(job.job_id)
+    state = state_of(runs, last_seen=job.state)
+    parts.jobs.record_seen(job, state, _known_runs(job, runs, None))
+    return state, runs
+
+
 def _status(parts: Parts, job_id: str) -> dict[str, Any]:
     job = _find(parts, job_id)
-    runs = parts.dagster.runs_of(job_id)
-    state = state_of(runs, last_seen=job.state)
+    state, runs = _seen(parts, job)
     run_ids = _known_runs(job, runs, None)
-    parts.jobs.record_seen(job, state, run_ids)
     latest = runs[0] if runs else None
     source = source_of(job.parameters)
     counts: dict[str, int] = {}

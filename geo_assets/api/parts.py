@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_assets.api.access import Access, Principal
 from geo_assets.api.bounds import replayed
+from geo_assets.api.current_settings import CurrentSettings
 from geo_assets.api.dagster_server import DagsterServer
 from geo_assets.api.jobs import ApiJobs
 from geo_assets.api.problems import Busy
@@ -103,6 +104,7 @@ async def _in(loop: asyncio.AbstractEventLoop, work: Any) -> None:
 
 _THREADS = 6
 """Each keeps a connection of its own, so that they are bounded too."""
+_LOOKERS = 8
 T = TypeVar("T")
 
 
@@ -113,6 +115,7 @@ class Parts:
         """For the databases and servers that ``settings`` name. Raises what `api_url` raises."""
         url = api_url(settings, JOBS_LOGIN)
         self.settings = settings
+        self.current_settings = CurrentSettings(settings)
         self.access = Access(settings)
         self.jobs = ApiJobs(database_url=url)
         self.ledger = Ledger(database_url=url)
@@ -122,6 +125,9 @@ class Parts:
         self.dagster = DagsterServer.of(settings)
         self._sources: tuple[tuple[int, int], dict[str, Source]] | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
+        self._lookers = ThreadPoolExecutor(_LOOKERS, thread_name_prefix="look")
+        self._looks: dict[str, Future[Any]] = {}
+        self._looks_lock = threading.Lock()
 
     async def work(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call what waits for a database or a server, in a thread."""
@@ -129,9 +135,22 @@ class Parts:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: context.run(function, *arguments))
 
+    async def look(self, name: str, ask: Callable[[], T]) -> T:
+        """Call what checks a store or a queue, in threads of their own: one that hangs holds up no request.
+
+        While it hangs, a second check of ``name`` waits for the same answer.
+        """
+        with self._looks_lock:
+            under_way = self._looks.get(name)
+            if under_way is None or under_way.done():
+                under_way = self._looks[name] = self._lookers.submit(ask)
+        # Shielded: who gives up waiting does not end it for the others.
+        return cast(T, await asyncio.shield(asyncio.wrap_future(under_way)))
+
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._lookers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def sources(self) -> dict[str, Source]:
         """The declared sources, read again when their file has changed. Raises InvalidConfiguration."""

@@ -5,8 +5,9 @@ figures, which the ledger and Dagster tell.
 """
 
 import asyncio
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,17 +15,23 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
 from geo_assets.catalogue.handover import Handover
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, InvalidConfiguration, ScratchFull
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
-from geo_assets.resources.stores import BlobStores
+from geo_assets.resources.queues import MessageQueues
+from geo_assets.resources.silver import SilverStore
+from geo_assets.settings import Settings
+from geo_assets.sources.queue_rules import QueueRule
 from geo_assets.sources.source import Source
+from geo_assets.storage.blob_store import SHORT_PATIENCE
+from geo_assets.storage.blob_stores import open_store
+from geo_assets.storage.scratch import open_scratch, takes_no_more
 
 LOOK_SECONDS = 10.0
 
@@ -44,15 +51,24 @@ class Look:
 
 async def look_at_all(parts: Parts) -> list[Look]:
     """A look at each dependency, all at once."""
+    settings = parts.current_settings.now()
+    silver = settings.silver or (settings.state_folder / "silver").as_uri()
     looks = [
-        _look(parts, "database", partial(database_versions, parts), is_needed=True),
-        _look(parts, "dagster", parts.dagster.health),
+        _look("database", parts.work(database_versions, parts), is_needed=True),
+        _look("dagster", parts.work(parts.dagster.health)),
+        _look("settings", parts.work(_check_settings, parts)),
+        _look("output location", parts.look("output location", partial(_probe_silver, silver))),
+        _look("scratch", parts.look("scratch", partial(_probe_scratch, settings))),
     ]
     try:
-        sources = parts.sources()
-        looks += [_look(parts, f"source {name}", partial(_probe, source)) for name, source in sources.items()]
+        sources, queues = parts.sources(), parts.sources_file.queues()
     except GeoAssetsError as error:
-        looks.append(_look(parts, "sources.yaml", partial(_raise, error)))
+        looks.append(_look("sources.yaml", parts.work(_raise, error)))
+    else:
+        for name, source in sources.items():
+            looks.append(_look(f"source {name}", parts.look(f"source {name}", partial(_probe, source, settings))))
+        for name, queue in queues.items():
+            looks.append(_look(f"queue {name}", parts.look(f"queue {name}", partial(_probe_queue, queue))))
     return list(await asyncio.gather(*looks))
 
 
@@ -73,15 +89,23 @@ def _component(look: Look) -> dict[str, Any]:
     return {name: value for name, value in asdict(look).items() if name != "name" and value is not None}
 
 
-async def _look(parts: Parts, name: str, ask: Callable[[], Mapping[str, Any]], *, is_needed: bool = False) -> Look:
+async def _look(name: str, asked: Awaitable[Mapping[str, Any]], *, is_needed: bool = False) -> Look:
     began = time.perf_counter()
     try:
-        detail = await asyncio.wait_for(parts.work(ask), LOOK_SECONDS)
+        detail = await asyncio.wait_for(asked, LOOK_SECONDS)
     except GeoAssetsError as error:
-        said = in_our_words(error)
-        return Look(name, "unhealthy", _since(began), is_needed, {}, str(said.message), said.remedy or None)
+        ours = in_our_words(error)
+        return Look(name, "unhealthy", _since(began), is_needed, {}, str(ours.message), ours.remedy or None)
+    except ValidationError:
+        # Not the words of pydantic: they have what was given in them.
+        remedy = "See the component `settings`."
+        return Look(name, "unhealthy", _since(began), is_needed, {}, "the settings are not valid.", remedy)
     except TimeoutError:
-        return Look(name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.")
+        remedy = f"Check that this server reaches it: {name}; it may be slow, or a firewall may drop its packets."
+        return Look(name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.", remedy)
+    if waiting := detail.get("awaiting_restart"):
+        said = f"changed in .env since this server started, and not yet in use: {', '.join(waiting)}."
+        return Look(name, "degraded", _since(began), is_needed, {}, said, "Restart `geo-assets serve` (or `make up`).")
     unwell = [*detail.get("unwell", ()), *detail.get("not_loaded", ())]
     if unwell:
         remedy = "Start dagster-daemon; see its log, and that of the code location."
@@ -89,9 +113,38 @@ async def _look(parts: Parts, name: str, ask: Callable[[], Mapping[str, Any]], *
     return Look(name, "healthy", _since(began), is_needed, detail)
 
 
-def _probe(source: Source) -> Mapping[str, Any]:
-    BlobStores().probe(source)
+def _probe(source: Source, settings: Settings) -> Mapping[str, Any]:
+    with open_store(source, settings, patience=SHORT_PATIENCE) as store:
+        next(iter(store.list_level(source.prefix)), None)
     return {"url": source.url}
+
+
+def _probe_queue(rule: QueueRule) -> Mapping[str, Any]:
+    depth = MessageQueues().probe(rule)
+    return {"queue": rule.queue, **({} if depth is None else {"messages_about": depth})}
+
+
+def _probe_silver(place: str) -> Mapping[str, Any]:
+    SilverStore(url=place).probe()
+    return {"url": place}
+
+
+def _probe_scratch(settings: Settings) -> Mapping[str, Any]:
+    with open_scratch(settings) as folder:
+        if takes_no_more(folder):
+            raise ScratchFull(f"{settings.scratch_folder} has no room left.")
+        free = shutil.disk_usage(folder).free
+    return {"folder": str(settings.scratch_folder), "free_bytes": free}
+
+
+def _check_settings(parts: Parts) -> Mapping[str, Any]:
+    """Which settings await a restart. Raises InvalidConfiguration where `.env` is not valid now."""
+    if problem := parts.current_settings.problem():
+        raise InvalidConfiguration(
+            f".env is not valid, so this server goes on with what it last read: {problem}.",
+            remedy="Correct these variables in .env.",
+        )
+    return {"awaiting_restart": parts.current_settings.awaiting_restart()}
 
 
 def _raise(error: GeoAssetsError) -> Mapping[str, Any]:

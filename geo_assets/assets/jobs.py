@@ -21,13 +21,14 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from pydantic import Field
 
 from geo_assets.assets.census import AGREEMENT
+from geo_assets.assets.own_runs import OWN_TAG
 from geo_assets.assets.repair import REPAIR_TAG
 from geo_assets.assets.reports import MAPS_TAG
 from geo_assets.display import one_line
 
 # After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
 # failed steps alone would collect only those and call the rest done (dagster#20925, dagster#30077).
-RETRY_ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
+TAGS = {"dagster/retry_strategy": "ALL_STEPS", **OWN_TAG}
 
 # What works from the ledger alone, whoever wrote a blob's row there.
 OBSERVED = AssetSelection.assets("raster_metadata", "stac_collections", "stac_items")
@@ -42,21 +43,21 @@ ingest_rasters = define_asset_job(
     "ingest_rasters",
     selection=INGESTED - HEADER_AGREEMENT,
     description="List a source, read its rasters' headers, and load their STAC items: the main job.",
-    tags=RETRY_ALL_STEPS,
+    tags=TAGS,
 )
 
 ingest_observed = define_asset_job(
     "ingest_observed",
     selection=OBSERVED - HEADER_AGREEMENT,
     description="Process the blobs that are pending in the ledger, without a listing. Launched by queue sensors.",
-    tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
+    tags={**TAGS, MAPS_TAG: "false"},
 )
 
 load_vectors = define_asset_job(
     "load_vectors",
     selection=TABLES - HEADER_AGREEMENT,
     description="List a source of vectors, load its files into tables, and load their STAC items.",
-    tags=RETRY_ALL_STEPS,
+    tags=TAGS,
 )
 
 # Two runs of a source never overlap (`ledger.turns`), and a sensor asks for none while one of these is under way.
@@ -66,42 +67,42 @@ reconcile = define_asset_job(
     "reconcile",
     selection=INGESTED | TABLES,
     description="List a source, check blobs against items and tables, reprocess what differs, and check again.",
-    tags={**RETRY_ALL_STEPS, REPAIR_TAG: "true"},
+    tags={**TAGS, REPAIR_TAG: "true"},
 )
 
 make_cogs = define_asset_job(
     "make_cogs",
     selection=AssetSelection.assets("cogs", "stac_items") - HEADER_AGREEMENT,
     description="Make, check and publish the COGs that a source's settings ask for, and link them in the items.",
-    tags={**RETRY_ALL_STEPS, MAPS_TAG: "false"},
+    tags={**TAGS, MAPS_TAG: "false"},
 )
 
 list_container = define_asset_job(
     "list_container",
     selection=AssetSelection.assets("container_listing"),
     description="List a source into the ledger and stop.",
-    tags=RETRY_ALL_STEPS,
+    tags=TAGS,
 )
 
 snapshot = define_asset_job(
     "snapshot",
     selection=AssetSelection.assets("catalog_snapshot"),
     description="Write a source's collection as stac-geoparquet to the output location.",
-    tags=RETRY_ALL_STEPS,
+    tags=TAGS,
 )
 
 compare_paths = define_asset_job(
     "compare_paths",
     selection=AssetSelection.assets("event_paths"),
     description="Compare what listings, Storage Queues and Service Bus brought, and how soon it was searchable.",
-    tags=RETRY_ALL_STEPS,
+    tags=TAGS,
 )
 
 stac_setup = define_asset_job(
     "stac_setup",
     selection=AssetSelection.assets("pgstac_schema"),
     description="Install, grant and verify the database schemas.",
-    tags=RETRY_ALL_STEPS,
+    tags=TAGS,
 )
 
 
@@ -143,7 +144,7 @@ def count_replies(context: OpExecutionContext, replies: list[str]) -> int:
     return len(replies)
 
 
-@job(description="n greetings, then n replies: the smoke test of fan-out, retries and storage.", tags=RETRY_ALL_STEPS)
+@job(description="n greetings, then n replies: the smoke test of fan-out, retries and storage.", tags=TAGS)
 def hello_world() -> None:
     """plan -> greet each -> reply to each -> count."""
     count_replies(plan_greetings().map(greet).map(reply).collect())

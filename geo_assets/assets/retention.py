@@ -5,18 +5,14 @@ docs/guides/retention.md says what stays and why.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
 
 from dagster import (
     Config,
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
-    In,
-    Nothing,
     OpExecutionContext,
     RunsFilter,
     ScheduleDefinition,
@@ -26,14 +22,15 @@ from dagster import (
 from pydantic import Field
 
 from geo_assets.assets.failing import clear_failures
+from geo_assets.assets.own_runs import OWN_TAG, api_jobs_in_use, measure_events, own_runs, runs_of_latest
+from geo_assets.assets.own_runs import delete_step_events as remove_step_events
 from geo_assets.display import one_line
 from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.history import EventLog, LedgerHistory, Removed
+from geo_assets.ledger.history import LedgerHistory, Removed
 from geo_assets.resources.silver import SilverStore
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 IN_PROGRESS = [status for status in DagsterRunStatus if status not in ENDED]
-RUNS_A_QUERY = 500
 
 
 class RunRetention(Config):
@@ -60,39 +57,51 @@ class LedgerRetention(Config):
     attempt_days: int = Field(default=90, ge=1, description="Delete failed attempts that are older than N days.")
     listing_days: int = Field(default=90, ge=1, description="Delete records of listings that are older than N days.")
     event_days: int = Field(default=90, ge=1, description="Delete records of events received more than N days ago.")
+    api_job_days: int = Field(default=90, ge=1, description="Delete jobs of the API that ended more than N days ago.")
+    api_write_days: int = Field(default=365, ge=1, description="Delete records of API writes older than N days.")
     tombstone_days: int = Field(default=180, ge=1, description="Forget blobs that were deleted more than N days ago.")
 
 
-@op(description="Delete old runs with their events and logs, but those that hold an asset's latest materialization.")
-def delete_old_runs(context: OpExecutionContext, config: RunRetention, event_log: EventLog) -> None:
+@op(
+    description="Delete our old runs with their events and logs, but those that hold an asset's latest materialization."
+)
+def delete_old_runs(context: OpExecutionContext, config: RunRetention) -> None:
     """Delete run by run: what an interruption leaves is deleted the next day."""
+    instance = context.instance
     events, files, runs = Removed(), Removed(), 0
     with clear_failures():
-        kept = event_log.runs_of_latest()
-        old = context.instance.get_run_ids(RunsFilter(statuses=ENDED, updated_before=_ago(config.days)))
+        old = own_runs(instance, context.run, statuses=ENDED, before=_ago(config.days))
+        kept = runs_of_latest(instance, old)
         for run_id in [run_id for run_id in old if run_id not in kept]:
-            events += event_log.measure(run_id)
-            files += _measure(_run_folder(context.instance, run_id))
-            context.instance.compute_log_manager.delete_logs(prefix=[run_id])
+            events += measure_events(instance, run_id)
+            files += _measure(folder := _run_folder(instance, run_id))
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
+            shutil.rmtree(folder, ignore_errors=True)
             # Dagster would delete the run first: killed after that, it would leave events that no run leads to.
-            context.instance.event_log_storage.delete_events(run_id)
-            context.instance.delete_run(run_id)
+            instance.event_log_storage.delete_events(run_id)
+            instance.delete_run(run_id)
             runs += 1
     context.add_output_metadata(
         {
             "runs": runs,
-            "runs_kept_for_their_materializations": len(kept & set(old)),
+            "runs_kept_for_their_materializations": len(kept),
             "events": events.rows,
             "bytes": events.size_bytes + files.size_bytes,
         }
     )
 
 
-@op(description="Delete step events and log lines of runs that succeeded; what they materialized stays.")
-def delete_step_events(context: OpExecutionContext, config: StepEventRetention, event_log: EventLog) -> None:
+@op(description="Delete step events and log lines of our runs that succeeded; what they materialized stays.")
+def delete_step_events(context: OpExecutionContext, config: StepEventRetention) -> None:
     """Slim the event log."""
     with clear_failures():
-        _report(context, events=event_log.delete_step_events(before=_ago(config.days)))
+        succeeded = own_runs(
+            context.instance, context.run, statuses=[DagsterRunStatus.SUCCESS], before=_ago(config.days)
+        )
+        removed = remove_step_events(context.instance, succeeded)
+    if removed is None:
+        context.log.info("This instance keeps events outside PostgreSQL: step events go with their runs.")
+    _report(context, events=removed or Removed())
 
 
 @op(description="Delete the values that ended runs left between their steps.")
@@ -106,25 +115,20 @@ def delete_step_values(context: OpExecutionContext, config: StepValueRetention, 
         )
 
 
-@op(
-    ins={"old_runs_deleted": In(Nothing)},
-    description="Delete what runs that no longer exist left below DAGSTER_HOME/storage of this host.",
-)
-def delete_run_files(context: OpExecutionContext) -> None:
-    """Delete the folders of runs deleted here, in the UI or by another host."""
-    files = Removed()
-    for folder in _folders_without_run(context.instance):
-        files += _measure(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-    _report(context, files=files)
-
-
-@op(description="Delete old failed attempts, records of listings and events, and blobs long gone from the ledger.")
+@op(description="Delete old attempts, listings, events, jobs and writes of the API, and blobs long gone from it.")
 def delete_ledger_history(context: OpExecutionContext, config: LedgerRetention, ledger_history: LedgerHistory) -> None:
     """Slim the ledger; the state of every blob, and the reason why it has no item, stays."""
+    jobs_before = _ago(config.api_job_days)
     with clear_failures():
+        old_jobs = ledger_history.old_api_jobs(before=jobs_before)
+        # Whether a job has ended, its run says: its row has what was last seen, which may be long ago.
+        in_use = api_jobs_in_use(context.instance, old_jobs, since=jobs_before)
         _report(
             context,
+            api_jobs=ledger_history.delete_api_jobs(
+                [each for each in old_jobs if each not in in_use], before=jobs_before
+            ),
+            api_writes=ledger_history.delete_api_writes(before=_ago(config.api_write_days)),
             failed_attempts=ledger_history.delete_failed_attempts(before=_ago(config.attempt_days)),
             listings=ledger_history.delete_listings(before=_ago(config.listing_days)),
             received_batches=ledger_history.delete_received_batches(before=_ago(config.event_days)),
@@ -143,10 +147,13 @@ def remove_orphaned_files(context: OpExecutionContext, cog_ledger: CogLedger, si
     context.add_output_metadata({"files": len(swept.removed), "places_not_swept": len(swept.left)})
 
 
-@job(description="Delete old runs, events, values between steps, files and ledger history, by documented ages.")
+@job(
+    description="Delete our old runs, events, values between steps, files and ledger history, by documented ages.",
+    tags=OWN_TAG,
+)
 def retention() -> None:
-    """Runs before their files; the rest in any order."""
-    delete_run_files(delete_old_runs())
+    """In any order."""
+    delete_old_runs()
     delete_step_events()
     delete_step_values()
     delete_ledger_history()
@@ -173,26 +180,6 @@ def _report(context: OpExecutionContext, **removed: Removed) -> None:
 
 def _run_folder(instance: DagsterInstance, run_id: str) -> Path:
     return Path(instance.storage_directory()) / run_id
-
-
-def _folders_without_run(instance: DagsterInstance) -> Iterator[Path]:
-    storage = Path(instance.storage_directory())
-    folders = sorted(path for path in storage.iterdir() if _is_run_id(path.name)) if storage.is_dir() else []
-    for start in range(0, len(folders), RUNS_A_QUERY):
-        part = folders[start : start + RUNS_A_QUERY]
-        known = set(_existing(instance, [path.name for path in part]))
-        yield from (path for path in part if path.name not in known)
-
-
-def _existing(instance: DagsterInstance, run_ids: Sequence[str]) -> Sequence[str]:
-    return instance.get_run_ids(RunsFilter(run_ids=list(run_ids)))
-
-
-def _is_run_id(name: str) -> bool:
-    try:
-        return str(UUID(name)) == name
-    except ValueError:
-        return False
 
 
 def _measure(folder: Path) -> Removed:

@@ -8,7 +8,7 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
-from geo_assets.errors import GeoAssetsError, InvalidConfiguration
+from geo_assets.errors import GeoAssetsError, InvalidConfiguration, message_and_remedy
 from geo_assets.ledger.quarantine import Quarantine, QuarantinedBlob, QuarantineFilter
 from geo_assets.resources.sources_file import SourcesFile
 
@@ -57,7 +57,8 @@ def explain_command(source: str, blob: str, *, as_json: bool) -> None:
                 remedy=f"Use its full name in the container: `geo-assets quarantine list {source}`.",
             )
     error = next((error for error in _errors() if error.code == known["code"]), None)
-    known |= {"meaning": _first_line(error) if error else None, "remedy": error.remedy if error else None}
+    message, remedy = message_and_remedy(known["message"] or "")
+    known |= {"meaning": _first_line(error) if error else None, "message": message or None, "remedy": remedy or None}
     print_json(known) if as_json else _print_explanation(known)
 
 

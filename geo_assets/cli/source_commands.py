@@ -96,11 +96,12 @@ def print_statuses(statuses: list[SourceStatus]) -> None:
     """A table of counts, one row per source; if blobs are pending, how long the first has been."""
     now = datetime.now(UTC)
     waits = [say_duration(now - status.pending_since) if status.pending_since else "" for status in statuses]
-    columns = (*STATES, "pending for") if any(waits) else STATES
-    table = Table("source", *(Column(name, justify="right") for name in columns))
-    for status, wait in zip(statuses, waits, strict=True):
+    links = [f"{status.cogs_to_link:,}" if status.cogs_to_link else "" for status in statuses]
+    further = {name: cells for name, cells in (("COGs to link", links), ("pending for", waits)) if any(cells)}
+    table = Table("source", *(Column(name, justify="right") for name in (*STATES, *further)))
+    for number, status in enumerate(statuses):
         counts = (f"{getattr(status, name):,}" for name in STATES)
-        table.add_row(status.source, *counts, *([wait] if any(waits) else []))
+        table.add_row(status.source, *counts, *(cells[number] for cells in further.values()))
     console.print(table)
 
 

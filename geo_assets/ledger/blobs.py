@@ -53,12 +53,14 @@ class Batch:
 class Outstanding:
     """What the ledger knows is left to do for a source, and a digest that names that work.
 
-    ``size_bytes`` is of the pending blobs, ``pending_since`` of the one that waits longest. Items that are ``held``
-    await consent and are no work.
+    ``cogs_to_link`` of the ``pending`` are catalogued already: only their COG is to be linked. ``size_bytes`` is of
+    the others, ``pending_since`` of the one of them that waits longest. Items that are ``held`` await consent and are
+    no work.
     """
 
     live: int
     pending: int
+    cogs_to_link: int
     to_withdraw: int
     held: int
     digest: str
@@ -71,8 +73,9 @@ class Outstanding:
 class SourceStatus:
     """How many blobs of a source are in which state; blobs = catalogued + pending + waiting + quarantined.
 
-    ``pending_since`` is of the pending blob that waits longest for its turn, None where none does; ``trouble`` is why
-    the source could not be looked at, None where it could.
+    ``cogs_to_link`` of the catalogued can be searched, and only lack the link to their COG. ``pending_since`` is of
+    the pending blob that waits longest for its turn, None where none does; ``trouble`` is why the source could not be
+    looked at, None where it could.
     """
 
     source: str
@@ -84,6 +87,7 @@ class SourceStatus:
     quarantined: int
     deleted: int
     size_bytes: int
+    cogs_to_link: int = 0
     pending_since: datetime | None = None
     trouble: Trouble | None = None
 

@@ -23,8 +23,9 @@ class PathFigures:
     ``messages`` came in ``batches`` and took ``seconds`` from receiving to settling; of a listing they are the blobs
     it showed. ``dropped`` events concern no source; ``redelivered`` messages had been delivered before, ``abandoned``
     went back, ``poisoned`` became dead letters. ``blobs`` were seen first by this path and are there, ``searchable``
-    have had an item. ``latencies`` are seconds from the event (a listing: from the blob's Last-Modified) to the item,
-    within which each of `SHARES` was searchable; () where none was.
+    have had an item. ``latencies`` are seconds from the event to the item, within which each of `SHARES` was
+    searchable; () where none was. Of a listing they are counted from Last-Modified, for blobs that came after the
+    source had once been listed whole by its present globs: what was there before did not wait for a listing.
     """
 
     path: str

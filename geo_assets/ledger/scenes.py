@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from geo_assets.errors import DuplicateItem, NotInGroup
+from geo_assets.errors import REMEDY_MARK, DuplicateItem, NotInGroup
 from geo_assets.ledger.database import Connection
 from geo_assets.ledger.listings import ListingLedger
 from geo_assets.ledger.statements import read_sql
@@ -197,7 +197,7 @@ def group_named(
         },
     )
     error = NotInGroup("The source's group rule does not match its name.")
-    message = f"{error.message} {error.remedy}"
+    message = f"{error.message}{REMEDY_MARK}{error.remedy}"
     refused = [Failure(name, etag, error.code, message, permanent=True) for name, etag, each in said if each is None]
     write_failures(connection, source, refused, stage="catalogue", run_id=run_id)
 

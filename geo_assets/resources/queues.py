@@ -33,6 +33,17 @@ class MessageQueues(AzureResource):
         with open_queue(rule, self.settings) as queue:
             yield queue
 
+    def probe(self, rule: QueueRule) -> int | None:
+        """Ask the queue of ``rule`` once, taking nothing; about how many messages wait, None where it does not say.
+
+        Raises what `open` and `MessageQueue.depth` raise.
+        """
+        with self.open(rule) as queue:
+            depth = queue.depth()
+            if depth is None:
+                queue.dead_letters(1)
+            return depth
+
     def _own_account(self) -> Mapping[str, Any]:
         own = dict(super()._own_account())
         if self.queue_url:

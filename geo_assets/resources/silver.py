@@ -4,15 +4,19 @@ Here: which place that is, and of which account; publishing a file there whole, 
 opening a place (`geo_assets.storage.silver_store`), making files.
 """
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
 from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.file_errors import writing
 from geo_assets.models import BlobRef, SilverFile
+from geo_assets.storage.blob_store import SHORT_PATIENCE
 from geo_assets.storage.silver_store import open_place
 
 
@@ -61,6 +65,21 @@ class SilverStore(AzureResource):
                     yield from (replace(blob, name=blob.name.removeprefix(prefix)) for blob in page)
             except InvalidConfiguration:
                 return
+
+    def probe(self) -> None:
+        """Ask the place once whether files can be put there, without leaving one where it is a folder.
+
+        Raises what `publish` raises; of a container, only that it can be listed is known.
+        """
+        parts = urlsplit(self.place)
+        if parts.scheme == "file":
+            folder = Path(unquote(parts.path))
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    return
+        with open_place(self.place, self.settings, patience=SHORT_PATIENCE) as (store, prefix):
+            next(iter(store.list_pages(prefix)), None)
 
     def remove(self, file: SilverFile) -> None:
         """Remove the file from its place, where it is there. Raises what `publish` raises."""

@@ -33,7 +33,7 @@ from geo_assets.assets.jobs import all_jobs
 from geo_assets.assets.retention import retention
 from geo_assets.catalogue.handover import Handover
 from geo_assets.durations import say_duration
-from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration
+from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, message_and_remedy
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
@@ -151,7 +151,7 @@ def _cause(instance: DagsterInstance, run_id: str) -> tuple[str, str, str | None
         user = event.step_failure_data.user_failure_data
         if user is not None and user.description:
             code, remedy = (user.metadata.get(name) for name in ("code", "remedy"))
-            said = user.description.partition(" Remedy: ")[0]
+            said = message_and_remedy(user.description)[0]
             return f"{step} {code.value if code else ''}", _cut(said), str(remedy.value) if remedy else None
         error = event.step_failure_data.error
         if error is not None:
@@ -181,7 +181,7 @@ def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
         if ticks[0].status is not TickStatus.FAILURE:
             continue
         error = ticks[0].error
-        said, _, remedy = (_root(error) if error else "no word why").partition(" Remedy: ")
+        said, remedy = message_and_remedy(_root(error) if error else "no word why")
         yield Finding(
             kind="failed_tick",
             key=f"failed_tick:{state.name}",
@@ -331,9 +331,9 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 kind="backlog",
                 key=f"backlog:{source}",
                 title=f"{source}: a blob has been waiting for its item for {waits}",
-                what=f"{left.pending:,} blobs are pending, {left.size_bytes:,} bytes; the limit is "
+                what=f"{left.pending - left.cogs_to_link:,} blobs are pending, {left.size_bytes:,} bytes; the limit is "
                 f"{say_duration(rules.backlog)}.",
-                count=left.pending,
+                count=left.pending - left.cogs_to_link,
                 remedy=f"See `geo-assets status {source}` and the source's latest runs: they fail, are queued behind "
                 "others, or no daemon starts them.",
                 source=source,

@@ -363,7 +363,10 @@ def load_alert_rules(path: Path) -> AlertRules:
 
 def _load_document(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        loader = yaml.SafeLoader(path.read_text("utf-8"))
+        node = loader.get_single_node()
+        _require_different_keys(path, node)
+        document = None if node is None else loader.construct_document(node)
     except FileNotFoundError:
         raise InvalidConfiguration(
             f"{path} does not exist.",
@@ -380,6 +383,32 @@ def _load_document(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or str(error)
         raise InvalidConfiguration(f"{where}: {problem}.", remedy="Correct the YAML there.") from error
     return document if isinstance(document, dict) else {}
+
+
+def _require_different_keys(path: Path, document: yaml.Node | None) -> None:
+    """Raise InvalidConfiguration if a key appears twice in one mapping: YAML would drop the first without a word."""
+    open_nodes: list[tuple[str, yaml.Node | None]] = [("", document)]
+    seen: set[int] = set()  # an alias leads to the same node again
+    while open_nodes:
+        where, node = open_nodes.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if not isinstance(node, yaml.MappingNode):
+            open_nodes += [(where, each) for each in node.value]
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name, line = f"{where}{key.value}", key.start_mark.line + 1
+            if name in lines:
+                raise InvalidConfiguration(
+                    f"{path}: the key `{name}` appears twice, on lines {lines[name]} and {line}.",
+                    remedy="Rename one of them, or remove it.",
+                )
+            lines[name] = line
+            open_nodes.append((f"{name}.", value))
 
 
 def get_source(path: Path, name: str) -> Source:

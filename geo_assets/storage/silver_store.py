@@ -13,6 +13,7 @@ from geo_assets.errors import InvalidConfiguration
 from geo_assets.models import BlobPage
 from geo_assets.settings import Settings
 from geo_assets.storage.azure_blob_store import AzureBlobStore
+from geo_assets.storage.blob_store import LONG_PATIENCE, Patience
 from geo_assets.storage.blob_stores import azure_resource
 from geo_assets.storage.local_blob_store import LocalBlobStore
 
@@ -41,7 +42,7 @@ class FileTaker(Protocol):
 
 
 @contextmanager
-def open_place(url: str, settings: Settings) -> Iterator[tuple[FileTaker, str]]:
+def open_place(url: str, settings: Settings, *, patience: Patience = LONG_PATIENCE) -> Iterator[tuple[FileTaker, str]]:
     """The store at ``url`` and the prefix in it. Raises InvalidConfiguration where that is no address of a place."""
     parts = urlsplit(url)
     path = unquote(parts.path)
@@ -49,7 +50,7 @@ def open_place(url: str, settings: Settings) -> Iterator[tuple[FileTaker, str]]:
         yield LocalBlobStore(Path(path)), ""
     elif parts.scheme == "az" and parts.netloc:
         prefix = path.strip("/")
-        with AzureBlobStore.open(azure_resource(settings), parts.netloc) as store:
+        with AzureBlobStore.open(azure_resource(settings), parts.netloc, patience=patience) as store:
             yield store, f"{prefix}/" if prefix else ""
     else:
         raise InvalidConfiguration(

@@ -15,6 +15,7 @@ from azure.storage.blob import AccountSasPermissions, ContainerClient, PublicAcc
 from pydantic import SecretStr
 from rio_tiler.io import Reader
 
+from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
@@ -143,3 +144,38 @@ def test_what_makes_no_sense_is_refused_where_no_raster_is_opened(pipeline: Pipe
         assert answers == SENSELESS
         assert client.get("/raster/searches/list?name=x&sortby=-usecount").status_code == 200
         assert client.get("/raster/colorMaps/viridis?f=png&width=256&height=20").status_code == 200
+
+
+def test_what_is_written_to_the_env_file_counts_or_says_that_it_waits_for_a_restart(
+    catalogued: Pipeline, azurite: Azurite, raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file = tmp_path / "of the project.env"
+    monkeypatch.setitem(Settings.model_config, "env_file", env_file)
+    preview = "preview.npy?assets=data&max_size=64"
+    with (
+        served(settings_of(catalogued.database_url, catalogued.sources_path)) as client,
+        rasterio.open(raster) as dataset,
+    ):
+        assert client.get(f"{ITEM}/{preview}").status_code == 500, "there is no account yet"
+        assert client.get("/api/health").json()["components"]["settings"]["status"] == "healthy"
+        env_file.write_text(f"AZURE_STORAGE_CONNECTION_STRING={azurite.connection_string}\n")
+        np.testing.assert_array_equal(pixels(client, preview), dataset.read(1))
+        components = client.get("/api/health").json()["components"]
+        assert components["settings"]["status"] == components[f"source {SOURCE}"]["status"] == "healthy"
+
+        with env_file.open("a") as file:
+            file.write("GEO_ASSETS_API_KEYS=me:read:a-secret-that-nobody-tells\n")
+        found = client.get("/api/health")
+        waiting = found.json()["components"]["settings"]
+        assert (waiting["status"], found.json()["status"]) == ("degraded", "degraded")
+        assert "GEO_ASSETS_API_KEYS" in waiting["error"]
+        assert "Restart" in waiting["remedy"]
+        assert "a-secret" not in found.text
+        np.testing.assert_array_equal(pixels(client, preview), dataset.read(1))
+
+        with env_file.open("a") as file:
+            file.write("GEO_ASSETS_SMTP_PORT=a-secret-in-the-wrong-line\n")
+        invalid = client.get("/api/health")
+        assert "GEO_ASSETS_SMTP_PORT" in invalid.json()["components"]["settings"]["error"]
+        assert "a-secret" not in invalid.text
+        np.testing.assert_array_equal(pixels(client, preview), dataset.read(1))

@@ -16,6 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
 from geo_assets.ledger.cogs import CogLedger, StandingCog
+from geo_assets.ledger.patches import ItemPatches
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.local_blob_store import LocalBlobStore
@@ -131,6 +132,26 @@ def test_a_cog_is_made_anew_with_its_raster_and_goes_with_it_and_with_the_rule(
     make(pipeline)
     assert files(silver) == []
     assert all(set(item["assets"]) == {"data"} for item in pipeline.items().values())
+
+
+def test_what_lacks_only_its_cog_is_catalogued_and_work_that_is_left(pipeline: Pipeline, folder: Path) -> None:
+    pipeline.declare(folder.as_uri(), cogs={})
+    assert pipeline.run().success
+    assert pipeline.run("make_cogs", asset_selection=[AssetKey("cogs")]).success
+    status, left = pipeline.status(), pipeline.ledger.outstanding(SOURCE)
+    assert (status.catalogued, status.cogs_to_link, status.pending) == (3, 3, 0)
+    assert (left.pending, left.cogs_to_link, left.pending_since) == (3, 3, None)
+    ItemPatches(database_url=pipeline.database_url).store(SOURCE, [("scene_0.tif", {"title": "x"})])
+    write_raster(folder / "scene_1.tif", value=77)
+    assert pipeline.run("list_container").success
+    status = pipeline.status()
+    assert (status.catalogued, status.cogs_to_link, status.pending) == (1, 1, 2), "patched, and overwritten"
+    assert pipeline.run("make_cogs").success
+    assert pipeline.run().success
+    status, left = pipeline.status(), pipeline.ledger.outstanding(SOURCE)
+    assert (status.catalogued, status.cogs_to_link, status.pending) == (3, 0, 0)
+    assert (left.pending, left.cogs_to_link) == (0, 0)
+    assert "cog" in pipeline.items()["scene_2.tif"]["assets"]
 
 
 def test_a_cog_that_somebody_took_away_fails_the_check(pipeline: Pipeline, silver: Path, folder: Path) -> None:

@@ -1,15 +1,19 @@
 """The comparison of the paths, on a ledger whose figures are known."""
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from dagster import TableMetadataValue
 
 from geo_assets.cli.source_commands import paths_command
-from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.ledger.path_comparison import PathComparison, PathFigures
 from tests.pipeline import Pipeline
+from tests.rasters import write_raster
 
 BLOBS = """
 INSERT INTO ledger.blob (
@@ -61,6 +65,38 @@ def test_each_path_has_the_figures_of_its_time(known: Pipeline) -> None:
     assert (bus.messages, bus.seconds_a_thousand) == (0, None)
     (listing, *_) = comparison.compare(since=datetime.now(UTC) - timedelta(days=7))
     assert (listing.path, listing.blobs, listing.searchable) == ("listing", 101, 100)
+
+
+def test_only_what_came_after_a_complete_listing_has_a_latency_by_listing(pipeline: Pipeline, tmp_path: Path) -> None:
+    def old(name: str) -> None:
+        path = write_raster(tmp_path / "archive" / name)
+        os.utime(path, (at := time.time() - 20 * 86400, at))
+
+    def listing() -> PathFigures:
+        comparison = PathComparison(database_url=pipeline.database_url)
+        return comparison.compare(since=datetime.now(UTC) - timedelta(hours=1))[0]
+
+    old("a.tif")
+    old("b.tif")
+    old("c.tiff")
+    pipeline.declare((tmp_path / "archive").as_uri(), include=["*.tif"])
+    pipeline.run()
+    assert (listing().blobs, listing().searchable, listing().latencies) == (2, 2, ())
+    pipeline.declare((tmp_path / "archive").as_uri(), include=["*.tif", "*.tiff"])
+    write_raster(tmp_path / "archive" / "beside.tif", value=3)
+    pipeline.run()
+    assert (listing().searchable, listing().latencies) == (4, ()), "found by the first listing with these globs"
+    write_raster(tmp_path / "archive" / "came.tif", value=4)
+    pipeline.run()
+    figures = listing()
+    assert figures.searchable == 5
+    assert figures.as_dict()["latency_max"] == pytest.approx(figures.as_dict()["latency_p50"])
+    assert 0 < figures.as_dict()["latency_max"] < 600
+    pipeline.execute(
+        "INSERT INTO ledger.listing (source, shard, rule, run_id) "
+        "SELECT source, 'new/', rule, 'x' FROM ledger.listing LIMIT 1"
+    )
+    assert listing().latencies == (), "a shard has not been listed whole"
 
 
 def test_people_see_it_in_dagster_and_in_the_terminal(known: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

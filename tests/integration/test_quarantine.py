@@ -1,6 +1,7 @@
 """The quarantine by the command line, and what brings a blob out of it: a replay, a new version, a new rule."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
+from geo_assets.errors import Corrupt
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.quarantine import Quarantine, QuarantineFilter
+from geo_assets.models import Failure
+from geo_assets.resources.sources_file import SourcesFile
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, counts, fail, listed
 from tests.pipeline import SOURCE, Pipeline
@@ -79,10 +83,21 @@ def test_explain_says_what_the_code_means_and_what_to_do(quarantined: Pipeline) 
     for words in (
         "a/text.tif: quarantined",
         "code: not_a_raster",
-        "meaning: The bytes are no raster",
+        "meaning: The bytes are not a raster",
         "remedy: Exclude",
     ):
         assert words in text
+
+
+def test_explain_has_one_remedy_the_one_of_the_case(quarantined: Pipeline) -> None:
+    name = "a/text.tif"
+    version = replace(blob(name), etag=printed("explain", SOURCE, name)["etag"])
+    special = Corrupt("A member is missing.", remedy="Upload the member.")
+    source = SourcesFile(path=str(quarantined.sources_path)).get(SOURCE)
+    quarantined.ledger.record_failures(source, [Failure.of(version, special)], stage="describe", run_id="run")
+    explained = printed("explain", SOURCE, name)
+    assert (explained["message"], explained["remedy"]) == ("A member is missing.", "Upload the member.")
+    assert Corrupt.remedy not in run("explain", SOURCE, name).stdout
 
 
 def test_explain_of_a_blob_nobody_knows_says_so(quarantined: Pipeline) -> None:

@@ -13,7 +13,14 @@ from geo_assets.errors import InvalidConfiguration
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.datetime_rules import FixedDatetime, LastModifiedDatetime, MetadataDatetime, NameDatetime
 from geo_assets.sources.item_rules import BandRule
-from geo_assets.sources.source import CollectionRule, Source, get_source, load_sources
+from geo_assets.sources.source import (
+    CollectionRule,
+    Source,
+    get_source,
+    load_alert_rules,
+    load_queues,
+    load_sources,
+)
 from tests.services import PROJECT
 
 ISSUE = r"""
@@ -373,3 +380,57 @@ def test_a_source_is_relisted_hourly_where_a_queue_serves_it_and_in_each_tick_el
     for queues, minutes in (({}, [0, 120, 0]), (every, [60, 120, 0]), (one, [0, 120, 60])):
         path.write_text(yaml.safe_dump({"sources": sources, **queues}))
         assert file.relist() == {name: timedelta(minutes=number) for name, number in zip(sources, minutes, strict=True)}
+
+
+SOURCE_TEXT = """
+  {name}:
+    url: file:///tmp/{name}
+    collection: {{id: {name}, description: x}}
+    datetime: [{{fixed: "2020-01-01T00:00:00Z"}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("sources:" + 2 * SOURCE_TEXT.format(name="a"), "sources.a", (2, 7)),
+        ("sources:" + SOURCE_TEXT.format(name="a") + "    url: file:///tmp/b\n", "sources.a.url", (3, 6)),
+        ("sources:" + SOURCE_TEXT.format(name="a") + "    cogs: {url: x, url: y}\n", "sources.a.cogs.url", (6, 6)),
+        (
+            "sources:" + SOURCE_TEXT.format(name="a") + "    group:\n    - {name: x}\n    - name: x\n      name: y\n",
+            "sources.a.group.name",
+            (8, 9),
+        ),
+        ("sources:" + SOURCE_TEXT.format(name="a") + "sources: {}\n", "sources", (1, 6)),
+        ("sources:" + SOURCE_TEXT.format(name="a") + 'queues:\n  "q": {}\n  q: {}\n', "queues.q", (7, 8)),
+    ],
+)
+def test_a_key_that_appears_twice_is_refused_with_both_lines(
+    path: Path, text: str, key: str, lines: tuple[int, int]
+) -> None:
+    path.write_text(text)
+    for load in (load_sources, load_queues, load_alert_rules):
+        with pytest.raises(InvalidConfiguration) as refused:
+            load(path)
+        assert f"`{key}` appears twice, on lines {lines[0]} and {lines[1]}" in str(refused.value)
+        assert refused.value.remedy
+
+
+def test_what_an_alias_repeats_or_a_merge_overrides_is_no_key_that_appears_twice(path: Path) -> None:
+    path.write_text(
+        "sources:\n"
+        "  a: &a\n"
+        "    url: file:///tmp/a\n"
+        "    collection: &collection {id: a, description: x}\n"
+        '    datetime: &dates [{fixed: "2020-01-01T00:00:00Z"}]\n'
+        "  b:\n"
+        "    <<: *a\n"
+        "    url: file:///tmp/b\n"
+        "    collection: {<<: *collection, id: b}\n"
+        "    datetime: *dates\n"
+    )
+    sources = load_sources(path)
+    assert [(name, source.url, source.collection.id) for name, source in sources.items()] == [
+        ("a", "file:///tmp/a", "a"),
+        ("b", "file:///tmp/b", "b"),
+    ]

@@ -1,16 +1,38 @@
 -- How each path did since a moment: what it brought, how long that took, and how long from the event to the item.
 -- A blob counts for the path that saw its present version first.
-WITH seen AS (
+WITH shard AS (
+    SELECT DISTINCT ON (source, shard)
+        source,
+        min(started_at) FILTER (WHERE complete) OVER rule_of_shard AS started_at,
+        min(finished_at) FILTER (WHERE complete) OVER rule_of_shard AS finished_at
+    FROM ledger.listing
+    WINDOW rule_of_shard AS (PARTITION BY source, shard, rule)
+    ORDER BY source, shard, generation DESC
+),
+-- Since when each source has been listed whole by its present globs. How long a listing took to find what lay there
+-- before, or what the globs let through only now, says nothing of how soon it finds what comes.
+watched AS (
+    SELECT source, max(started_at) AS started_at, max(finished_at) AS finished_at
+    FROM shard
+    GROUP BY source
+    HAVING bool_and(finished_at IS NOT NULL)
+),
+seen AS (
     SELECT
-        observed_by AS path,
+        b.observed_by AS path,
         count(*) AS blobs,
-        count(searchable_at) AS searchable,
+        count(b.searchable_at) AS searchable,
         percentile_cont(%(shares)s::float8[]) WITHIN GROUP (
-            ORDER BY greatest(0, extract(epoch FROM searchable_at - event_time)::float8)
-        ) FILTER (WHERE searchable_at IS NOT NULL AND event_time IS NOT NULL) AS latencies
-    FROM ledger.blob
-    WHERE etag_seen_at >= %(since)s AND deleted_at IS NULL
-    GROUP BY observed_by
+            ORDER BY greatest(0, extract(epoch FROM b.searchable_at - b.event_time)::float8)
+        ) FILTER (
+            WHERE b.searchable_at IS NOT NULL
+            AND b.event_time IS NOT NULL
+            AND (b.observed_by <> 'listing' OR b.event_time >= w.started_at AND b.etag_seen_at > w.finished_at)
+        ) AS latencies
+    FROM ledger.blob AS b
+    LEFT JOIN watched AS w USING (source)
+    WHERE b.etag_seen_at >= %(since)s AND b.deleted_at IS NULL
+    GROUP BY b.observed_by
 ),
 received AS (
     SELECT
