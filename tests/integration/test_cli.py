@@ -170,6 +170,7 @@ def test_status_as_json_has_the_true_counts_and_reasons(catalogued: Pipeline) ->
         "described": 3,
         "catalogued": 2,
         "pending": 1,
+        "cogs_to_link": 0,
         "waiting": 0,
         "waiting_scenes": [],
         "quarantined": 2,
