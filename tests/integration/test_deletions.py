@@ -50,7 +50,7 @@ def test_too_many_deletions_fail_the_run_and_withdraw_nothing(catalogued: Pipeli
     result = catalogued.run()
     assert not result.success
     said = failure_text(result)
-    assert "deletions_held: 2 of 4 items of rasters (50%)" in said
+    assert "deletions_held: 2 of 4 items of `rasters` would be removed" in said
     assert "scene_0.tif, scene_1.tif" in said
     assert "geo-assets deletions rasters --consent" in said
     assert set(catalogued.items()) == {"scene_0.tif", "scene_1.tif", "scene_2.tif", "new.tif"}

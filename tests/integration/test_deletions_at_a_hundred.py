@@ -61,7 +61,7 @@ def test_the_catalogue_is_right_after_each_of_a_delete_a_rename_an_overwrite_and
     write_raster(folder / "new.tif", value=150)
     held = pipeline.run()
     assert not held.success
-    assert "60 of 100 items of rasters (60%)" in failure_text(held)
+    assert "60 of 100 items of `rasters` would be removed" in failure_text(held)
     check(pipeline, names := names | {"new.tif"}, held=60)
 
     assert pipeline.run(run_config=CONSENT).success

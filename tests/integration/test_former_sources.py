@@ -127,7 +127,7 @@ def test_blobs_that_changed_or_went_meanwhile_are_judged_by_the_new_source(decla
     (folder / "scene_1.tif").unlink()
     rename(declared, deletions={"most": 0, "allow": 0})
     result = declared.run(source="renamed")
-    assert "deletions_held: 1 of 3 items of renamed" in failure_text(result)
+    assert "deletions_held: 1 of 3 items of `renamed`" in failure_text(result)
     assert owners(declared) == {("renamed", f"scene_{number}.tif") for number in range(3)}
     assert declared.census.take("renamed").green
     command("deletions", "renamed", "--consent")

@@ -168,7 +168,10 @@ def test_a_message_that_is_no_longer_ours_is_of_unknown_outcome_and_stays_with_i
 
 def test_a_queue_that_is_not_there_says_what_to_do(line: Line) -> None:
     rule = QueueRule.model_validate({"name": "nowhere", line.rule.path: "no-such-queue"})
-    with MessageQueues().open(rule) as queue, pytest.raises(QueueUnavailable, match=r"no-such-queue.*Remedy: Make it"):
+    with (
+        MessageQueues().open(rule) as queue,
+        pytest.raises(QueueUnavailable, match=r"no-such-queue.*Remedy: Create it"),
+    ):
         queue.receive(1, wait=SOON)
 
 

@@ -355,7 +355,7 @@ def test_a_queue_that_is_away_says_so_pauses_and_keeps_no_other_from_its_turn(
     assert SOURCE in requests(daemon)
     trouble = json.loads(str(daemon.cursor))["troubles"]
     assert list(trouble) == ["nowhere"]
-    assert trouble["nowhere"]["remedy"].startswith("Make it")
+    assert trouble["nowhere"]["remedy"].startswith("Create it")
     assert "Failed" in skipped(daemon)
 
 
