@@ -16,6 +16,9 @@ import shapely
 
 from benchmarks.result import BenchmarkFailed, Result, at_least, at_most
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved
+from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.models import BlobRef
 from geo_assets.settings import Settings
 from geo_assets.storage.local_blob_store import LocalBlobStore
@@ -62,7 +65,9 @@ def _against_ogr2ogr(context: Context, folder: Path, rows: int) -> Result:
         return Result(NAMES[0], None, "ratio of rows/s", at_least(1.0), note="no ogr2ogr")
     ours: dict[str, float] = {}
     peer: dict[str, float] = {}
-    with context.pipeline(folder.as_uri(), tables={}) as pipeline:
+    with context.pipeline(folder.as_uri(), tables={}, datetime=[{"fixed": "2020-01-01T00:00:00Z"}]) as pipeline:
+        url = pipeline.databases.catalogue_url
+        refresh_collection(pipeline.source, pgstac=PgStac(database_url=url), collections=Collections(database_url=url))
         for kind in KINDS:
             path = folder / f"{kind}.gpkg"
 
