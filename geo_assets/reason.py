@@ -19,7 +19,7 @@ from geo_assets.errors import (
     Unforeseen,
     WorkersUnavailable,
 )
-from geo_assets.file_errors import DISK_IS_FULL
+from geo_assets.file_errors import write_error
 
 _FAULTS = (DatabaseUnavailable, DiskFull, Unauthorized, WorkersUnavailable)
 """What stops all work: the next file would meet it too. StorageUnavailable does so after some in a row."""
@@ -33,8 +33,8 @@ def reason_of(error: Exception) -> GeoAssetsError:
         return error
     if isinstance(error, MemoryError):
         return TooLarge("Working on it takes more memory than is allowed.")
-    if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
-        return DiskFull(f"{error.filename or 'A file'} cannot be written: {error.strerror}.")
+    if isinstance(error, OSError) and isinstance(full := write_error(error.filename or "A file", error), DiskFull):
+        return full
     said = one_line((str(error).strip() or "no message").splitlines()[-1], most=_MOST_SAID).rstrip(".")
     return Unforeseen(f"Working on it raised {type(error).__name__}: {said} ({_place(error)}).")
 

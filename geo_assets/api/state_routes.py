@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
-from geo_assets.catalogue.handover import Handover
+from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, ScratchFull
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
@@ -37,7 +37,7 @@ LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Component:
     """What one look at a dependency showed. ``is_needed``: without it the API serves nothing."""
 
     name: str
@@ -49,7 +49,7 @@ class Look:
     remedy: str | None = None
 
 
-async def look_at_all(parts: Parts) -> list[Look]:
+async def look_at_all(parts: Parts) -> list[Component]:
     """A look at each dependency, all at once."""
     settings = parts.current_settings.now()
     silver = settings.silver or (settings.state_folder / "silver").as_uri()
@@ -77,7 +77,7 @@ def database_versions(parts: Parts) -> dict[str, Any]:
     return dict(check_schema(parts.ledger))
 
 
-def as_document(looks: list[Look]) -> dict[str, Any]:
+def as_document(looks: list[Component]) -> dict[str, Any]:
     """The looks as the answer of /api/health."""
     states = {look.status for look in looks}
     needed = {look.status for look in looks if look.is_needed}
@@ -85,32 +85,36 @@ def as_document(looks: list[Look]) -> dict[str, Any]:
     return {"status": worst, "components": {look.name: _component(look) for look in looks}}
 
 
-def _component(look: Look) -> dict[str, Any]:
+def _component(look: Component) -> dict[str, Any]:
     return {name: value for name, value in asdict(look).items() if name != "name" and value is not None}
 
 
-async def _look(name: str, asked: Awaitable[Mapping[str, Any]], *, is_needed: bool = False) -> Look:
+async def _look(name: str, asked: Awaitable[Mapping[str, Any]], *, is_needed: bool = False) -> Component:
     began = time.perf_counter()
     try:
         detail = await asyncio.wait_for(asked, LOOK_SECONDS)
     except GeoAssetsError as error:
         ours = in_our_words(error)
-        return Look(name, "unhealthy", _since(began), is_needed, {}, str(ours.message), ours.remedy or None)
+        return Component(name, "unhealthy", _since(began), is_needed, {}, str(ours.message), ours.remedy or None)
     except ValidationError:
         # Not the words of pydantic: they have what was given in them.
         remedy = "See the component `settings`."
-        return Look(name, "unhealthy", _since(began), is_needed, {}, "the settings are not valid.", remedy)
+        return Component(name, "unhealthy", _since(began), is_needed, {}, "the settings are not valid.", remedy)
     except TimeoutError:
         remedy = f"Check that this server reaches it: {name}; it may be slow, or a firewall may drop its packets."
-        return Look(name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.", remedy)
+        return Component(
+            name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.", remedy
+        )
     if waiting := detail.get("awaiting_restart"):
         said = f"changed in .env since this server started, and not yet in use: {', '.join(waiting)}."
-        return Look(name, "degraded", _since(began), is_needed, {}, said, "Restart `geo-assets serve` (or `make up`).")
+        return Component(
+            name, "degraded", _since(began), is_needed, {}, said, "Restart `geo-assets serve` (or `make up`)."
+        )
     unwell = [*detail.get("unwell", ()), *detail.get("not_loaded", ())]
     if unwell:
         remedy = "Start dagster-daemon; see its log, and that of the code location."
-        return Look(name, "degraded", _since(began), is_needed, detail, f"not well: {', '.join(unwell)}.", remedy)
-    return Look(name, "healthy", _since(began), is_needed, detail)
+        return Component(name, "degraded", _since(began), is_needed, detail, f"not well: {', '.join(unwell)}.", remedy)
+    return Component(name, "healthy", _since(began), is_needed, detail)
 
 
 def _probe(source: Source, settings: Settings) -> Mapping[str, Any]:
@@ -215,7 +219,7 @@ async def stats(request: Request) -> dict[str, Any]:
 async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] = 20) -> dict[str, Any]:
     """What the page for people shows; `former_sources` are no longer declared and left items or tables."""
     parts = parts_of(request)
-    handover = Handover(database_url=parts.ledger.database_url)
+    handover = SourceHandover(database_url=parts.ledger.database_url)
     former = await parts.work(lambda: handover.former_sources(parts.sources()))
     return {"sources": await parts.work(_sources, parts, most), "former_sources": [asdict(each) for each in former]}
 

@@ -16,7 +16,7 @@ from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import SAMPLE, repair_source, repairs
 from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.catalogue.census import Census
-from geo_assets.catalogue.handover import Handover
+from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.display import one_line
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
 from geo_assets.ledger.blobs import Ledger
@@ -86,7 +86,7 @@ def container_listing(
         )
         ledger.clear_trouble(source.name)
         ledger.group_blobs(source, run_id=context.run.run_id)
-        if adopted := Handover(database_url=ledger.database_url).take_over(
+        if adopted := SourceHandover(database_url=ledger.database_url).take_over(
             source, sources_file.all(), complete=diff.complete
         ):
             context.log.info(

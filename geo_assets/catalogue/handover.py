@@ -25,7 +25,7 @@ class FormerSource:
     tables: int
 
 
-class Handover(DatabaseResource):
+class SourceHandover(DatabaseResource):
     """How sources leave the catalogue."""
 
     def former_sources(self, declared: Collection[str]) -> list[FormerSource]:

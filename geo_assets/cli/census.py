@@ -8,7 +8,7 @@ from rich.table import Column, Table
 
 from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
 from geo_assets.catalogue.census import KINDS, Census, CensusReport, Finding, Kind
-from geo_assets.catalogue.handover import FormerSource, Handover
+from geo_assets.catalogue.handover import FormerSource, SourceHandover
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
@@ -47,7 +47,7 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
             green = green and found.green and not headers.disagreements
             answers.append(_answer(found, headers))
         collections = {declared.collection.id for declared in everything.values()}
-        formers = [] if source else Handover().former_sources(names)
+        formers = [] if source else SourceHandover().former_sources(names)
         counted_apart = [former for former in formers if former.collection_id not in collections]
         answers += [_answer(_census_of_former(former), NOTHING_COMPARED) for former in counted_apart]
         green = green and not counted_apart
@@ -93,7 +93,7 @@ def _sources(name: str | None) -> list[Source]:
 
 def _census_of_former(former: FormerSource) -> CensusReport:
     counts: dict[Kind, int] = {**dict.fromkeys(KINDS, 0), "former": former.items}
-    first = Handover().former_items(former.source, most=20)
+    first = SourceHandover().former_items(former.source, most=20)
     return CensusReport(former.source, counts, [Finding("former", **item) for item in first])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.catalogue.handover import FormerSource, Handover
+from geo_assets.catalogue.handover import FormerSource, SourceHandover
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.schema_check import check_schema
@@ -34,7 +34,7 @@ def orphans_command(
         raise click.UsageError("--adopt and --withdraw need a SOURCE.")
     if (adopt and withdraw) or (consent and not withdraw):
         raise click.UsageError("Use --adopt NEW, or --withdraw --consent.")
-    handover = Handover()
+    handover = SourceHandover()
     with clear_errors():
         check_schema(handover)
         declared = SourcesFile().all()

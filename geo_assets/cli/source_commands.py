@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
-from geo_assets.catalogue.handover import FormerSource, Handover
+from geo_assets.catalogue.handover import FormerSource, SourceHandover
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
@@ -60,7 +60,7 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
         check_schema(ledger)
         if source is None:
             statuses = [ledger.status(name) for name in SourcesFile().all()]
-            orphans, formers = CogLedger().orphan_counts(), Handover().former_sources(SourcesFile().all())
+            orphans, formers = CogLedger().orphan_counts(), SourceHandover().former_sources(SourcesFile().all())
             if as_json:
                 declared = [_with_orphans(status, orphans) for status in statuses]
                 print_json(declared + [_status_of_former(ledger, former, orphans) for former in formers])

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.catalogue.handover import Handover
+from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
 from geo_assets.ledger.blobs import Ledger, Outstanding
@@ -88,7 +88,7 @@ class _Tick:
         register_partitions(context.instance, list(self._sources))
         cursor = _read_cursor(context.cursor)
         self._watches = {name: cursor.get(name, Watch()) for name in self._sources}
-        self._handover = Handover(database_url=ledger.database_url)
+        self._handover = SourceHandover(database_url=ledger.database_url)
         self._requests = RunRequests(context, SENSOR, ledger=ledger)
         self._busy = self._requests.on_their_way() | sources_with_runs(context, ledger=ledger)
         self._troubles = {name: each for name, each in ledger.troubles().items() if name in self._sources}

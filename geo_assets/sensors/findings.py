@@ -31,7 +31,7 @@ from geo_assets.alerts.alerts import Finding
 from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.assets.jobs import all_jobs
 from geo_assets.assets.retention import retention
-from geo_assets.catalogue.handover import Handover
+from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.durations import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, message_and_remedy
 from geo_assets.ledger.blobs import Ledger
@@ -277,7 +277,7 @@ def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
 def _former_sources(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
     """A finding for each source that is no longer declared, whose collection no declared source has."""
     collections = {source.collection.id for source in sources.values()}
-    for former in Handover(database_url=ledger.database_url).former_sources(sources):
+    for former in SourceHandover(database_url=ledger.database_url).former_sources(sources):
         if former.collection_id not in collections:
             yield Finding(
                 kind="census",

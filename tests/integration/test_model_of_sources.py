@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from geo_assets.catalogue.census import WRONG
-from geo_assets.catalogue.handover import Handover
+from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.listing import build_matcher
 from tests.pipeline import Pipeline, failure_text
@@ -180,7 +180,8 @@ class Sources(RuleBasedStateMachine):
         items = self.items()
         of_former = [item for item in items if item["source"] not in names]
         formers = {
-            each.source: each.items for each in Handover(database_url=self.pipeline.database_url).former_sources(names)
+            each.source: each.items
+            for each in SourceHandover(database_url=self.pipeline.database_url).former_sources(names)
         }
         assert sum(formers.get(source, 0) for source in {item["source"] for item in of_former}) == len(of_former)
         other = self.pipeline.census.take(self.key("other"), declared=names)

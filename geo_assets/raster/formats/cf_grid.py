@@ -42,7 +42,7 @@ class Edges:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class CfGrid:
     """The one grid that all gridded variables of a file lie on.
 
     ``transform`` is None where cells are not evenly wide, ``outer`` then takes the whole grid to its outer edges. Both
@@ -62,7 +62,7 @@ class Grid:
     cells: CurvilinearGrid | None = None
 
 
-def find_grid(file: CfFile) -> Grid:
+def find_grid(file: CfFile) -> CfGrid:
     """The grid of the file's data variables.
 
     Raises MissingTransform where no variable has coordinates of both axes, along them or of two dimensions,
@@ -85,7 +85,7 @@ def find_grid(file: CfFile) -> Grid:
         raise MissingTransform(f"Its grid of {y} x {x} has no cells: {shape[0]} x {shape[1]}.")
     crs = _crs(mapping) if mapping else None
     if (stated := _gdal_transform(mapping)) and axis_of(file.coordinate(x)) is None:
-        return Grid(
+        return CfGrid(
             x,
             y,
             shape,
@@ -102,7 +102,7 @@ def find_grid(file: CfFile) -> Grid:
 def _grid_of_coordinates(
     file: CfFile, x: str, y: str, shape: tuple[int, int], variables: list[Variable], crs: pyproj.CRS | None,
     mapping: Variable | None,
-) -> Grid:  # fmt: skip
+) -> CfGrid:  # fmt: skip
     columns, rows = file.variables[x], file.variables[y]
     across, down = _edges(file, columns, mapping), _edges(file, rows, mapping)
     if down.last > down.first:
@@ -112,7 +112,7 @@ def _grid_of_coordinates(
     in_degrees = columns.text("units").lower() in EAST and rows.text("units").lower() in NORTH
     is_rotated = columns.text("standard_name") == "grid_longitude"
     is_even = across.step is not None and down.step is not None
-    return Grid(
+    return CfGrid(
         x, y, shape, tuple(variables), crs,
         transform=outer if is_even else None,
         outer=outer,
@@ -121,13 +121,13 @@ def _grid_of_coordinates(
     )  # fmt: skip
 
 
-def _curvilinear(file: CfFile) -> Grid:
+def _curvilinear(file: CfFile) -> CfGrid:
     """The grid of two-dimensional longitudes and latitudes, whose cells need no CRS to have a place."""
     cells = find_cells(file)
     if cells is None:
         raise MissingTransform(_no_grid_message(file))
     mapping = _grid_mapping(file, cells.variables)
-    return Grid(
+    return CfGrid(
         cells.x, cells.y, cells.grid.shape, cells.variables, _crs(mapping) if mapping else None,
         transform=None,
         outer=_NOWHERE,

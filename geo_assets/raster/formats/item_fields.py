@@ -12,14 +12,14 @@ import numpy as np
 from geo_assets.errors import TooLarge
 from geo_assets.models import RasterMetadata
 from geo_assets.raster.formats.cf import CfFile, Variable, is_time, time_range
-from geo_assets.raster.formats.cf_grid import Grid
+from geo_assets.raster.formats.cf_grid import CfGrid
 from geo_assets.raster.header import clean_text
 from geo_assets.rfc3339 import rfc3339
 
 MOST_VALUES_LISTED = 100
 
 
-def build_cube_fields(file: CfFile, grid: Grid, *, reference_system: int | str | None) -> dict[str, Any]:
+def build_cube_fields(file: CfFile, grid: CfGrid, *, reference_system: int | str | None) -> dict[str, Any]:
     """cube:dimensions and cube:variables of the gridded variables; extents are of coordinates, at cell centres."""
     names = dict.fromkeys(name for variable in grid.variables for name in variable.dimensions)
     return {
@@ -30,7 +30,7 @@ def build_cube_fields(file: CfFile, grid: Grid, *, reference_system: int | str |
     }
 
 
-def _dimension(file: CfFile, grid: Grid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
+def _dimension(file: CfFile, grid: CfGrid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
     if name in (grid.x, grid.y) and grid.cells is None:
         return _horizontal(file, grid, name, reference_system=reference_system)
     coordinate = file.coordinate(name)
@@ -46,7 +46,7 @@ def _dimension(file: CfFile, grid: Grid, name: str, *, reference_system: int | s
     return kind | _extent(coordinate) | unit
 
 
-def _horizontal(file: CfFile, grid: Grid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
+def _horizontal(file: CfFile, grid: CfGrid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
     """An axis of the grid in its CRS's unit, which may be another than that of the file's coordinate."""
     a, _, c, _, e, f = grid.outer
     first, width, count = (c, a, grid.shape[1]) if name == grid.x else (f, e, grid.shape[0])

@@ -13,7 +13,7 @@ from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
 from geo_assets.models import BandMetadata, Nodata, RasterMetadata, Refusal
 from geo_assets.raster.footprint import footprint_of_grid, footprint_wgs84
 from geo_assets.raster.formats.cf import CfFile, Variable, attributes_as_tags, is_time, time_range
-from geo_assets.raster.formats.cf_grid import Grid, find_grid
+from geo_assets.raster.formats.cf_grid import CfGrid, find_grid
 from geo_assets.raster.formats.hdf5 import open_hdf5
 from geo_assets.raster.formats.item_fields import build_cube_fields
 from geo_assets.raster.formats.netcdf_classic import read_netcdf_classic
@@ -69,7 +69,7 @@ def describe_cf(file: CfFile, *, driver: str) -> RasterMetadata:
     return _with_degrees(metadata, grid) if grid.is_geographic else metadata
 
 
-def _with_degrees(metadata: RasterMetadata, grid: Grid) -> RasterMetadata:
+def _with_degrees(metadata: RasterMetadata, grid: CfGrid) -> RasterMetadata:
     """The footprint of a grid in longitude and latitude, which needs no even cells and, within its datum, no CRS."""
     if metadata.crs_wkt2 is not None and metadata.transform is not None:
         return metadata
@@ -119,7 +119,7 @@ def _tags(file: CfFile) -> dict[str, dict[str, str]]:
     return {"NC_GLOBAL": {clean_text(name): clean_text(value) for name, value in pairs}} if pairs else {}
 
 
-def _time_range(file: CfFile, grid: Grid) -> tuple[datetime, datetime] | None:
+def _time_range(file: CfFile, grid: CfGrid) -> tuple[datetime, datetime] | None:
     """What the time of the gridded variables spans: of their own dimension, or of a scalar coordinate they name."""
     dimensions = dict.fromkeys(name for variable in grid.variables for name in variable.dimensions)
     named = dict.fromkeys(name for variable in grid.variables for name in variable.text("coordinates").split())
