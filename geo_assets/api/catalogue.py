@@ -35,7 +35,8 @@ from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 
 _READERS, _WRITERS = 12, 4
-_WAIT_SECONDS = 10
+WAIT_SECONDS = 10
+"""How long a request waits for its turn, and for a connection, before it is 503."""
 _TITLE = "geo_assets"
 _GEOJSON = "application/geo+json"
 _RASTER_TYPES = ("image/tiff", "image/jp2", "image/png", "image/jpeg")
@@ -213,10 +214,10 @@ class FairPool:
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection inside the block. Raises TimeoutError after ten seconds without one."""
-        async with asyncio.timeout(_WAIT_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await self._turns.acquire()
         try:
-            async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection:
+            async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
                 yield connection
         finally:
             self._turns.release()

@@ -29,7 +29,8 @@ _LOOK_AGAIN = timedelta(milliseconds=500)  # a Storage Queue answers at once, em
 _AT_ONCE = 8  # of the ten connections the SDK's transport keeps
 _NEVER = -1  # a message's time to live, for the service's own default is seven days
 # The SDK's own retries wait 15 s and more. Another queue's turn does not wait for this one's, but a tick's end does.
-_NO_SDK_RETRY: dict[str, Any] = {"retry_total": 0, "connection_timeout": 4, "read_timeout": 6, WHOLE_TIMEOUT: 8}
+NO_SDK_RETRY: dict[str, Any] = {"retry_total": 0, "connection_timeout": 4, "read_timeout": 6, WHOLE_TIMEOUT: 8}
+"""The options of every request."""
 _ATTEMPTS = 4
 _RETRY_SECONDS = 4.0  # after the first try of a request
 
@@ -95,12 +96,12 @@ class StorageQueue:
 
     def depth(self) -> int:
         """About how many messages the queue holds, hidden ones included."""
-        return int(self._ask(lambda: self._queue.get_queue_properties(**_NO_SDK_RETRY)).approximate_message_count or 0)
+        return int(self._ask(lambda: self._queue.get_queue_properties(**NO_SDK_RETRY)).approximate_message_count or 0)
 
     def dead_letters(self, most: int) -> list[DeadLetter]:
         """The first messages of NAME-poison, 32 at most: the service shows no more."""
         with suppress(_QueueMissing):
-            found = self._ask(lambda: self._poison.peek_messages(min(most, MOST_A_REQUEST), **_NO_SDK_RETRY))
+            found = self._ask(lambda: self._poison.peek_messages(min(most, MOST_A_REQUEST), **NO_SDK_RETRY))
             return [DeadLetter(_message(each), None, None) for each in found]
         return []
 
@@ -137,7 +138,7 @@ class StorageQueue:
     def _delete(self, message: Message) -> bool:
         try:
             self._ask(
-                lambda: self._queue.delete_message(message.message_id, pop_receipt=message.receipt, **_NO_SDK_RETRY)
+                lambda: self._queue.delete_message(message.message_id, pop_receipt=message.receipt, **NO_SDK_RETRY)
             )
         except _ReceiptLost:  # deleted by an attempt whose answer was lost, or with another receiver by now
             return False
@@ -148,7 +149,7 @@ class StorageQueue:
             return self._put(self._poison, content)
         except _QueueMissing:
             with suppress(ResourceExistsError):
-                self._poison.create_queue(**_NO_SDK_RETRY)
+                self._poison.create_queue(**NO_SDK_RETRY)
             return self._put(self._poison, content)
 
     @contextmanager
@@ -177,7 +178,7 @@ class StorageQueue:
 
     def _delete_poison(self, message: QueueMessage) -> None:
         with suppress(_ReceiptLost):
-            self._ask(lambda: self._poison.delete_message(message.id, pop_receipt=message.pop_receipt, **_NO_SDK_RETRY))
+            self._ask(lambda: self._poison.delete_message(message.id, pop_receipt=message.pop_receipt, **NO_SDK_RETRY))
 
     def _page(self, queue: QueueClient, most: int, visibility: timedelta) -> list[QueueMessage]:
         options: dict[str, Any] = {
@@ -185,14 +186,14 @@ class StorageQueue:
             "max_messages": min(most, MOST_A_REQUEST),
             "visibility_timeout": int(visibility.total_seconds()),
         }
-        return self._ask(lambda: list(queue.receive_messages(**options, **_NO_SDK_RETRY)))
+        return self._ask(lambda: list(queue.receive_messages(**options, **NO_SDK_RETRY)))
 
     def _put(self, queue: QueueClient, content: str) -> QueueMessage:
         with _queue_errors(queue.queue_name):
-            return queue.send_message(content, time_to_live=_NEVER, **_NO_SDK_RETRY)
+            return queue.send_message(content, time_to_live=_NEVER, **NO_SDK_RETRY)
 
     def _show(self, queue: QueueClient, message_id: str, receipt: str | None) -> None:
-        queue.update_message(message_id, pop_receipt=receipt, visibility_timeout=0, **_NO_SDK_RETRY)
+        queue.update_message(message_id, pop_receipt=receipt, visibility_timeout=0, **NO_SDK_RETRY)
 
     def _ask(self, request: Callable[[], T]) -> T:
         """The service's answer, asked for again where it did not serve."""

@@ -105,7 +105,7 @@ class EventLedger(SceneLedger):
         with self.borrow() as connection:
             for attempt in retries:
                 with attempt, connection.transaction():
-                    return _record(connection, batch, registered)
+                    return write_batch(connection, batch, registered)
         raise AssertionError("unreachable: stamina raises or returns")
 
     def settle_batch(self, batch: EventBatch, number: int, *, dead_letters: Mapping[str, str]) -> None:
@@ -123,7 +123,8 @@ class EventLedger(SceneLedger):
             )
 
 
-def _record(connection: Connection, batch: EventBatch, sources: Mapping[str, Source]) -> tuple[int, list[Observed]]:
+def write_batch(connection: Connection, batch: EventBatch, sources: Mapping[str, Source]) -> tuple[int, list[Observed]]:
+    """Write all that a batch tells in the transaction of the caller; the number of the batch, and what was seen."""
     connection.execute(f"SET LOCAL lock_timeout = {GIVE_WAY_AFTER_MS}")
     connection.execute(read_sql("look_up_by_key"))
     rows = connection.execute(read_sql("merge_sightings"), _sighting_values(batch), prepare=False).fetchall()

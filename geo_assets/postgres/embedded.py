@@ -130,7 +130,7 @@ class EmbeddedPostgres:
                 end_postmaster(self._data, by=signal.SIGINT, seconds=20)
             except DatabaseUnavailable:
                 end_postmaster(self._data, by=signal.SIGQUIT)
-            for folder in (self._home, self._outside):
+            for folder in (self._home, self.folder_outside):
                 shutil.rmtree(folder, ignore_errors=True)
             passwords = (self._password_file, self._pipeline_password_file)
             for file in (self._link, *passwords, self.log_file, self.log_file.with_suffix(".log.1")):
@@ -206,7 +206,7 @@ class EmbeddedPostgres:
         return self._home / "data"
 
     @property
-    def _outside(self) -> Path:
+    def folder_outside(self) -> Path:
         """The folder of this cluster where the state folder is no place for it.
 
         /var/lib before /var/tmp: systemd removes from the latter what was not touched for 30 days.
@@ -217,7 +217,7 @@ class EmbeddedPostgres:
 
     @property
     def _sockets(self) -> Path:
-        return self._home if _SOCKET_FOLDER.fullmatch(str(self._home)) else self._outside
+        return self._home if _SOCKET_FOLDER.fullmatch(str(self._home)) else self.folder_outside
 
     def _require_postmaster(self) -> Postmaster:
         postmaster = read_postmaster(self._data)
@@ -237,16 +237,16 @@ class EmbeddedPostgres:
             return
         self._link.unlink(missing_ok=True)
         identity = server_identity(self._link)
-        if self._outside.exists():
+        if self.folder_outside.exists():
             # Its state folder was deleted by hand, and with it the password: nobody can use it any more.
-            make_private_folder(self._outside, identity)  # refuses one that is not ours
-            end_postmaster(self._outside / "data", by=signal.SIGQUIT)
-            shutil.rmtree(self._outside)
+            make_private_folder(self.folder_outside, identity)  # refuses one that is not ours
+            end_postmaster(self.folder_outside / "data", by=signal.SIGQUIT)
+            shutil.rmtree(self.folder_outside)
         make_private_folder(self._link, identity)
         if not can_write(identity, self._link):
             self._link.rmdir()
-            make_private_folder(self._outside, identity)
-            self._link.symlink_to(self._outside)
+            make_private_folder(self.folder_outside, identity)
+            self._link.symlink_to(self.folder_outside)
 
     def _make_cluster(self, identity: Identity | None) -> None:
         for file in (self._password_file, self._pipeline_password_file):

@@ -20,9 +20,7 @@ from geo_assets.errors import DatabaseUnavailable
 
 REQUIRED_EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
-# The programs, their extensions, their libraries: Debian and Ubuntu, the PGDG packages of RHEL, RHEL's
-# own, Homebrew on Apple silicon and on Intel.
-_LAYOUTS = (
+LAYOUTS = (
     ("/usr/lib/postgresql/*/bin", "/usr/share/postgresql/{version}/extension", "/usr/lib/postgresql/{version}/lib"),
     ("/usr/pgsql-*/bin", "/usr/pgsql-{version}/share/extension", "/usr/pgsql-{version}/lib"),
     ("/usr/bin", "/usr/share/pgsql/extension", "/usr/lib64/pgsql"),
@@ -35,6 +33,8 @@ _LAYOUTS = (
         for brew in ("/opt/homebrew", "/usr/local")
     ),
 )
+"""The programs, their extensions, their libraries: Debian and Ubuntu, the PGDG packages of RHEL, RHEL's own, and
+Homebrew on Apple silicon and on Intel."""
 
 # In the order that leaves no half-made `data` behind a crash; the password is never an argument.
 _INIT_CLUSTER = """
@@ -179,7 +179,7 @@ def _installs() -> Iterator[PostgresInstall]:
 
 
 def _places() -> Iterator[tuple[Path, str, str]]:
-    for pattern, extensions, libraries in _LAYOUTS:
+    for pattern, extensions, libraries in LAYOUTS:
         for bindir in Path("/").glob(pattern.lstrip("/")):
             yield bindir, extensions, libraries
     if pg_config := shutil.which("pg_config"):

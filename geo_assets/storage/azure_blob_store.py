@@ -45,7 +45,8 @@ from geo_assets.storage.azure_transport import read_blobs
 from geo_assets.storage.blob_store import LONG_PATIENCE, Patience
 
 PAGE_SIZE = 5000
-_ATTEMPTS = 4
+ATTEMPTS = 4
+"""How often a request is made before its store counts as unavailable."""
 _READER_RETRY: Any = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=20),
@@ -64,7 +65,7 @@ class AzureBlobStore:
         self._open_reader = open_reader
         # The SDK's own retries wait 15 s and more; ours are short, and Dagster's next run is the long one.
         self._options: dict[str, Any] = {"retry_total": 0, **patience.options}
-        self._retries: dict[str, Any] = {"attempts": _ATTEMPTS, "timeout": patience.retry_seconds}
+        self._retries: dict[str, Any] = {"attempts": ATTEMPTS, "timeout": patience.retry_seconds}
 
     @classmethod
     @contextmanager

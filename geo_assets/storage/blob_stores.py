@@ -165,7 +165,7 @@ def store_access(source: Source, settings: Settings) -> StoreAccess:
             given["secret"] = str(credential.token)
         case "default_azure_credential":
             with azure_errors(f"container {source.container}"):
-                token = _default_credential().get_token(_SCOPE)
+                token = default_credential().get_token(_SCOPE)
             given = {"kind": "token", "secret": token.token, "expires": token.expires_on}
     proxies = {name: value for name, value in os.environ.items() if name.upper() in _PROXIES and value}
     return StoreAccess(
@@ -185,7 +185,7 @@ def open_handed(access: StoreAccess) -> Iterator[BlobStore]:
 
 
 @cache
-def _default_credential() -> DefaultAzureCredential:
+def default_credential() -> DefaultAzureCredential:
     """Kept, for it keeps its tokens."""
     return DefaultAzureCredential()
 

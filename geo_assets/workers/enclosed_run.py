@@ -34,8 +34,8 @@ _CONTEXT = CleanContext(
     "shapely",
 )
 MOST_RESULT_BYTES = 64 * 1024**2
-# A worker whose own clock was stopped is ended from here this long after its time.
-_SECONDS_OF_GRACE = 5.0
+OVERDUE_SECONDS = 5.0
+"""A worker whose own clock was stopped is ended from here this long after its time."""
 
 
 def prepare_enclosed_runs() -> None:
@@ -66,7 +66,7 @@ def run_enclosed(
             process.start()
         assert process.pid is not None
         overdue = threading.Event()
-        watchdog = threading.Timer(limits.wall_seconds + _SECONDS_OF_GRACE, _end_overdue, (process.pid, overdue))
+        watchdog = threading.Timer(limits.wall_seconds + OVERDUE_SECONDS, _end_overdue, (process.pid, overdue))
         watchdog.start()
         try:
             answer = _receive(reader, process)

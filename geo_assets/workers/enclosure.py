@@ -94,11 +94,12 @@ def this_kernel() -> Kernel:
 def warn_of_gaps(enclosure: Enclosure, kernel: Kernel | None = None) -> None:
     """Say in the log what the kernel cannot hold of ``enclosure``, each sentence once in this process."""
     for gap in (kernel or this_kernel()).cannot_hold(enclosure):
-        _warn_once(gap)
+        warn_once(gap)
 
 
 @cache
-def _warn_once(gap: str) -> None:
+def warn_once(gap: str) -> None:
+    """Say one gap in the log, unless this process has said it."""
     log.warning(
         "workers_not_enclosed",
         gap=f"In worker processes {gap}: this kernel cannot refuse it.",

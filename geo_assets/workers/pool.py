@@ -132,10 +132,14 @@ class WorkerPool:
                 chunk.future.cancel()
                 chunk.marker.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """End the processes."""
+    def stop(self) -> None:
+        """End the processes; the next task starts others."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+    def close(self) -> None:
+        """End the processes for good."""
+        self.stop()
         self._folder.cleanup()
 
     def _submit(self, work: Work[T, R], tasks: Sequence[T]) -> "_Chunk[T, R]":
@@ -145,8 +149,7 @@ class WorkerPool:
         try:
             future = self._pool.schedule(_work_on_chunk, args=arguments)
         except RuntimeError:  # pebble gives a pool up for good when it cannot start a worker
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
+            self.stop()
             self._pool = self._start()
             future = self._pool.schedule(_work_on_chunk, args=arguments)
         return _Chunk(tasks, future, marker)

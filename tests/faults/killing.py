@@ -38,12 +38,17 @@ class Moment:
         when, function, number = text.split()
         return cls(when, function, int(number))
 
-    def arm(self) -> None:
-        """Have this process killed at the moment. Raises AttributeError where there is no such function."""
+    def find(self) -> tuple[Any, str, Any]:
+        """What has the function, its name there and itself. Raises AttributeError where there is no such function."""
         module, _, path = self.function.partition(":")
         *owners, name = path.split(".")
         owner = functools.reduce(getattr, owners, importlib.import_module(module))
-        raw = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
+        function = getattr(owner, name)
+        return owner, name, vars(owner).get(name, function) if isinstance(owner, type) else function
+
+    def arm(self) -> None:
+        """Have this process killed at the moment. Raises AttributeError where there is no such function."""
+        owner, name, raw = self.find()
         wrapper = type(raw) if isinstance(raw, staticmethod | classmethod) else None
         armed = self._killing(raw.__func__ if wrapper else raw)
         setattr(owner, name, wrapper(armed) if wrapper else armed)

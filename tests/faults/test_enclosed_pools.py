@@ -237,10 +237,10 @@ def read_forty(size_bytes: int) -> None:
 def test_without_an_identity_the_store_is_not_authorized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "somewhere")
-    blob_stores._default_credential.cache_clear()
+    blob_stores.default_credential.cache_clear()
     with pytest.raises(Unauthorized):
         store_access(source_at("az://bronze"), Settings())
-    blob_stores._default_credential.cache_clear()
+    blob_stores.default_credential.cache_clear()
 
 
 def test_what_opens_a_store_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,7 @@ def test_what_crashes_hangs_or_bloats_ends_with_its_reason(
 
 
 def test_who_stops_its_clock_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geo_assets.workers.enclosed_run._SECONDS_OF_GRACE", 0.5)
+    monkeypatch.setattr("geo_assets.workers.enclosed_run.OVERDUE_SECONDS", 0.5)
     with pytest.raises(ReaderTimeout):
         enclosed(hang_without_a_clock, limits=Limits(wall_seconds=0.5))
 
@@ -347,14 +347,14 @@ def test_what_an_older_kernel_can_hold_is_held() -> None:
 
 
 def test_what_the_kernel_cannot_hold_is_said_once() -> None:
-    enclosure_module._warn_once.cache_clear()
+    enclosure_module.warn_once.cache_clear()
     reach = Enclosure(ports=(443,), names=True)
     with capture_logs() as logs:
         for _ in range(3):
             warn_of_gaps(reach, Kernel(0, False))
             warn_of_gaps(reach, Kernel(2, True))
             warn_of_gaps(reach, Kernel(7, True))
-    enclosure_module._warn_once.cache_clear()
+    enclosure_module.warn_once.cache_clear()
     assert [log["gap"] for log in logs] == [
         "In worker processes files elsewhere can be read and written: this kernel cannot refuse it.",
         "In worker processes any TCP port can be connected to: this kernel cannot refuse it.",

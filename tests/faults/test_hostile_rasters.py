@@ -12,7 +12,7 @@ import ctypes, os, sys, time
 
 def install():
     import geo_assets.raster.header as raster
-    real = raster._open_in_environment
+    real = raster.open_in_environment
 
     def hostile(path, **options):
         file = options["opener"](path)
@@ -25,7 +25,7 @@ def install():
             bytearray(8 * 1024**3)
         return real(path, **options)
 
-    raster._open_in_environment = hostile
+    raster.open_in_environment = hostile
 
 if "forkserver" in " ".join(sys.orig_argv):
     install()

@@ -15,9 +15,12 @@ QUEUES = {
     "storage_queue": "geo_assets.events.storage_queue:StorageQueue",
     "service_bus": "geo_assets.events.service_bus:ServiceBusQueue",
 }
-SETTLE_ONE = {"storage_queue": "_delete", "service_bus": "_completed"}
+SETTLE_ONE = {
+    "storage_queue": "azure.storage.queue:QueueClient.delete_message",
+    "service_bus": "azure.servicebus:ServiceBusReceiver.complete_message",
+}
 PATHS: tuple[Channel, ...] = ("storage_queue", "service_bus")
-RECORD = "geo_assets.ledger.events:_record"
+RECORD = "geo_assets.ledger.events:write_batch"
 TICK = "dagster._daemon.sensor"
 
 # By what people call them: the call in the queue of a path, or elsewhere.
@@ -51,10 +54,9 @@ def moments() -> list[tuple[str, Channel, Moment]]:
         queue = QUEUES[path]
         found += [(name, path, Moment(w, f"{queue}.{call}", n)) for name, (w, call, n) in OF_A_QUEUE.items()]
         found += [(name, path, Moment(*moment)) for name, moment in ELSEWHERE.items()]
-        settle = f"{queue}.{SETTLE_ONE[path]}"
-        found += [("during the acknowledgements", path, Moment("after", settle, number)) for number in AMID]
+        found += [("during the acknowledgements", path, Moment("after", SETTLE_ONE[path], number)) for number in AMID]
     # Service Bus does both as one.
-    return [*found, (POISON_SENT, "storage_queue", Moment("after", f"{QUEUES['storage_queue']}._put_poison", 1))]
+    return [*found, (POISON_SENT, "storage_queue", Moment("after", "azure.storage.queue:QueueClient.send_message", 1))]
 
 
 def parameters() -> list[object]:

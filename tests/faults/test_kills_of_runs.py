@@ -13,13 +13,13 @@ LISTING = "geo_assets.ledger.listings"
 PGSTAC = "geo_assets.catalogue.pgstac:PgStac"
 LEDGER = "geo_assets.ledger.blobs:Ledger"
 LISTED = {
-    "during a page of a listing": Moment("after", f"{LISTING}:_blob_values", 30),
+    "during a page of a listing": Moment("after", "psycopg:Copy.write_row", 30),
     "after a page of a listing is committed": Moment("after", f"{LISTING}:ListingWriter.add_page", 1),
     "after a listing, before what is gone is marked": Moment("before", f"{LISTING}:ListingWriter.finish", 1),
     "after a listing": Moment("after", f"{LISTING}:ListingWriter.finish", 1),
 }
 TOLD = {
-    "mid-read": Moment("after", "geo_assets.assets.raster_metadata:_Recorder.add", 20),
+    "mid-read": Moment("after", "geo_assets.assets.raster_metadata:Outcome", 20),
     "after reading, before that is recorded": Moment("before", f"{LEDGER}.record_described", 1),
     "after the reading is recorded": Moment("after", f"{LEDGER}.record_described", 1),
     "after items are withdrawn": Moment("after", f"{PGSTAC}.withdraw_dead", 1),

@@ -119,8 +119,7 @@ def test_workers_that_never_begin_are_not_blamed_on_a_task(pool: WorkerPool) -> 
 
 
 def test_a_pool_that_was_given_up_is_started_anew(pool: WorkerPool) -> None:
-    pool._pool.stop()  # type: ignore[no-untyped-call]
-    pool._pool.join()
+    pool.stop()
     assert sorted(run(pool, GOOD[:5])) == sorted(GOOD[:5])
 
 

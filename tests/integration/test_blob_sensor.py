@@ -40,7 +40,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Name an Azure account that nobody listens for, and do not wait for it."""
     text = f"AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:{free_port()}/a;"
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
-    monkeypatch.setattr(azure_blob_store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(azure_blob_store, "ATTEMPTS", 1)
 
 
 def test_the_sensor_runs_by_default_and_asks_for_the_main_job() -> None:

@@ -192,7 +192,7 @@ def test_data_of_a_version_that_is_gone_say_so(cluster: EmbeddedPostgres) -> Non
 
 
 def test_a_machine_without_postgres_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_programs, "_LAYOUTS", ())
+    monkeypatch.setattr(postgres_programs, "LAYOUTS", ())
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DatabaseUnavailable, match="make setup"):
         find_postgres()
@@ -267,14 +267,14 @@ def test_data_elsewhere_whose_state_folder_was_deleted_are_made_anew(open_folder
 def test_a_folder_of_somebody_else_is_refused(open_folder: Path) -> None:
     open_folder.chmod(0o700)
     cluster = EmbeddedPostgres(open_folder / "state", durable=False)
-    cluster._outside.mkdir(mode=0o700)
-    os.chown(cluster._outside, 12345, 12345)
+    cluster.folder_outside.mkdir(mode=0o700)
+    os.chown(cluster.folder_outside, 12345, 12345)
     try:
         with pytest.raises(DatabaseUnavailable, match="not a private folder"):
             cluster.start()
-        assert cluster._outside.exists()
+        assert cluster.folder_outside.exists()
     finally:
-        cluster._outside.rmdir()
+        cluster.folder_outside.rmdir()
 
 
 @as_root

@@ -17,7 +17,7 @@ BLOBS, PAGE = 20_000, 1_000
 def container(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualContainer]:
     """The container, in pages of a thousand, whose faults are not waited for."""
     monkeypatch.setattr(azure_blob_store, "PAGE_SIZE", PAGE)
-    monkeypatch.setattr(azure_blob_store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(azure_blob_store, "ATTEMPTS", 1)
     with VirtualContainer(BLOBS) as opened:
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", opened.connection_string)
         yield opened

@@ -364,7 +364,7 @@ def test_while_the_store_is_away_messages_are_not_used_up(
     world: World, queue_service: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "FIRST_PAUSE", timedelta(0))
-    monkeypatch.setattr(azure_blob_store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(azure_blob_store, "ATTEMPTS", 1)
     world.send(*world.upload("a.tif", "b.tif"))
     away = f"BlobEndpoint=http://127.0.0.1:{free_port()}/{AZURITE_ACCOUNT}"
     parts: Sequence[str] = queue_service.connection_string.split(";")

@@ -203,7 +203,7 @@ def test_a_queue_that_hangs_for_good_is_left_and_asked_by_one_thread_only(
     pipeline.declare_queue("good", storage_queue=event_queue.queue_name)
     proxy.containers = {"bad-queue": "silent"}
     monkeypatch.setattr(receiving, "SILENT_SECONDS", 0.5)
-    monkeypatch.setattr("geo_assets.events.storage_queue._NO_SDK_RETRY", {"retry_total": 0, "read_timeout": 15})
+    monkeypatch.setattr("geo_assets.events.storage_queue.NO_SDK_RETRY", {"retry_total": 0, "read_timeout": 15})
     daemon = Daemon(pipeline, "storage_queue_sensor")
     for name in ("a.tif", "b.tif"):
         event_queue.send_message(upload(container, name).decode())

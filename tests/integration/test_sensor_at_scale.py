@@ -30,7 +30,7 @@ def container(
 ) -> Iterator[VirtualContainer]:
     """The container, which is the source, in pages of a thousand; a look has time for two of them."""
     monkeypatch.setattr(azure_blob_store, "PAGE_SIZE", PAGE)
-    monkeypatch.setattr(azure_blob_store, "_ATTEMPTS", 1)
+    monkeypatch.setattr(azure_blob_store, "ATTEMPTS", 1)
     with VirtualContainer(BLOBS) as opened:
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", opened.connection_string)
         pipeline.declare(f"az://{CONTAINER}", shards=request.param)

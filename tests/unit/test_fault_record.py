@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import test_kills_of_cogs, test_kills_of_events, test_kills_of_repair, test_kills_of_runs
 from tests.faults.fault_record import BEGIN, END, FaultRun, render, write_table
 from tests.faults.killing import Moment
 from tests.faults.verdict import Verdict
@@ -60,6 +61,14 @@ def test_a_process_is_killed_before_or_after_the_call_it_names(tmp_path: Path, w
     ended = subprocess.run(command, cwd=PROJECT, env=paths, capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert ended.stdout.split() == words
+
+
+def test_each_moment_of_the_fault_suite_is_one_of_a_function_that_exists() -> None:
+    """Most of these kills run in `make soak` only, which would be late to say so."""
+    of_events = [moment for _, _, moment in test_kills_of_events.moments()]
+    others = [*test_kills_of_cogs.MOMENTS.values(), *test_kills_of_repair.MOMENTS.values()]
+    of_runs = [*test_kills_of_runs.LISTED.values(), *test_kills_of_runs.TOLD.values()]
+    assert [str(moment) for moment in (*of_events, *others, *of_runs) if not callable(moment.find()[2])] == []
 
 
 def test_a_moment_that_does_not_exist_is_an_error() -> None:
