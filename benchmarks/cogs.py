@@ -90,7 +90,7 @@ def _many(context: Context) -> Result:
     folder = context.folder / "small"
     for index in range(number):
         write_scene(folder / f"{index:04d}.tif", 512, bands=3, seed=index)
-    rule = {"kind": "multispectral", "most_a_run": number}
+    rule = {"kind": "multispectral", "max_per_run": number}
     with context.pipeline(folder.as_uri(), datetime=["last_modified"], cogs=rule) as pipeline:
         made = len(_make(pipeline, folder))
         if made != number:

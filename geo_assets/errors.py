@@ -228,7 +228,7 @@ class DeletionsHeld(PermanentError):
     """More items of a source would be removed at once than its settings allow without approval."""
 
     code = "deletions_held"
-    remedy = "If the deletions are intended, run `geo-assets deletions SOURCE --consent`; otherwise restore the blobs."
+    remedy = "If the deletions are intended, run `geo-assets deletions SOURCE --approve`; otherwise restore the blobs."
 
 
 class CatalogueRefusal(PermanentError):

@@ -96,7 +96,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
         if source.cogs is None:
             return Plan([], 0, 0)
         run.silver_store.at(source.cogs.url).check_is_outside(source.url)
-        rasters = run.cog_ledger.to_make(source, most=source.cogs.most_a_run)
+        rasters = run.cog_ledger.to_make(source, most=source.cogs.max_per_run)
         batches = [CogBatch(source.name, tuple(batch)) for batch in cut_batches(rasters)]
         named = [
             (each.rasters[0].name if len(each.rasters) == 1 else f"{len(each.rasters)}_rasters", each)

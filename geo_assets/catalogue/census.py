@@ -170,14 +170,14 @@ class Census(DatabaseResource):
     def _check_few(source: Source, report: CensusReport, *, items: int) -> None:
         orphans, unclaimed = report.counts["orphan"], report.counts["unclaimed"]
         going, rule = orphans + unclaimed, source.deletions
-        if going <= rule.allow or going <= rule.most * items:
+        if going <= rule.min_count or going <= rule.max_share * items:
             return
         raise DeletionsHeld(
             f"{orphans:,} items of {source.name} belong to no blob in the ledger, which has {items:,} items. "
             f"{unclaimed:,} items in collection {source.collection.id} were made by no source"
             f"{_written_by(report)}. None was removed.",
             remedy="List the source first, so that the ledger has its blobs; then run "
-            f"`geo-assets repair {source.name} --consent`.",
+            f"`geo-assets repair {source.name} --approve`.",
         )
 
 

@@ -72,7 +72,7 @@ class SourceHandover(DatabaseResource):
         if not theirs.is_within(ours):
             raise InvalidConfiguration(
                 f"{former.url}, where the blobs of {former.source} lie, is not in {source.url}.",
-                remedy="Name a source that has this place, or withdraw the items with --withdraw --consent.",
+                remedy="Name a source that has this place, or withdraw the items with --remove --approve.",
             )
         return self._hand_over(source, former.source, whole=True)
 
@@ -91,7 +91,7 @@ class SourceHandover(DatabaseResource):
         if not consent:
             raise DeletionsHeld(
                 f"{former.items:,} items and {former.tables:,} tables of {former.source} would be removed.",
-                remedy=f"If intended, run `geo-assets orphans {former.source} --withdraw --consent`; otherwise declare "
+                remedy=f"If intended, run `geo-assets orphans {former.source} --remove --approve`; otherwise declare "
                 "the source again, or adopt them.",
             )
         with self.connect() as connection, connection.transaction():

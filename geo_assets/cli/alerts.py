@@ -26,7 +26,7 @@ TEST = Finding(
     title="a test: nothing is wrong",
     what="`geo-assets alerts test` sent this. If you can read it, alerts arrive.",
     count=0,
-    remedy="None is needed.",
+    remedy="No action needed: this is a test.",
 )
 
 
@@ -60,7 +60,7 @@ def test_command(*, as_json: bool) -> None:
             error_console.print(f"[bold red]{failure.code}[/] {shown(failure.message)}", highlight=False)
             error_console.print(f"[dim]→ {shown(failure.remedy)}[/]", highlight=False)
         if len(destinations) == 1:
-            console.print("Only the log is told. Name others in the environment: docs/guides/alerts.md")
+            console.print("Alerts go to the log only. Name destinations in the environment: docs/guides/alerts.md.")
     if failures:
         raise SystemExit(1)
 
@@ -68,7 +68,7 @@ def test_command(*, as_json: bool) -> None:
 @alerts_group.command("list")
 @json_option
 def list_command(*, as_json: bool) -> None:
-    """List the troubles that stand now, told or not; kinds that sources.yaml ignores too."""
+    """List the alerts that are active, sent or not, including kinds that sources.yaml ignores."""
     with clear_errors(), _dagster_instance(Settings()) as instance:
         troubles = find_troubles(instance, sources_file=SourcesFile(), ledger=Ledger())
     if as_json:

@@ -56,11 +56,13 @@ def list_command(*, as_json: bool) -> None:
 @collections_group.command("show")
 @click.argument("collection")
 def show_command(collection: str) -> None:
-    """Print COLLECTION as JSON, as PgSTAC holds it."""
+    """Print COLLECTION as JSON, as it is in PgSTAC."""
     with clear_errors():
         found = Collections().get(collection)
         if found is None:
-            raise CatalogueRefusal(f"there is no collection {collection}.", remedy="See `geo-assets collections list`.")
+            raise CatalogueRefusal(
+                f"Collection `{collection}` does not exist.", remedy="List them with `geo-assets collections list`."
+            )
     print_json(found)
 
 
@@ -76,7 +78,7 @@ def update_command(source: str) -> None:
 
 @collections_group.command("delete")
 @click.argument("collection")
-@click.option("--with-items", is_flag=True, help="Delete its items too.")
+@click.option("--with-items", is_flag=True, help="Delete its items too")
 def delete_command(collection: str, *, with_items: bool) -> None:
     """Delete COLLECTION unless it is protected. If a source still declares it, the next run creates it again."""
     with clear_errors():
@@ -118,14 +120,14 @@ def list_tables_command(source: str | None, *, as_json: bool) -> None:
 @click.argument("source")
 @click.argument("file")
 def drop_table_command(source: str, file: str) -> None:
-    """Drop the tables of FILE of SOURCE and withdraw their items; while the file is there, the next run loads it."""
+    """Drop the tables of FILE of SOURCE and remove their items. If the file still exists, the next run loads it."""
     with clear_errors():
         dropped = VectorTables().drop(SourcesFile().get(source), file)
     console.print(f"Dropped: {', '.join(dropped)}; the items are removed.")
 
 
 collection_option = click.option(
-    "--collection", "collections", multiple=True, metavar="ID", help="Only this collection (may be given again)."
+    "--collection", "collections", multiple=True, metavar="ID", help="Only this collection; repeatable"
 )
 
 

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
 from geo_assets.catalogue.census import KINDS, Census, CensusReport, Finding, Kind
 from geo_assets.catalogue.handover import FormerSource, SourceHandover
-from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
+from geo_assets.cli.console import RenamedOption, approve_names, clear_errors, console, json_option, print_json, shown
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
@@ -19,7 +19,7 @@ from geo_assets.vectors.tables import VectorTables
 NOTHING_COMPARED = HeaderCensus(compared=0, not_compared=0, disagreements={})
 
 sample_option = click.option(
-    "--sample", default=SAMPLE, show_default=True, help="Open this many random blobs of each source again."
+    "--sample", default=SAMPLE, show_default=True, help="Open this many random blobs of each source again"
 )
 
 
@@ -59,9 +59,9 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
 @click.command("repair")
 @click.argument("source", required=False)
 @sample_option
-@click.option("--consent", is_flag=True, help="Remove orphaned items, however many they are")
+@click.option(*approve_names, cls=RenamedOption, is_flag=True, help="Remove orphaned items, however many they are")
 @json_option
-def repair_command(source: str | None, *, sample: int, consent: bool, as_json: bool) -> None:
+def repair_command(source: str | None, *, sample: int, approve: bool, as_json: bool) -> None:
     """Repair what `census` finds, for SOURCE or all sources.
 
     Blobs whose item or table is missing, stale, double or different from the blob become pending again, and the
@@ -80,7 +80,7 @@ def repair_command(source: str | None, *, sample: int, consent: bool, as_json: b
                 vector_tables=VectorTables(),
                 declared=names,
                 sample=sample,
-                consent=consent,
+                consent=approve,
             )
             answers.append({**_answer(repair.found, repair.headers), "mended": dict(repair.mended)})
     print_json(answers) if as_json else _print_answers(answers)
@@ -115,7 +115,7 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
     console.print(table)
     for answer in answers:
         if former := answer["counts"]["former"]:
-            said = f"{former:,} items are of sources that are no longer declared: see `geo-assets orphans`"
+            said = f"{former:,} items belong to sources that are no longer declared: see `geo-assets orphans`"
             console.print(f"{answer['source']}: {said}", highlight=False)
         for finding in answer["findings"][:20]:
             said = f"{finding['kind']} {finding['name'] or finding['item_id']}"

@@ -7,7 +7,7 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.ledger.cogs import CogCounts, CogLedger, StandingCog
 from geo_assets.models import SilverFile
 from geo_assets.resources.silver import SilverStore
@@ -16,12 +16,12 @@ from geo_assets.resources.sources_file import SourcesFile
 
 @click.command("cogs")
 @click.argument("source")
-@click.option("--most", default=20, show_default=True, help="Show at most this many rasters.")
-@click.option("--failed", is_flag=True, help="Show only rasters that have no COG, with the reason.")
-@click.option("--orphans", is_flag=True, help="List the files in the output location that no COG has.")
-@click.option("--remove", is_flag=True, help="With --orphans: remove them.")
+@limit_option(20, "rasters")
+@click.option("--failed", is_flag=True, help="Show only rasters that have no COG, with the reason")
+@click.option("--orphans", is_flag=True, help="List the files in the output location that no COG has")
+@click.option("--remove", is_flag=True, help="With --orphans: remove them")
 @json_option
-def cogs_command(source: str, *, most: int, failed: bool, orphans: bool, remove: bool, as_json: bool) -> None:
+def cogs_command(source: str, *, limit: int, failed: bool, orphans: bool, remove: bool, as_json: bool) -> None:
     """Show the COGs of SOURCE: how many are made, linked, refused and to make, and the latest of them.
 
     They are made by the job make_cogs, which cog_sensor launches. It also removes files that no COG has, if it recorded
@@ -29,14 +29,14 @@ def cogs_command(source: str, *, most: int, failed: bool, orphans: bool, remove:
     removes the latter as well if they are older than a day. It works for a source that is no longer declared.
     """
     if remove and not orphans:
-        raise click.UsageError("--remove goes with --orphans.")
+        raise click.UsageError("--remove needs --orphans.")
     ledger = CogLedger()
     if orphans:
         _show_orphans(source, ledger, remove=remove, as_json=as_json)
         return
     with clear_errors():
         counts = ledger.counts(SourcesFile().get(source))
-        standing = [cog for cog in ledger.standing(source) if cog.error_code or not failed][:most]
+        standing = [cog for cog in ledger.standing(source) if cog.error_code or not failed][:limit]
         number = ledger.orphan_counts().get(source, 0)
     if as_json:
         rasters = [asdict(cog) for cog in standing]
@@ -80,7 +80,7 @@ def _show_orphans(source: str, ledger: CogLedger, *, remove: bool, as_json: bool
 
 def _print_orphans(source: str, rows: list[dict[str, Any]], left: dict[str, str]) -> None:
     if not rows:
-        console.print(f"{shown(source)}: each file has its COG.")
+        console.print(f"{shown(source)}: every file has its COG.")
         return
     table = Table(Column("file", overflow="fold"), Column("place", overflow="fold"), "since", "state")
     for row in rows:

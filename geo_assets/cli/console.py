@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,6 +14,8 @@ from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
 from geo_assets.display import lines, one_line
 from geo_assets.errors import GeoAssetsError
+
+FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
 # Where the output goes to a file or a pipe there is no width to fit, so tables need not be squeezed.
 _WIDTH_OF_A_LOG = 140
@@ -34,7 +36,31 @@ error_console = PlainConsole(stderr=True, width=None if sys.stderr.isatty() else
 # Retries are told of on standard error, as logs are: standard output has the answer, which may be JSON.
 set_on_retry_hooks([LoggingOnRetryHook])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else")
+
+
+class RenamedOption(click.Option):
+    """An option with former names, which are still accepted: help shows the first name only."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the words of its help, without the former names."""
+        names = self.opts
+        self.opts = names[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+def limit_option(default: int, what: str) -> Callable[[FC], FC]:
+    """Return the option `--limit` of a command that shows at most this many of ``what``."""
+    words = f"Show at most this many {what}"
+    return click.option(
+        "--limit", "--most", "limit", cls=RenamedOption, default=default, show_default=True, metavar="N", help=words
+    )
+
+
+approve_names = ("--approve", "--consent", "approve")
 
 
 def shown(text: object) -> str:

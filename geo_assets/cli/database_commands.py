@@ -52,9 +52,9 @@ def stop() -> None:
 
 
 @database_group.command()
-@click.option("--owner", is_flag=True, help="The URL of whoever owns the database, who may do everything in it.")
+@click.option("--owner", is_flag=True, help="Print the URL of the owner of the database")
 def url(*, owner: bool) -> None:
-    """Print the connection URL of the catalogue, alone: that of runs and commands."""
+    """Print the connection URL of the catalogue that runs and commands use."""
     with clear_errors():
         click.echo((owner_url if owner else catalogue_url)(Settings()))
 
@@ -70,7 +70,7 @@ def migrate() -> None:
 @database_group.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def backup(file: Path) -> None:
-    """Write the catalogue, its ledger and its tables to FILE, as of this moment, while all goes on."""
+    """Write the catalogue, its ledger and its tables to FILE, as of this moment, while runs go on."""
     from geo_assets.ledger.backup import CatalogueBackup
 
     with clear_errors():
@@ -81,7 +81,7 @@ def backup(file: Path) -> None:
 @database_group.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def restore(file: Path) -> None:
-    """Bring an empty database to what FILE holds, and to this release's version (see docs/operate/backup.md)."""
+    """Restore FILE into an empty database, and migrate it to this release (see docs/operate/backup.md)."""
     from geo_assets.ledger.backup import CatalogueBackup
 
     settings = Settings()
@@ -99,7 +99,7 @@ def destroy() -> None:
     settings = Settings()
     with clear_errors():
         embedded_postgres(settings).destroy()
-    console.print("The embedded PostgreSQL is gone.")
+    console.print("The embedded PostgreSQL is removed.")
 
 
 def migrate_databases(settings: Settings) -> dict[str, str]:
@@ -136,5 +136,5 @@ def _require_embedded(settings: Settings) -> None:
     if not uses_embedded(settings):
         raise InvalidConfiguration(
             "GEO_ASSETS_DATABASE_URL names a server of your own.",
-            remedy="Start and stop it where it lives, or unset the variable to use the embedded one.",
+            remedy="Start and stop that server itself, or unset the variable to use the embedded one.",
         )

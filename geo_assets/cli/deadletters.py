@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_error, print_json, shown
+from geo_assets.cli.console import clear_errors, console, json_option, limit_option, print_error, print_json, shown
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration, TransientError
 from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, SetAsideRecords, readable
 from geo_assets.ledger.blobs import Ledger
@@ -19,9 +19,9 @@ from geo_assets.sources.queue_rules import QueueRule
 
 MOST_AT_ONCE = 1000
 
-queue_option = click.option("--queue", help="Only this queue of sources.yaml.")
+queue_option = click.option("--queue", help="Only this queue of sources.yaml")
 code_option = click.option("--code", help="Only dead letters with this code, such as malformed_message")
-all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter, or all with --code or --queue.")
+all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter, or all with --code or --queue")
 messages_argument = click.argument("message_ids", metavar="[ID]...", nargs=-1)
 
 
@@ -30,24 +30,24 @@ def deadletters_group() -> None:
     """List, show, replay and drop dead letters of event queues.
 
     A message that is not a valid event is dead-lettered at once; one that failed for a temporary reason, after the
-    queue's `tries`. The next listing finds what it reported in any case.
+    queue's `max_attempts`. The next listing finds what it reported in any case.
     """
 
 
 @deadletters_group.command("list")
 @queue_option
 @code_option
-@click.option("--most", default=100, show_default=True, help="Show at most this many of each queue.")
+@limit_option(100, "of each queue")
 @json_option
-def list_command(*, queue: str | None, code: str | None, most: int, as_json: bool) -> None:
-    """List the dead letters of each queue, with why each is there. Exits with 1 if a queue does not answer."""
+def list_command(*, queue: str | None, code: str | None, limit: int, as_json: bool) -> None:
+    """List the dead letters of each queue with their reasons. Exits with 1 if a queue does not answer."""
     messages: list[SetAside] = []
     failed: list[TransientError] = []
     with clear_errors():
         for rule in _rules(queue):
             try:
                 with _open_box(rule) as box:
-                    messages += [each for each in box.messages(most=most) if code in (None, each.code)][:most]
+                    messages += [each for each in box.messages(most=limit) if code in (None, each.code)][:limit]
             except DatabaseUnavailable:
                 raise
             except TransientError as error:  # the others have theirs all the same
@@ -81,9 +81,9 @@ def show_command(message_id: str, *, queue: str | None, as_json: bool) -> None:
         ("code", found.code),
         ("reason", found.reason),
         ("correlation id", found.correlation_id),
-        ("tries", found.delivery_count),
-        ("given up", found.recorded_at and f"{found.recorded_at:%Y-%m-%d %H:%M:%S}"),
-        ("body", None if found.seen else "its first 1,000 characters, for the queue does not show it"),
+        ("attempts", found.delivery_count),
+        ("dead-lettered", found.recorded_at and f"{found.recorded_at:%Y-%m-%d %H:%M:%S}"),
+        ("body", None if found.seen else "its first 1,000 characters, because the queue does not show it"),
     ):
         if value is not None:
             console.print(f"{label}: {shown(str(value))}", highlight=False)
@@ -109,7 +109,7 @@ def replay_command(
         console.print(f"{done['replayed']:,} messages are back in their queues.")
         if done["missing"]:
             console.print(
-                f"{done['missing']:,} were not found there; `geo-assets deadletters drop` forgets what is gone."
+                f"{done['missing']:,} were not found there; `geo-assets deadletters drop` deletes their records."
             )
 
 
@@ -118,7 +118,7 @@ def replay_command(
 @all_option
 @code_option
 @queue_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask")
 @json_option
 def drop_command(
     message_ids: tuple[str, ...], *, everything: bool, code: str | None, queue: str | None, yes: bool, as_json: bool
@@ -155,7 +155,7 @@ def _open_box(rule: QueueRule) -> Iterator[DeadLetterBox]:
 
 def _check_choice(message_ids: Sequence[str], everything: bool, code: str | None) -> None:
     if bool(message_ids) == everything or (message_ids and code):
-        raise click.UsageError("Say which: the IDs of messages, or --all with or without --code and --queue.")
+        raise click.UsageError("Name the IDs of messages, or use --all with or without --code and --queue.")
 
 
 Act = Callable[[DeadLetterBox, SetAside], Outcome]
@@ -209,7 +209,7 @@ def _found(message_id: str, queue: str | None) -> Iterator[SetAside]:
 
 def _missing(message_ids: Sequence[str]) -> InvalidConfiguration:
     return InvalidConfiguration(
-        f"there is no dead letter {', '.join(message_ids)}.", remedy="See which there are: geo-assets deadletters list."
+        f"There is no dead letter {', '.join(message_ids)}.", remedy="List them with `geo-assets deadletters list`."
     )
 
 
@@ -232,7 +232,9 @@ def _print_list(messages: list[SetAside]) -> None:
     if not messages:
         console.print("There are no dead letters.")
         return
-    table = Table("queue", Column("id", overflow="fold"), "code", "reason", "correlation id", "tries", "given up")
+    table = Table(
+        "queue", Column("id", overflow="fold"), "code", "reason", "correlation id", "attempts", "dead-lettered"
+    )
     for message in messages:
         moment = message.recorded_at or message.enqueued_at
         table.add_row(

@@ -249,7 +249,7 @@ def _run_job(settings: Settings, source: str) -> None:
             progress.update(catalogued, total=status.blobs or None, completed=status.catalogued)
             time.sleep(0.5)
     if process.returncode != 0:
-        raise JobFailed(f"{JOB} ended with status {process.returncode}.", remedy=f"See {log_file(settings, JOB)}.")
+        raise JobFailed(f"{JOB} ended with status {process.returncode}.", remedy=f"Read {log_file(settings, JOB)}.")
 
 
 def _show(settings: Settings, source: str, *, since: datetime) -> None:

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from geo_assets.assets.jobs import ingest_rasters, load_vectors
 from geo_assets.catalogue.collections import Collections
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
 from geo_assets.ledger.patches import ItemPatches, StandingPatch
 from geo_assets.resources.sources_file import SourcesFile
@@ -32,11 +32,11 @@ def items_group() -> None:
 @click.argument("collection")
 @click.argument("item")
 def show_item_command(collection: str, item: str) -> None:
-    """Print ITEM of COLLECTION as JSON, as PgSTAC holds it."""
+    """Print ITEM of COLLECTION as JSON, as it is in PgSTAC."""
     with clear_errors():
         found = Collections().item(collection, item)
         if found is None:
-            raise CatalogueRefusal(f"collection {collection} has no item {item}.")
+            raise CatalogueRefusal(f"Collection `{collection}` has no item `{item}`.")
     print_json(found)
 
 
@@ -60,10 +60,10 @@ def delete_item_command(collection: str, item: str) -> None:
     help='A JSON object a line: {"item": "ID", "properties": {...}}, with "blob" in place of "item" where you like;'
     " or .csv with a column item or blob and a column a property.",
 )
-@click.option("--dry-run", is_flag=True, help="Check the file and keep nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the file and keep nothing")
 @json_option
 def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> None:
-    """State properties of items of SOURCE that neither their blobs nor sources.yaml state; null takes one away.
+    """Set properties of items of SOURCE that neither their blobs nor sources.yaml state; null removes one.
 
     A patch is kept, and is part of its item whenever that is rebuilt. It replaces an earlier patch of the same item.
     If one line is refused, nothing is kept.
@@ -97,14 +97,14 @@ def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> N
 @click.argument("source")
 @click.option("--remove", multiple=True, metavar="NAME", help="Remove the patch of this item, blob or scene")
 @click.option("--remove-all", is_flag=True, help="Remove every patch of the source")
-@click.option("--most", default=100, show_default=True, help="Show at most this many.")
+@limit_option(100, "patches")
 @json_option
-def patches_command(source: str, *, remove: tuple[str, ...], remove_all: bool, most: int, as_json: bool) -> None:
-    """List the patches of SOURCE, or take some away."""
+def patches_command(source: str, *, remove: tuple[str, ...], remove_all: bool, limit: int, as_json: bool) -> None:
+    """List the patches of SOURCE, or remove some."""
     with clear_errors():
         declared, store = SourcesFile().get(source), ItemPatches()
         removed = store.remove(declared.name, None if remove_all else remove) if remove or remove_all else None
-        standing = store.standing(declared.name, most=most)
+        standing = store.standing(declared.name, most=limit)
     if as_json:
         print_json({"removed": removed, "patches": [asdict(patch) for patch in standing]})
     elif removed is not None:

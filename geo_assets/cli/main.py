@@ -72,10 +72,10 @@ def _output() -> Iterator[None]:
             raise
         with suppress(OSError):  # a test's has no descriptor; Python would try once more, and say so, when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise DiskFull(f"the output cannot be written: {error.strerror}.") from error
+        raise DiskFull(f"The output cannot be written: {error.strerror}.") from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="geo_assets")
 def main() -> None:
-    """Keep a geospatial catalogue true: every blob has one STAC item, or one recorded reason why not."""
+    """Keep a STAC catalogue in step with Azure Blob containers: every blob has one item, or one recorded reason."""

@@ -1,4 +1,4 @@
-"""geo-assets orphans: what sources left that sources.yaml no longer declares, and adopting or withdrawing it."""
+"""geo-assets orphans: what sources left that sources.yaml no longer declares, and adopting or removing it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,7 +7,16 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.catalogue.handover import FormerSource, SourceHandover
-from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
+from geo_assets.cli.console import (
+    RenamedOption,
+    approve_names,
+    clear_errors,
+    console,
+    json_option,
+    limit_option,
+    print_json,
+    shown,
+)
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
@@ -16,24 +25,31 @@ from geo_assets.vectors.tables import VectorTables
 
 @click.command("orphans")
 @click.argument("source", required=False)
-@click.option("--adopt", metavar="NEW", help="Make all of SOURCE part of the declared source NEW, which has its place.")
-@click.option("--withdraw", is_flag=True, help="Remove the items and tables of SOURCE; needs --consent.")
-@click.option("--consent", is_flag=True, help="With --withdraw: approve it.")
-@click.option("--most", default=20, show_default=True, help="Show at most this many items of SOURCE.")
+@click.option("--adopt", metavar="NEW", help="Make SOURCE part of the declared source NEW with the same location")
+@click.option(
+    "--remove",
+    "--withdraw",
+    "remove",
+    cls=RenamedOption,
+    is_flag=True,
+    help="Remove the items and tables of SOURCE; needs --approve",
+)
+@click.option(*approve_names, cls=RenamedOption, is_flag=True, help="With --remove: approve it")
+@limit_option(20, "items of SOURCE")
 @json_option
 def orphans_command(
-    source: str | None, *, adopt: str | None, withdraw: bool, consent: bool, most: int, as_json: bool
+    source: str | None, *, adopt: str | None, remove: bool, approve: bool, limit: int, as_json: bool
 ) -> None:
     """List the items and tables of sources that sources.yaml no longer declares, or of SOURCE, which is one of them.
 
     A declared source with the same blobs adopts them with its next listing; renaming a source needs nothing else. What
-    no source adopts stays in the catalogue until you adopt or withdraw it. Adopted blobs that are gone are deletions of
-    the adopting source, by its own rule.
+    no source adopts stays in the catalogue until you adopt or remove it. Adopted blobs that are gone are deletions of
+    the adopting source, by its own settings.
     """
-    if source is None and (adopt or withdraw):
-        raise click.UsageError("--adopt and --withdraw need a SOURCE.")
-    if (adopt and withdraw) or (consent and not withdraw):
-        raise click.UsageError("Use --adopt NEW, or --withdraw --consent.")
+    if source is None and (adopt or remove):
+        raise click.UsageError("--adopt and --remove need a SOURCE.")
+    if (adopt and remove) or (approve and not remove):
+        raise click.UsageError("Use --adopt NEW, or --remove --approve.")
     handover = SourceHandover()
     with clear_errors():
         check_schema(handover)
@@ -47,17 +63,17 @@ def orphans_command(
             heir = SourcesFile().get(adopt)
             Ledger().register_source(heir)
             answer["adopted"] = handover.adopt(heir, former)
-        elif withdraw:
-            answer["withdrawn"] = handover.withdraw_former(former, declared, consent=consent)
+        elif remove:
+            answer["withdrawn"] = handover.withdraw_former(former, declared, consent=approve)
             VectorTables().drop_unclaimed(source)
             handover.forget_source(source)
         else:
-            answer["first"] = handover.former_items(source, most=most)
+            answer["first"] = handover.former_items(source, most=limit)
     if as_json:
         print_json(answer)
     elif adopt:
         console.print(f"{shown(adopt)} adopted {answer['adopted']:,} blobs; its next run updates their items.")
-    elif withdraw:
+    elif remove:
         console.print(f"{answer['withdrawn']:,} items and {former.tables:,} tables of {shown(source)} were removed.")
     else:
         _show_one(former, answer["first"])
@@ -78,7 +94,7 @@ def _show_all(formers: list[FormerSource], *, as_json: bool) -> None:
         print_json([asdict(former) for former in formers])
         return
     if not formers:
-        console.print("Each item and table is of a declared source.")
+        console.print("Every item and table belongs to a declared source.")
     print_former_sources(formers)
 
 
@@ -90,6 +106,6 @@ def _show_one(former: FormerSource, items: list[dict[str, str]]) -> None:
     console.print(table)
     console.print(
         f"To adopt them, declare a source for {shown(former.url)}, or use --adopt NEW. "
-        "To remove them, use --withdraw --consent.",
+        "To remove them, use --remove --approve.",
         highlight=False,
     )

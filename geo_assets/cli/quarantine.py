@@ -7,13 +7,13 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
+from geo_assets.cli.console import clear_errors, console, json_option, limit_option, print_json, shown
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, message_and_remedy
 from geo_assets.ledger.quarantine import Quarantine, QuarantinedBlob, QuarantineFilter
 from geo_assets.resources.sources_file import SourcesFile
 
-code_option = click.option("--code", help="Only blobs with this code, such as missing_crs.")
-prefix_option = click.option("--prefix", help="Only blobs whose full name starts so.")
+code_option = click.option("--code", help="Only blobs with this code, such as missing_crs")
+prefix_option = click.option("--prefix", help="Only blobs whose full name starts with this")
 
 
 @click.group("quarantine")
@@ -28,13 +28,13 @@ def quarantine_group() -> None:
 @click.argument("source", required=False)
 @code_option
 @prefix_option
-@click.option("--most", default=100, show_default=True, help="Show at most this many blobs.")
+@limit_option(100, "blobs")
 @json_option
-def list_command(source: str | None, *, code: str | None, prefix: str | None, most: int, as_json: bool) -> None:
+def list_command(source: str | None, *, code: str | None, prefix: str | None, limit: int, as_json: bool) -> None:
     """List the quarantined blobs of SOURCE (or of each source), with their reasons and how many have each."""
     with clear_errors():
         which, quarantine = _filter(source, code, prefix), Quarantine()
-        counts, blobs = quarantine.counts(which), quarantine.blobs(which, most=most)
+        counts, blobs = quarantine.counts(which), quarantine.blobs(which, most=limit)
     if as_json:
         total = [{"source": name, "code": reason, "blobs": number} for name, reason, number in counts]
         print_json({"counts": total, "blobs": [asdict(blob) for blob in blobs]})
@@ -53,7 +53,7 @@ def explain_command(source: str, blob: str, *, as_json: bool) -> None:
         known = Quarantine().explain(source, blob)
         if known is None:
             raise InvalidConfiguration(
-                f"the ledger knows no blob {blob!r} of {source}.",
+                f"Source `{source}` has no blob {blob!r} in the ledger.",
                 remedy=f"Use its full name in the container: `geo-assets quarantine list {source}`.",
             )
     error = next((error for error in _errors() if error.code == known["code"]), None)
@@ -66,20 +66,20 @@ def explain_command(source: str, blob: str, *, as_json: bool) -> None:
 @click.argument("source", required=False)
 @code_option
 @prefix_option
-@click.option("--all", "everything", is_flag=True, help="Every quarantined blob of every source.")
+@click.option("--all", "everything", is_flag=True, help="Every quarantined blob of every source")
 @json_option
 def replay_command(
     source: str | None, *, code: str | None, prefix: str | None, everything: bool, as_json: bool
 ) -> None:
     """Retry quarantined blobs in the next run. Select by SOURCE, `--code`, `--prefix` or `--all`."""
     if not (source or code or prefix or everything):
-        raise click.UsageError("Say which: a source, --code, --prefix, or --all.")
+        raise click.UsageError("Name a source, or use --code, --prefix or --all.")
     with clear_errors():
         replayed = Quarantine().replay(_filter(source, code, prefix))
     if as_json:
         print_json({"replayed": replayed})
     else:
-        console.print(f"{replayed:,} blobs are pending again; the next ingest_rasters tries them.")
+        console.print(f"{replayed:,} blobs are pending again; the next ingest_rasters or load_vectors retries them.")
 
 
 def _filter(source: str | None, code: str | None, prefix: str | None) -> QuarantineFilter:
@@ -100,7 +100,7 @@ def _first_line(error: type[GeoAssetsError]) -> str:
 
 def _print_list(counts: list[tuple[str, str, int]], blobs: list[QuarantinedBlob]) -> None:
     if not blobs:
-        console.print("The quarantine has no such blobs.")
+        console.print("There are no such quarantined blobs.")
         return
     table = Table("source", Column("blob", overflow="fold"), Column("code", no_wrap=True), "reason", "attempts")
     for blob in blobs:

@@ -36,8 +36,8 @@ def list_command(*, as_json: bool) -> None:
 
 
 @schemas_group.command("fetch")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Default: GEO_ASSETS_SCHEMAS.")
-@click.option("--mirror", help="Fetch from a copy of such a folder below this address instead.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Default: GEO_ASSETS_SCHEMAS")
+@click.option("--mirror", help="Fetch from a copy of such a folder below this address instead")
 @json_option
 def fetch_command(folder: Path | None, *, mirror: str | None, as_json: bool) -> None:
     """Fetch the extensions' schemas into a folder (needs a network; nothing else does)."""
@@ -46,7 +46,7 @@ def fetch_command(folder: Path | None, *, mirror: str | None, as_json: bool) -> 
         target = folder.absolute() if folder else own
         if target is None:
             raise InvalidConfiguration(
-                "there is no folder to fetch the schemas into.", remedy="Set GEO_ASSETS_SCHEMAS, or give --folder."
+                "No folder is named for the schemas.", remedy="Set `GEO_ASSETS_SCHEMAS`, or use `--folder`."
             )
         with console.status("Fetching"):
             fetched = fetch_schemas(target, mirror=mirror)

@@ -17,13 +17,13 @@ log = structlog.get_logger("geo_assets.api")
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on")
 @click.option(
     "--behind-proxy",
     default=None,
     metavar="ADDRESSES",
-    help="Addresses and networks of the proxies whose X-Forwarded headers are believed, with commas between them.",
+    help="Trusted proxies: addresses and networks, separated by commas",
 )
 def serve_command(*, host: str, port: int, behind_proxy: str | None) -> None:
     """Serve STAC, tiles, features, jobs and the map until Ctrl-C (see docs/guides/api.md).

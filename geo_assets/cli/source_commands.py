@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.catalogue.handover import FormerSource, SourceHandover
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
+from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.durations import say_duration
@@ -33,7 +33,7 @@ STATES = ("blobs", "described", "catalogued", "pending", "waiting", "quarantined
 @click.command("sources")
 @json_option
 def sources_command(*, as_json: bool) -> None:
-    """List the sources of sources.yaml and check that each can be reached (status 1 where one cannot)."""
+    """List the sources of sources.yaml and check that each can be reached. Exits with 1 if one cannot."""
     with clear_errors():
         sources = SourcesFile().all()
     checks = [_check(source) for source in sources.values()]
@@ -47,9 +47,9 @@ def sources_command(*, as_json: bool) -> None:
 
 @click.command("status")
 @click.argument("source", required=False)
-@click.option("--most", default=1000, show_default=True, help="Show at most this many failures.")
+@limit_option(1000, "failures")
 @json_option
-def status_command(source: str | None, *, most: int, as_json: bool) -> None:
+def status_command(source: str | None, *, limit: int, as_json: bool) -> None:
     """Show how many blobs of SOURCE (or of each source) are in which state, and why some have no item.
 
     Sources whose store cannot be listed are shown with the reason and the time of the next try; sources that are no
@@ -72,8 +72,8 @@ def status_command(source: str | None, *, most: int, as_json: bool) -> None:
                 print_unchecked_schemas()
             return
         SourcesFile().get(source)
-        status, failures = ledger.status(source), ledger.failures(source, most=most)
-        waiting = ledger.waiting_scenes(source, most=most)
+        status, failures = ledger.status(source), ledger.failures(source, most=limit)
+        waiting = ledger.waiting_scenes(source, most=limit)
         orphans = CogLedger().orphan_counts()
     if as_json:
         print_json(
@@ -216,7 +216,7 @@ def plan_command(source: str, *, as_json: bool) -> None:
 
 
 def _print_plan(plan: SourcePlan) -> None:
-    table = Table("", "", title=f"A run over {plan.source} would find", title_justify="left", show_header=False)
+    table = Table("", "", title=f"A run of {plan.source} would find", title_justify="left", show_header=False)
     figures = {
         "new": plan.new,
         "changed": plan.changed,
@@ -240,7 +240,7 @@ _SECONDS = ("latency_p50", "latency_p95", "latency_max", "seconds_a_thousand")
 @click.option("--hours", default=24.0, show_default=True, help="Count what arrived in the last N hours")
 @json_option
 def paths_command(*, hours: float, as_json: bool) -> None:
-    """Compare the paths by which blobs became known: messages, retries, dead letters, and time from event to item."""
+    """Compare the channels (listing, Storage Queue, Service Bus): messages, retries, dead letters, and latency."""
     with clear_errors():
         paths = PathComparison().compare(since=datetime.now(UTC) - timedelta(hours=hours))
     answers = [path.as_dict() for path in paths]

@@ -31,7 +31,9 @@ class DagsterNotReady(TransientError):
 
 @click.command("up")
 @click.option("--port", default=3000, show_default=True, help="Port of Dagster's web UI; the next free port if taken")
-@click.option("--api-port", default=8000, show_default=True, help="Port of the API and the map; likewise.")
+@click.option(
+    "--api-port", default=8000, show_default=True, help="Port of the API and the map; the next free port if taken"
+)
 def up_command(*, port: int, api_port: int) -> None:
     """Run PostgreSQL, Dagster's web UI and its sensors, and the API with the map until Ctrl-C."""
     settings = Settings()
@@ -88,7 +90,7 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return port
-    raise DagsterNotReady(f"ports {wanted} to {wanted + 49} are all taken.", remedy="Choose another with --port.")
+    raise DagsterNotReady(f"Ports {wanted} to {wanted + 49} are all taken.", remedy="Choose another with --port.")
 
 
 def _wait_until_ready(url: str, name: str, process: "subprocess.Popen[bytes]", settings: Settings) -> None:
@@ -99,7 +101,7 @@ def _wait_until_ready(url: str, name: str, process: "subprocess.Popen[bytes]", s
                 return
         except (URLError, OSError):
             time.sleep(0.5)
-    raise DagsterNotReady(f"the {name} did not start.", remedy=f"See {log_file(settings, name)}.")
+    raise DagsterNotReady(f"The {name} did not start.", remedy=f"Read {log_file(settings, name)}.")
 
 
 def _watch(processes: "dict[str, subprocess.Popen[bytes]]", settings: Settings) -> None:
@@ -107,5 +109,5 @@ def _watch(processes: "dict[str, subprocess.Popen[bytes]]", settings: Settings) 
     while True:
         for name, process in processes.items():
             if process.poll() is not None:
-                raise DagsterNotReady(f"the {name} ended.", remedy=f"See {log_file(settings, name)}.")
+                raise DagsterNotReady(f"The {name} ended.", remedy=f"Read {log_file(settings, name)}.")
         time.sleep(1)

@@ -44,10 +44,10 @@ def check_fit(metadata: RasterMetadata, rule: CogRule) -> None:
     if metadata.transform is None and not metadata.gcp_count and not metadata.has_rpcs:
         raise MissingTransform("The raster has no geotransform, so its COG would lie nowhere.")
     pixels = metadata.shape[0] * metadata.shape[1] * len(metadata.bands)
-    if pixels > rule.most_pixels:
+    if pixels > rule.max_pixels:
         raise TooLarge(
-            f"The raster has {pixels:,} values, more than the {rule.most_pixels:,} of cogs.most_pixels.",
-            remedy="Raise cogs.most_pixels in the source, or split the raster.",
+            f"The raster has {pixels:,} values, more than the {rule.max_pixels:,} of cogs.max_pixels.",
+            remedy="Raise cogs.max_pixels in the source, or split the raster.",
         )
     if rule.bands and max(rule.bands) > len(metadata.bands):
         raise UnfitForProfile(f"cogs.bands names band {max(rule.bands)}, but there are {len(metadata.bands)}.")

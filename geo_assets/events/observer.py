@@ -153,7 +153,7 @@ class EventObserver:
                 letter.dropped.append(looks)
             elif isinstance(event, BlobEvent):
                 letter.events.append((event, looks))
-        if message.delivery_count > self._rule.tries:
+        if message.delivery_count > self._rule.max_attempts:
             letter.error = DeliveriesNeverEnded(
                 f"The message was delivered {message.delivery_count - 1} times, and its last delivery never ended: "
                 "whoever looked at it was stopped or died."
@@ -171,7 +171,7 @@ class EventObserver:
         if letter.error is None:
             return False
         given_up = isinstance(letter.error, MalformedMessage | DeliveriesNeverEnded)
-        return given_up or letter.message.delivery_count >= self._rule.tries
+        return given_up or letter.message.delivery_count >= self._rule.max_attempts
 
     def _settle(
         self, letters: Sequence[_Letter], abandoned: Sequence[_Letter], poisoned: Sequence[_Letter]

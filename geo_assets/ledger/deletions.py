@@ -64,7 +64,7 @@ class DeletionLedger(DatabaseResource):
         rule = source.deletions
         with self.borrow() as connection:
             connection.execute(
-                read_sql("judge_deletions"), {"source": source.name, "allow": rule.allow, "most": rule.most}
+                read_sql("judge_deletions"), {"source": source.name, "allow": rule.min_count, "most": rule.max_share}
             )
 
     def consent_to_deletions(self, source: str) -> int:
@@ -88,5 +88,5 @@ class DeletionLedger(DatabaseResource):
             f"{deletions.held:,} of {deletions.items:,} items of `{source.name}` would be removed because their blobs "
             f"are gone: {names}. None was removed; all other work is done.",
             remedy=f"Check `geo-assets deletions {source.name}`. If intended, run `geo-assets deletions {source.name} "
-            "--consent`; otherwise restore the blobs.",
+            "--approve`; otherwise restore the blobs.",
         )

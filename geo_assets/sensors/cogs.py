@@ -34,7 +34,7 @@ def cog_sensor(
     busy = sources_with_runs(context, ledger=ledger, jobs=[*INGEST_JOBS, make_cogs.name])
     troubles = ledger.troubles()
     for name, source in sources_file.all().items():
-        waiting = cog_ledger.to_make(source, most=source.cogs.most_a_run) if source.cogs else []
+        waiting = cog_ledger.to_make(source, most=source.cogs.max_per_run) if source.cogs else []
         removable = [cog.name for cog in cog_ledger.to_remove(source)]
         removable += [f"{file.place} {file.name_in_place}" for file in cog_ledger.orphans(name)]
         if not waiting and not removable:

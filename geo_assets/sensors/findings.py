@@ -348,7 +348,7 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 what=f"{deletions.held:,} of {deletions.items:,} items ({deletions.held_share:.0%}) would be "
                 "removed because their blobs are gone.",
                 count=deletions.held,
-                remedy=f"If intended, run `geo-assets deletions {source} --consent`; otherwise restore the blobs.",
+                remedy=f"If intended, run `geo-assets deletions {source} --approve`; otherwise restore the blobs.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",
             )

@@ -176,18 +176,18 @@ class Receiver:
         rule, intake.held_back = intake.rule, None
         waiting = sum(outstanding.get(name, 0) for name in intake.sources)
         waiting += intake.taken["new"] + intake.taken["changed"] + intake.taken["deleted"]
-        if waiting > rule.most_outstanding:
+        if waiting > rule.max_outstanding:
             intake.held_back = (
                 f"nothing more is received while {waiting:,} blobs of its sources wait for a run, "
-                f"more than {rule.most_outstanding:,} (most_outstanding)"
+                f"more than {rule.max_outstanding:,} (max_outstanding)"
             )
-        elif intake.taken["messages"] >= rule.most_a_tick:
-            intake.held_back = f"continues in the next tick after {rule.most_a_tick:,} messages (most_a_tick)"
+        elif intake.taken["messages"] >= rule.max_per_tick:
+            intake.held_back = f"continues in the next tick after {rule.max_per_tick:,} messages (max_per_tick)"
         return intake.held_back is None
 
     def _ask(self, intake: _Intake, patience: timedelta) -> None:
         """Have a thread receive one batch and take it."""
-        asked = _Asked(min(intake.rule.batch, intake.rule.most_a_tick - intake.taken["messages"]))
+        asked = _Asked(min(intake.rule.batch, intake.rule.max_per_tick - intake.taken["messages"]))
         intake.asked = asked
         receive = partial(self._receive, intake, intake.line, asked, patience)
         asked.batch = start(receive, name=f"queue-{intake.rule.name}")

@@ -6,7 +6,7 @@ Here: the schema of the key. Not here: what follows from it for one raster (`geo
 import hashlib
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -65,11 +65,11 @@ class CogRule(Rule):
     """Which bands, counted from 1, in this order; all by default."""
     clip: tuple[float, float, float, float] | None = None
     """West, south, east, north in degrees."""
-    most_pixels: int = Field(default=10_000_000_000, ge=1)
+    max_pixels: int = Field(default=10_000_000_000, ge=1, validation_alias=AliasChoices("max_pixels", "most_pixels"))
     """A raster with more values (rows x columns x bands) is refused."""
     thumbnail: int = Field(default=512, ge=0, le=2048)
     """Pixels of the preview's longer side, 0 for none."""
-    most_a_run: int = Field(default=200, ge=1)
+    max_per_run: int = Field(default=200, ge=1, validation_alias=AliasChoices("max_per_run", "most_a_run"))
     """How many rasters one run takes, so that the source's other runs need not wait."""
     keep: bool = False
     """Whether a COG stays when its raster is deleted."""
@@ -77,7 +77,7 @@ class CogRule(Rule):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.target_crs is not None and self.tiling_scheme is not None:
-            raise ValueError("a tiling_scheme has a CRS of its own: take target_crs away")
+            raise ValueError("a tiling_scheme has a CRS of its own: remove target_crs")
         if self.clip is not None:
             west, south, east, north = self.clip
             if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
@@ -101,5 +101,5 @@ class CogRule(Rule):
     @property
     def digest(self) -> str:
         """Digest of all that decides what a COG is like and where it is: when it changes, COGs are made again."""
-        rule = self.model_dump_json(exclude={"most_a_run", "keep", "most_pixels"})
+        rule = self.model_dump_json(exclude={"max_per_run", "keep", "max_pixels"})
         return hashlib.sha256(rule.encode()).hexdigest()[:16]

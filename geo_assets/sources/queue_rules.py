@@ -5,7 +5,7 @@ Here: the schema of the file's `queues` key. Not here: the queues (`geo_assets.r
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from geo_assets.sources.rule import Names, Rule
 
@@ -22,12 +22,14 @@ class QueueRule(Rule):
     """Sources whose events it brings, others are dropped; by default every az:// source."""
     batch: int = Field(default=100, ge=1, le=1000)
     """Maximum number of messages received at once."""
-    most_a_tick: int = Field(default=5000, ge=1)
+    max_per_tick: int = Field(default=5000, ge=1, validation_alias=AliasChoices("max_per_tick", "most_a_tick"))
     """Maximum number of messages received in one tick of the sensor."""
-    most_outstanding: int = Field(default=20_000, ge=1)
+    max_outstanding: int = Field(
+        default=20_000, ge=1, validation_alias=AliasChoices("max_outstanding", "most_outstanding")
+    )
     """Nothing is received while more blobs of its sources wait for their items."""
-    tries: int = Field(default=5, ge=1)
-    """A message that failed so often for a passing reason becomes a dead letter."""
+    max_attempts: int = Field(default=5, ge=1, validation_alias=AliasChoices("max_attempts", "tries"))
+    """A message that fails this many times for a temporary reason becomes a dead letter."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyproj
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.sources.alert_rules import AlertRules
@@ -129,13 +129,13 @@ class FootprintRule(Rule):
 
 
 class DeletionRule(Rule):
-    """How items go whose blobs are gone (docs/guides/deletions.md)."""
+    """How items whose blobs are gone are removed (docs/guides/deletions.md)."""
 
     grace: Interval = timedelta(0)
     """How long an item stays after its blob is gone."""
-    most: float = Field(default=0.5, ge=0, le=1)
-    """The share of the source's items that may go at once without consent; 1: any number."""
-    allow: int = Field(default=10, ge=0)
+    max_share: float = Field(default=0.5, ge=0, le=1, validation_alias=AliasChoices("max_share", "most"))
+    """The share of the source's items that may be removed at once without approval; 1: any number."""
+    min_count: int = Field(default=10, ge=0, validation_alias=AliasChoices("min_count", "allow"))
     """This many items may be removed in any case."""
 
 

@@ -50,7 +50,7 @@ def cli(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     for number, name in enumerate(("stays", "overwritten", "gone")):
         write_raster(tmp_path / "in" / f"{name}.tif", value=number + 1)
-    pipeline.declare((tmp_path / "in").as_uri(), cogs={}, deletions={"most": 1})
+    pipeline.declare((tmp_path / "in").as_uri(), cogs={}, deletions={"max_share": 1})
     assert pipeline.run().success
     assert pipeline.run("make_cogs").success
     write_raster(tmp_path / "in" / "overwritten.tif", value=9)

@@ -57,7 +57,7 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(
     wrong = {kind: damaged.counts[kind] for kind in ("missing", "stale", "duplicate", "orphan")}
     assert wrong == {"missing": 1, "stale": 1, "duplicate": 1, "orphan": 1}
     cli = DagsterCli(tmp_path / "home", pipeline.database_url, pipeline.sources_path, {})
-    command = ("tests.faults.cli_program", "repair", SOURCE, "--consent")
+    command = ("tests.faults.cli_program", "repair", SOURCE, "--approve")
     with cli.popen("-m", "tests.faults.killing", str(moment), *command, program="python") as process:
         output, _ = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, f"never killed: {process.returncode}\n{output[-4000:]}"
@@ -66,7 +66,7 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(
     monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
     if moment != MOMENTS["after all is mended"]:
         assert pipeline.census.take(SOURCE).counts == damaged.counts, "all of it is undone"
-    for arguments in (("status", SOURCE), ("repair", SOURCE, "--consent")):
+    for arguments in (("status", SOURCE), ("repair", SOURCE, "--approve")):
         result = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert pipeline.run().success

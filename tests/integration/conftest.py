@@ -127,7 +127,7 @@ def arrivals(
     """A container, a queue that tells of it, and one source; a message has two tries."""
     for name, value in queue_service.environment.items():
         monkeypatch.setenv(name, value)
-    rule = QueueRule(name="arrivals", storage_queue=event_queue.queue_name, tries=2)
+    rule = QueueRule(name="arrivals", storage_queue=event_queue.queue_name, max_attempts=2)
     source = source_in(str(container.container_name), include=["**/*.tif", "**/*.png"])
     with MessageQueues().open(rule) as queue:
         yield Arrivals(container, event_queue, queue, rule, {source.name: source}, Ledger(database_url=catalogue))

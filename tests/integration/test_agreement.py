@@ -255,7 +255,7 @@ def world(module_pipeline: Pipeline, azurite: Azurite, tmp_path_factory: pytest.
     write_scenes(folder / "scenes")
     for store in (*CUBES, "sound.zarr/zarr.json"):
         write_cube(folder / "cubes" / store.partition("/")[0], zarr_format=2 if store.endswith(".zgroup") else 3)
-    declare, most = module_pipeline.declare, {"most": 1}
+    declare, most = module_pipeline.declare, {"max_share": 1}
     name = "test-agreement"
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -232,7 +232,9 @@ def test_tables_come_and_go_without_a_restart(own_api: httpx.Client, own_tables:
     load(own_tables)
     assert numbers(own_api) == [0, 1, 2, 3, 4]
     (tmp_path / "in" / "springs.gpkg").unlink()
-    own_tables.declare((tmp_path / "in").as_uri(), name=SOURCE, tables={}, deletions={"grace": "0 days", "most": 1})
+    own_tables.declare(
+        (tmp_path / "in").as_uri(), name=SOURCE, tables={}, deletions={"grace": "0 days", "max_share": 1}
+    )
     load(own_tables)
     wait_until(lambda: layers(own_api) == {WELLS}, "when the table is gone", seconds=2 * LOOK_SECONDS)
     assert own_api.get("/features/collections/vectors.springs/items").status_code == 404

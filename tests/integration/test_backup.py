@@ -37,7 +37,7 @@ def catalogued(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
     write_raster(folder / "scene_20230601.tif", value=9)
     (folder / "bad_20200101.tif").write_text("no raster")
     rule = [{"name": r"_(?P<date>\d{8})", "format": "%Y%m%d"}]
-    pipeline.declare(folder.as_uri(), datetime=rule, deletions={"most": 1.0})
+    pipeline.declare(folder.as_uri(), datetime=rule, deletions={"max_share": 1.0})
     assert pipeline.run().success
     (folder / "scene_20190101.tif").unlink()
     write_raster(folder / "scene_20190102.tif", value=77)

@@ -133,7 +133,7 @@ def test_repair_by_the_command_leaves_the_rest_to_the_next_run(catalogued: Pipel
 
 
 def test_a_ledger_that_lost_everything_does_not_cost_the_catalogue(catalogued: Pipeline, folder: Path) -> None:
-    catalogued.declare(folder.as_uri(), deletions={"allow": 0})
+    catalogued.declare(folder.as_uri(), deletions={"min_count": 0})
     catalogued.execute("DELETE FROM ledger.item")
     catalogued.execute("DELETE FROM ledger.raster_metadata")
     catalogued.execute("DELETE FROM ledger.blob")
@@ -178,13 +178,13 @@ def test_an_item_that_no_source_made_is_unclaimed_and_withdrawn_with_the_name_of
 
 
 def test_unclaimed_items_are_under_the_rule_for_deletions(catalogued: Pipeline, folder: Path) -> None:
-    catalogued.declare(folder.as_uri(), deletions={"allow": 1, "most": 0.1})
+    catalogued.declare(folder.as_uri(), deletions={"min_count": 1, "max_share": 0.1})
     post_items(catalogued, "foreign_1", "foreign_2")
     refused = run("repair", SOURCE)
     assert (refused.exit_code, "deletions_held" in refused.stderr) == (1, True)
     assert "(written by: mallory 2)" in " ".join(refused.stderr.split())
     assert wrong(catalogued) == {"unclaimed": 2}
-    assert run("repair", SOURCE, "--consent").exit_code == 0
+    assert run("repair", SOURCE, "--approve").exit_code == 0
     assert wrong(catalogued) == {}
 
 

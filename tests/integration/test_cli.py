@@ -184,7 +184,7 @@ def test_status_as_json_has_the_true_counts_and_reasons(catalogued: Pipeline) ->
     reasons = {failure["name"]: (failure["code"], failure["attempts"]) for failure in status["failures"]}
     assert reasons == {"[bold]bad.tif": ("not_a_raster", 1), "nowhere.tif": ("missing_crs", 1)}
     assert all(failure["message"] for failure in status["failures"])
-    assert len(printed("status", SOURCE, "--most", "1", "--json")["failures"]) == 1
+    assert len(printed("status", SOURCE, "--limit", "1", "--json")["failures"]) == 1
 
 
 def test_status_of_every_source_as_json_is_a_list(declared: Pipeline) -> None:

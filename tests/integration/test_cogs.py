@@ -117,7 +117,7 @@ def test_a_landsat_scene_in_azurite_has_cogs_in_azurite(
 def test_a_cog_is_made_anew_with_its_raster_and_goes_with_it_and_with_the_rule(
     pipeline: Pipeline, silver: Path, folder: Path
 ) -> None:
-    keys: dict[str, Any] = {"deletions": {"most": 1}}
+    keys: dict[str, Any] = {"deletions": {"max_share": 1}}
     pipeline.declare(folder.as_uri(), cogs={}, **keys)
     make(pipeline)
     assert len(files(silver)) == 6
@@ -170,7 +170,7 @@ def test_a_raster_that_is_such_a_cog_is_linked_and_not_copied(pipeline: Pipeline
     pipeline.declare(folder.as_uri(), include=["plain/*"], cogs={})
     make(pipeline)
     (folder / "cog.tif").write_bytes((silver / "cogs" / SOURCE / "plain" / "large.tif").read_bytes())
-    pipeline.declare(folder.as_uri(), include=["cog.tif"], cogs={}, deletions={"most": 1})
+    pipeline.declare(folder.as_uri(), include=["cog.tif"], cogs={}, deletions={"max_share": 1})
     make(pipeline)
     cog = standing(pipeline)["cog.tif"]
     assert cog.is_linked
@@ -214,7 +214,7 @@ def test_what_a_rule_cannot_make_has_a_reason(
     pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"profile": "jpeg"})
     make(pipeline)
     assert standing(pipeline)["deep.tif"].error_code == "unfit_for_profile"
-    pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"most_pixels": 10})
+    pipeline.declare(folder.as_uri(), include=["deep.tif"], cogs={"max_pixels": 10})
     make(pipeline)
     assert standing(pipeline)["deep.tif"].error_code == "too_large"
     monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
@@ -242,7 +242,7 @@ def test_the_cog_of_an_earlier_version_goes_where_the_present_one_can_have_none(
     pipeline: Pipeline, silver: Path, folder: Path
 ) -> None:
     write_raster(folder / "one.tif", size=64)
-    pipeline.declare(folder.as_uri(), include=["one.tif"], cogs={"most_pixels": 10_000})
+    pipeline.declare(folder.as_uri(), include=["one.tif"], cogs={"max_pixels": 10_000})
     make(pipeline)
     assert files(silver) == ["one.thumbnail.png", "one.tif"]
     write_raster(folder / "one.tif", size=128)
@@ -252,7 +252,7 @@ def test_the_cog_of_an_earlier_version_goes_where_the_present_one_can_have_none(
 
 
 def test_kept_files_of_a_deleted_raster_are_no_orphans(pipeline: Pipeline, silver: Path, folder: Path) -> None:
-    pipeline.declare(folder.as_uri(), cogs={"keep": True}, deletions={"most": 1})
+    pipeline.declare(folder.as_uri(), cogs={"keep": True}, deletions={"max_share": 1})
     make(pipeline)
     (folder / "scene_1.tif").unlink()
     result = make(pipeline)

@@ -19,7 +19,7 @@ from tests.rasters import raster_bytes, write_raster
 from tests.services import Azurite
 
 CONSENT = {"ops": {"stac_items": {"ops": {"plan_stac_items": {"config": {"consent_to_deletions": True}}}}}}
-ONE_LOST = {"most": 0.5, "allow": 1}
+ONE_LOST = {"max_share": 0.5, "min_count": 1}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_too_many_deletions_fail_the_run_and_withdraw_nothing(catalogued: Pipeli
     said = failure_text(result)
     assert "deletions_held: 2 of 4 items of `rasters` would be removed" in said
     assert "scene_0.tif, scene_1.tif" in said
-    assert "geo-assets deletions rasters --consent" in said
+    assert "geo-assets deletions rasters --approve" in said
     assert set(catalogued.items()) == {"scene_0.tif", "scene_1.tif", "scene_2.tif", "new.tif"}
     assert catalogued.status().pending == 0
 
@@ -72,7 +72,7 @@ def test_consent_by_the_command_lets_the_next_run_go_on(catalogued: Pipeline, fo
     shown = deletions()
     assert (shown["items"], shown["held"], shown["due"], shown["consented"]) == (3, 2, 0, 0)
     assert [item["name"] for item in shown["first"]] == ["scene_0.tif", "scene_1.tif"]
-    assert deletions("--consent")["consented"] == 2
+    assert deletions("--approve")["consented"] == 2
     assert catalogued.ledger.outstanding(SOURCE).to_withdraw == 2
     assert catalogued.run().success
     catalogued.check_promise()
@@ -96,7 +96,7 @@ def test_consent_does_not_extend_to_what_goes_later(catalogued: Pipeline, folder
     assert catalogued.run().success
     delete(folder, 0, 1, 2, 3, 4)
     assert not catalogued.run().success
-    assert deletions("--consent")["consented"] == 5
+    assert deletions("--approve")["consented"] == 5
     delete(folder, 5, 6, 7)
     result = catalogued.run()
     assert not result.success
@@ -170,7 +170,7 @@ def test_a_renamed_file_is_recognised_and_not_read_again(catalogued: Pipeline, f
 
 
 def test_a_folder_that_is_renamed_does_not_open_the_breaker(catalogued: Pipeline, folder: Path) -> None:
-    catalogued.declare(folder.as_uri(), deletions={"grace": "1 day", "most": 0, "allow": 0}, item_id="{stem}")
+    catalogued.declare(folder.as_uri(), deletions={"grace": "1 day", "max_share": 0, "min_count": 0}, item_id="{stem}")
     assert catalogued.run().success
     (folder / "below").mkdir()
     for number in range(3):
@@ -272,4 +272,9 @@ def test_a_copy_of_which_an_equal_blob_is_gone_says_no_former_name_and_that_item
 
 def test_the_rule_says_how_many_may_go() -> None:
     rule = DeletionRule.model_validate({"grace": "7 days"})
-    assert (rule.grace, rule.most, rule.allow) == (timedelta(days=7), 0.5, 10)
+    assert (rule.grace, rule.max_share, rule.min_count) == (timedelta(days=7), 0.5, 10)
+
+
+def test_former_keys_are_still_accepted() -> None:
+    rule = DeletionRule.model_validate({"most": 0.25, "allow": 3})
+    assert (rule.max_share, rule.min_count) == (0.25, 3)

@@ -79,7 +79,7 @@ def test_a_message_whose_last_delivery_never_ended_is_given_up_before_it_is_look
 ) -> None:
     body = arrivals.put("a.tif")
     (message,) = arrivals.messages(body)
-    for _ in range(arrivals.rule.tries):  # what becomes of it when whoever received it dies
+    for _ in range(arrivals.rule.max_attempts):  # what becomes of it when whoever received it dies
         arrivals.queue.abandon(message)
         (message,) = arrivals.queue.receive(1, wait=SOON)
     taken = arrivals.observer.take([message])

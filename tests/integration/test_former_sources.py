@@ -125,12 +125,12 @@ def test_a_new_name_with_another_collection_and_another_rule_moves_the_items(dec
 def test_blobs_that_changed_or_went_meanwhile_are_judged_by_the_new_source(declared: Pipeline, folder: Path) -> None:
     write_raster(folder / "scene_0.tif", value=70)
     (folder / "scene_1.tif").unlink()
-    rename(declared, deletions={"most": 0, "allow": 0})
+    rename(declared, deletions={"max_share": 0, "min_count": 0})
     result = declared.run(source="renamed")
     assert "deletions_held: 1 of 3 items of `renamed`" in failure_text(result)
     assert owners(declared) == {("renamed", f"scene_{number}.tif") for number in range(3)}
     assert declared.census.take("renamed").green
-    command("deletions", "renamed", "--consent")
+    command("deletions", "renamed", "--approve")
     declared.declare(name="third", **remove(declared, "renamed"))
     run(declared, "third")
     assert owners(declared) == {("third", "scene_0.tif"), ("third", "scene_2.tif")}
@@ -208,10 +208,10 @@ def test_what_a_removed_source_left_is_shown_everywhere_and_goes_with_consent_on
     command("repair", "other")
     assert len(owners(declared)) == 4
 
-    refused = command("orphans", SOURCE, "--withdraw", status=1)
+    refused = command("orphans", SOURCE, "--remove", status=1)
     assert "deletions_held" in refused.output
     assert len(owners(declared)) == 4
-    assert orphans(SOURCE, "--withdraw", "--consent")["withdrawn"] == 3
+    assert orphans(SOURCE, "--remove", "--approve")["withdrawn"] == 3
     assert owners(declared) == {("other", "a.tif")}
     assert all(run(declared, "other").values())
     assert orphans() == []
@@ -244,7 +244,7 @@ def test_orphans_are_adopted_by_a_source_of_their_place(declared: Pipeline, fold
 
 def test_a_protected_collection_keeps_its_orphans(declared: Pipeline, folder: Path) -> None:
     rename(declared, url=f"{folder.as_uri()}/none", collection={**COLLECTION, "protected": True})
-    assert "protected" in command("orphans", SOURCE, "--withdraw", "--consent", status=1).output
+    assert "protected" in command("orphans", SOURCE, "--remove", "--approve", status=1).output
     assert len(owners(declared)) == 3
 
 
@@ -287,6 +287,6 @@ def test_tables_of_a_renamed_source_stay_and_those_of_a_removed_one_go_with_it(
     remove(declared, "lines")
     (left,) = orphans()
     assert (left["source"], left["items"], left["tables"]) == ("lines", 1, 1)
-    assert orphans("lines", "--withdraw", "--consent")["withdrawn"] == 1
+    assert orphans("lines", "--remove", "--approve")["withdrawn"] == 1
     assert declared.query(made) == [(None,)]
     assert orphans() == []

@@ -33,7 +33,7 @@ RULES: dict[str, list[Any]] = {
     "include": [["**/*.tif"], ["*.tif"], ["x/**", "a.tif"]],
     "collection": ["first", "second"],
     "item_id": ["{slug}", "{stem}", "new-{slug}"],
-    "deletions": [{}, {"grace": "1 day"}, {"most": 0, "allow": 0}],
+    "deletions": [{}, {"grace": "1 day"}, {"max_share": 0, "min_count": 0}],
     "gsd": [10, 20],
 }
 EXAMPLES, MOMENTS = count(1), count(1_700_000_000)

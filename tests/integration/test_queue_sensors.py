@@ -227,12 +227,12 @@ def test_one_bad_message_of_a_hundred_leaves_ninety_nine(world: World) -> None:
 
 @on_storage_queue
 def test_nothing_is_received_while_too_much_waits_for_a_run(world: World) -> None:
-    world.declare_queue(most_outstanding=1)
+    world.declare_queue(max_outstanding=1)
     daemon = world.daemon
     world.send(*world.upload("a.tif", "b.tif"))
     assert SOURCE in requests(daemon)
     world.send(*world.upload("c.tif"))
-    assert "more than 1 (most_outstanding)" in skipped(daemon)
+    assert "more than 1 (max_outstanding)" in skipped(daemon)
     assert world.waiting == 1
     assert world.pipeline.run("ingest_observed").success
     assert SOURCE in requests(daemon)
@@ -241,7 +241,7 @@ def test_nothing_is_received_while_too_much_waits_for_a_run(world: World) -> Non
 
 @on_storage_queue
 def test_a_tick_takes_so_many_messages_and_the_next_one_goes_on(world: World) -> None:
-    world.declare_queue(batch=2, most_a_tick=3)
+    world.declare_queue(batch=2, max_per_tick=3)
     world.send(*world.upload("a.tif", "b.tif", "c.tif", "d.tif"))
     daemon = world.daemon
     daemon.tick()

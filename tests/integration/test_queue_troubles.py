@@ -168,7 +168,7 @@ def test_a_store_that_does_not_answer_costs_the_messages_of_its_own_sources_only
 ) -> None:
     pipeline.declare(f"az://{container.container_name}")
     pipeline.declare("az://dead-container", name="dead")
-    pipeline.declare_queue("arrivals", storage_queue=event_queue.queue_name, tries=2)
+    pipeline.declare_queue("arrivals", storage_queue=event_queue.queue_name, max_attempts=2)
     there = upload(container)
     dead = there.replace(str(container.container_name).encode(), b"dead-container")
     with FlakyProxy(queue_service.port) as proxy:

@@ -371,7 +371,7 @@ def test_a_member_that_is_gone_stays_an_asset_for_its_grace_period(scenes: Scene
 
 
 def test_many_scenes_that_would_end_at_once_wait_for_consent(scenes: Scenes) -> None:
-    scenes.declare(deletions={"allow": 1})
+    scenes.declare(deletions={"min_count": 1})
     for number in range(4):
         scenes.write_scene(f"s{number}", "red", "nir", "blue")
     scenes.run()

@@ -84,7 +84,7 @@ def test_a_store_in_a_container_is_read_by_its_own_requests(
     upload(container, tmp_path / "in")
     url = f"az://{container.container_name}/in"
     rules = ["time_dimension", {"fixed": "2020-01-01T00:00:00Z"}]
-    pipeline.declare(url, include=["**/*.zarr", "**/*.vrt"], datetime=rules, vrt=True, deletions={"most": 1})
+    pipeline.declare(url, include=["**/*.zarr", "**/*.vrt"], datetime=rules, vrt=True, deletions={"max_share": 1})
     assert pipeline.run().success
     hrefs = {item["assets"]["data"]["href"] for item in pipeline.items().values()}
     assert hrefs == {f"{container.url}/in/{name}" for name in ("v2.zarr", "v3.zarr", "a/scene.vrt")}
