@@ -34,7 +34,7 @@ GeoAssetsError
     ├── Unauthorized           the store refuses our credential
     ├── StorageUnavailable     the store does not answer, or answers 5xx
     ├── Unforeseen             work on a file raised what no reason is known for; permanent after three attempts
-    ├── SourceNotReadable      looking at a source raised what no reason is known for
+    ├── SourceNotReadable      checking a source raised what no reason is known for
     ├── MarkerRefused          the store does not go on where a listing was left
     ├── QueueUnavailable       a queue of events does not answer
     ├── DatabaseUnavailable    PostgreSQL does not answer, or is not migrated
@@ -359,7 +359,7 @@ class QueueUnavailable(TransientError):
     """A queue of events does not answer, or does not exist."""
 
     code = "queue_unavailable"
-    remedy = "Check that the queue exists and can be reached; messages wait there, and listings find what they tell."
+    remedy = "Check that the queue exists and can be reached; messages wait there, and listings find what they report."
 
 
 class DatabaseUnavailable(TransientError):

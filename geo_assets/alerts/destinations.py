@@ -142,7 +142,7 @@ class Email:
     def _send(self, mail: EmailMessage) -> None:
         if self.password is not None and self.security == "none":
             raise AlertNotDelivered(
-                "no e-mail is sent: the password would cross the network in the clear.",
+                "No e-mail is sent: the password would cross the network in the clear.",
                 remedy="Set GEO_ASSETS_SMTP_SECURITY to starttls or tls.",
             )
         try:
@@ -150,9 +150,9 @@ class Email:
                 refused = server.send_message(mail)
         except smtplib.SMTPRecipientsRefused as error:
             codes = ", ".join(sorted({str(code) for code, _ in error.recipients.values()}))
-            raise AlertNotDelivered(f"the server at {self._address} refuses every recipient ({codes}).") from None
+            raise AlertNotDelivered(f"The server at {self._address} refuses every recipient ({codes}).") from None
         except smtplib.SMTPNotSupportedError:
-            raise AlertNotDelivered(f"the server at {self._address} offers no STARTTLS or no login.") from None
+            raise AlertNotDelivered(f"The server at {self._address} offers no STARTTLS or no login.") from None
         except smtplib.SMTPResponseException as error:
             kind = _PassingTrouble if 400 <= error.smtp_code < 500 else AlertNotDelivered
             raise kind(f"the server at {self._address} answers {error.smtp_code} ({type(error).__name__}).") from None

@@ -80,7 +80,7 @@ class Access:
         if credential is None:
             raise Unauthenticated("The request has no API key and no token.")
         if len(credential) > _LONGEST_CREDENTIAL:
-            raise Unauthenticated(f"a key or token has at most {_LONGEST_CREDENTIAL:,} characters.")
+            raise Unauthenticated(f"A key or token has at most {_LONGEST_CREDENTIAL:,} characters.")
         digest = hashlib.sha256(credential.encode()).digest()
         # Each key is compared, so that the time taken tells nothing.
         known = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
@@ -107,7 +107,7 @@ class Issuer:
         except jwt.PyJWTError as error:
             raise _refused(error) from error
         if header.get("alg") not in _ALGORITHMS:
-            raise Unauthenticated("the token is refused: its algorithm is none of those that are accepted.")
+            raise Unauthenticated("The token is refused: its algorithm is not accepted.")
         self._verifiers = self._verifiers or anyio.CapacityLimiter(_VERIFIERS)
         kid = str(header.get("kid", ""))
         return await anyio.to_thread.run_sync(self._verify, token, kid, limiter=self._verifiers)
@@ -199,7 +199,7 @@ def _shown(name: str) -> str:
 
 
 def _refused(error: jwt.PyJWTError) -> Unauthenticated:
-    return Unauthenticated(f"the token is refused: {type(error).__name__}.")
+    return Unauthenticated(f"The token is refused: {type(error).__name__}.")
 
 
 def _with_implied(scopes: Any) -> frozenset[str]:
@@ -235,7 +235,7 @@ class TokenKeys:
             finally:
                 self._lock.release()
         if time.monotonic() - self._fetched > KEPT_SECONDS:
-            raise IdentityUnavailable("the issuer's keys cannot be fetched.")
+            raise IdentityUnavailable("The issuer's keys cannot be fetched.")
         if kid not in self._keys:
             raise jwt.InvalidKeyError("the issuer has no such key.")
         return self._keys[kid]

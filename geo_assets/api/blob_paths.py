@@ -68,7 +68,7 @@ class BlobPaths:
                 found = self._by_url(href)
         if found is None:
             raise Forbidden(
-                "the asset's address lies below no declared source, so it is not opened.",
+                "The asset's address is not below a declared source, so it is not opened.",
                 remedy="Declare a source for it in sources.yaml.",
             )
         return found

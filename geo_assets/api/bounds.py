@@ -82,7 +82,7 @@ class Bounded:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise InvalidRequest("the connection ended before the body did.")
+                        raise InvalidRequest("The connection ended before the body did.")
                     parts.append(message.get("body", b""))
                     received += len(parts[-1])
                     more = max(0, received - HEAVY_BYTES) - held.bytes
@@ -93,7 +93,7 @@ class Bounded:
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            raise SentTooSlowly(f"the body was not there after {SECONDS_OF_SENDING:.0f} s.") from None
+            raise SentTooSlowly(f"The body was not complete after {SECONDS_OF_SENDING:.0f} s.") from None
 
     async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         writes = scope["method"] != "GET" and _WRITES.fullmatch(scope["path"]) is not None
@@ -159,7 +159,7 @@ def _require_object(document: Mapping[str, Any] | None, scope: Scope) -> None:
     """Raise InvalidRequest where a search is none: the library's model takes for granted that it has names."""
     content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
     if document is None or not re.fullmatch(r"application/(\S+\+)?json", content_type):
-        raise InvalidRequest("a search is a JSON object with the header Content-Type: application/json.")
+        raise InvalidRequest("A search must be a JSON object with the header Content-Type: application/json.")
 
 
 def _read(body: bytes, limits: RequestLimits) -> Mapping[str, Any] | None:

@@ -94,7 +94,7 @@ class Gate:
     async def _pass(self, scope: AsgiScope, headers: Headers, receive: Receive, passage: "_Passage") -> None:
         path = scope["path"]
         if "\0" in path or "\\" in path or {".", ".."} & set(path.split("/")):
-            raise InvalidRequest("a path has no step to the folder above, no backslash and no NUL.")
+            raise InvalidRequest("The path contains `..`, a backslash or NUL.")
         self._hosts.require(scope, headers)
         client = network_of((scope.get("client") or ("unknown", 0))[0])
         principal = await self._identify(headers, client)
@@ -103,13 +103,13 @@ class Gate:
         needed = needed_scope(scope["method"], path)
         counted = ("known", principal.name) if principal.is_proven else ("address", client)
         if not await self._limiter.hit(self._rate, *counted):
-            raise TooManyRequestsMade(f"more than {self._rate.amount:,} requests within a minute.")
+            raise TooManyRequestsMade(f"More than {self._rate.amount:,} requests within a minute.")
         if needed is not None and needed not in principal.scopes:
             if not principal.is_proven:
-                raise Unauthenticated("no key and no token came with the request.")
-            raise Forbidden(f"this needs the scope {needed}.", remedy=_remedy(self._access.is_open))
+                raise Unauthenticated("The request has no key and no token.")
+            raise Forbidden(f"This request needs the scope `{needed}`.", remedy=_remedy(self._access.is_open))
         if int(headers.get("content-length") or 0) > self._most_bytes:
-            raise RequestTooLarge(f"the body has more than {self._most_bytes:,} bytes.")
+            raise RequestTooLarge(f"The body has more than {self._most_bytes:,} bytes.")
         await self._app(scope, _counted(receive, self._most_bytes), passage.send)
 
     async def _identify(self, headers: Headers, client: str) -> Principal:
@@ -124,7 +124,7 @@ class Gate:
         except Unauthenticated:
             if await self._limiter.hit(self._failed_tries, "failed", client):
                 raise
-        raise TooManyRequestsMade("too many keys and tokens of this caller were refused.")
+        raise TooManyRequestsMade("Too many keys and tokens of this caller were refused.")
 
     def _tell(self, scope: AsgiScope, passage: "_Passage") -> None:
         seconds = time.perf_counter() - passage.began
@@ -174,7 +174,7 @@ def _counted(receive: Receive, most_bytes: int) -> Receive:
         message: Message = await receive()
         received += len(message.get("body", b""))
         if received > most_bytes:
-            raise RequestTooLarge(f"the body has more than {most_bytes:,} bytes.")
+            raise RequestTooLarge(f"The body has more than {most_bytes:,} bytes.")
         return message
 
     return counted

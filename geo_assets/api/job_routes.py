@@ -74,7 +74,7 @@ async def submit(
     A job that failed or was canceled is started again. A job that is done is not: retry it, or use another `label`.
     """
     if job_type not in JOB_TYPES:
-        raise NotFound(f"there is no job {job_type[:100]}.", remedy=f"Use one of: {job_names()}.")
+        raise NotFound(f"Unknown job type `{job_type[:100]}`.", remedy=f"Use one of: {job_names()}.")
     wanted = parse_parameters(job_type, parameters or {})
     parts = parts_of(request)
     _require_source(parts, wanted)
@@ -129,7 +129,7 @@ async def retry(request: Request, job_id: JobId) -> dict[str, Any]:
             runs = parts.dagster.runs_of(job_id)
             state = state_of(runs, last_seen=job.state)
             if state in UNDER_WAY:
-                raise Conflict(f"the job is {state}.", remedy="Wait for its end, or cancel it first.")
+                raise Conflict(f"The job is {state}.", remedy="Wait for its end, or cancel it first.")
             run_id = _launch(parts, request, job_id, job.job_type, parse_parameters(job.job_type, job.parameters))
             run_ids = _known_runs(job, runs, run_id)
             _store(connection, request, job_id, job.job_type, job.parameters, run_ids)
@@ -152,7 +152,7 @@ async def tasks(
     """Of a job on a source: its files from the ledger, page by page. Of any other: its steps from Dagster."""
     parts = parts_of(request)
     if "\0" in prefix + after:
-        raise InvalidRequest("a name has no NUL.")
+        raise InvalidRequest("The name contains NUL.")
     filters = {"state": state, "code": code, "prefix": prefix, "every": every, "after": after}
     return await parts.work(_tasks, parts, job_id, filters, limit)
 
@@ -290,14 +290,14 @@ def _known_runs(job: ApiJob | None, runs: list[RunState], launched: str | None) 
 def _find(parts: Parts, job_id: str) -> ApiJob:
     job = parts.jobs.find(job_id)
     if job is None:
-        raise NotFound("no job was submitted under this id.", remedy="See GET /api/jobs.")
+        raise NotFound("No job was submitted under this id.", remedy="List the jobs with `GET /api/jobs`.")
     return job
 
 
 def _require_source(parts: Parts, wanted: Parameters) -> None:
     source = source_of(wanted.canonical())
     if source is not None and source not in (names := parts.sources()):
-        raise InvalidRequest(f"there is no source {source}.", remedy=f"Use one of: {', '.join(names) or 'none yet'}.")
+        raise InvalidRequest(f"Unknown source `{source}`.", remedy=f"Use one of: {', '.join(names) or 'none yet'}.")
 
 
 def _stages(run: RunState | None) -> list[dict[str, Any]]:

@@ -238,7 +238,8 @@ class _Guarding:
         driver = DRIVERS.get(str(info.get("media_type") or "image/tiff"))
         if driver is None:
             raise InvalidRequest(
-                f"the asset {info['name']} is of a type that is not drawn.", remedy="See the item's assets."
+                f"The asset {info['name']} is of a type that is not drawn.",
+                remedy="Choose another of the item's assets.",
             )
         own = {"driver": driver, "budget": self.budget, "parts": self._parts, "outputs": self._outputs}
         guarded: AssetInfo = {

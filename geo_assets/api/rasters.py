@@ -161,13 +161,13 @@ def find_item(
     with request.app.state.dbpool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_ITEM, (item_id, collection_id)).fetchone()
     if row is None or row["item"] is None:
-        raise NotFound(f"there is no item {item_id} in the collection {collection_id}.")
+        raise NotFound(f"Collection `{collection_id}` has no item `{item_id}`.")
     return pystac.Item.from_dict(row["item"])
 
 
 async def _unreadable(request: Request, _: Exception) -> Response:
     """Without GDAL's words: they may hold an address with a credential in it."""
-    error = Unreadable("the blob of the asset cannot be read.")
+    error = Unreadable("The blob of the asset cannot be read.")
     return problem_response(error, correlation_id=correlation_id_of(request), path=request.url.path)
 
 

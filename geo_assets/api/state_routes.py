@@ -106,7 +106,7 @@ async def _look(name: str, asked: Awaitable[Mapping[str, Any]], *, is_needed: bo
             name, "unhealthy", _since(began), is_needed, {}, f"no answer within {LOOK_SECONDS:.0f} s.", remedy
         )
     if waiting := detail.get("awaiting_restart"):
-        said = f"changed in .env since this server started, and not yet in use: {', '.join(waiting)}."
+        said = f"changed in .env since this server started; restart it to use: {', '.join(waiting)}."
         return Component(
             name, "degraded", _since(began), is_needed, {}, said, "Restart `geo-assets serve` (or `make up`)."
         )
@@ -241,7 +241,9 @@ async def redeploy(request: Request, wanted: Redeploy) -> dict[str, Any]:
     """
     parts = parts_of(request)
     if not parts.settings.api_redeploy:
-        raise Forbidden("this server does not redeploy.", remedy="Set GEO_ASSETS_API_REDEPLOY=true, and not for long.")
+        raise Forbidden(
+            "This server does not redeploy.", remedy="Set `GEO_ASSETS_API_REDEPLOY=true` while you need it."
+        )
     return await parts.work(_redeploy, parts, wanted.confirm)
 
 
@@ -253,7 +255,9 @@ def _redeploy(parts: Parts, confirm: str) -> dict[str, Any]:
     with schema.connect() as connection:
         name = connection.info.dbname
     if confirm != name:
-        raise InvalidRequest("confirm is not the name of the database.", remedy="See GET /api/db/stats.")
+        raise InvalidRequest(
+            "`confirm` is not the name of the database.", remedy="Read the name in `GET /api/db/stats`."
+        )
     if not schema.may_install():
         raise _only_the_owner_migrates()
     versions = schema.install()
@@ -263,7 +267,7 @@ def _redeploy(parts: Parts, confirm: str) -> dict[str, Any]:
 
 def _only_the_owner_migrates() -> Conflict:
     return Conflict(
-        "the logins of this server may not migrate the database.",
+        "The logins of this server may not migrate the database.",
         remedy="Run `geo-assets db migrate`, or set GEO_ASSETS_OWNER_DATABASE_URL for this server.",
     )
 

@@ -339,11 +339,11 @@ def _epsg_of(crs: str) -> tuple[int, bool]:
         return _WGS84, False
     match = _EPSG_CRS.fullmatch(crs)
     if match is None:
-        raise InvalidFilter(f"filter-crs is {crs[:100]!r}.", remedy=f"Name it as {CRS84}.")
+        raise InvalidFilter(f"`filter-crs` is {crs[:100]!r}.", remedy=f"Name it as {CRS84}.")
     try:
         known = CRS.from_epsg(int(match[1]))
     except CRSError as error:
-        raise InvalidFilter(f"filter-crs is {crs[:100]!r}, which EPSG does not have.") from error
+        raise InvalidFilter(f"`filter-crs` is {crs[:100]!r}, which EPSG does not have.") from error
     return int(match[1]), known.axis_info[0].direction.lower() == "north"
 
 

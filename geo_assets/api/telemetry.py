@@ -75,7 +75,7 @@ def trace_requests(app: FastAPI, collector: str) -> Callable[[], None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise InvalidConfiguration(
-            "traces are asked for, but their packages are not installed.",
+            "Traces are asked for, but their packages are not installed.",
             remedy="pip install 'geo_assets[traces]', or unset GEO_ASSETS_API_TRACES.",
         ) from error
     provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}))

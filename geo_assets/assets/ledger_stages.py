@@ -88,7 +88,7 @@ class WithdrawalOptions(Config):
     """How to withdraw items."""
 
     consent_to_deletions: bool = Field(
-        default=False, description="Withdraw the items of all blobs that are gone, also of more than the source allows."
+        default=False, description="Remove the items of all blobs that are gone, also of more than the source allows."
     )
 
 
@@ -103,9 +103,9 @@ class ItemStage(LedgerStage[U, D]):
         run.ledger.judge_deletions(source)
         if options.consent_to_deletions:
             consented = run.ledger.consent_to_deletions(source.name)
-            run.log.info(one_line(f"{source.name}: consent to {consented} deletions"))
+            run.log.info(one_line(f"{source.name}: {consented} deletions approved"))
         withdrawn = self._withdraw(run)
-        run.log.info(one_line(f"{source.name}: {withdrawn} items withdrawn"))
+        run.log.info(one_line(f"{source.name}: {withdrawn} items removed"))
         return withdrawn
 
     def finish(self, run: StageRun, scope: Scope, report: BatchReport) -> Metadata:

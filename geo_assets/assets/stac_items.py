@@ -131,7 +131,7 @@ class DescribedScene:
     def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
         """Another blob or scene owns the id."""
         return DuplicateItem(
-            f"item id {item['id']!r} of scene {self.name} belongs to {owner[1]} of source {owner[0]}.",
+            f"Item id {item['id']!r} of scene {self.name} belongs to {owner[1]} of source {owner[0]}.",
             remedy="Make the regular expression's group `item` in sources.yaml unique.",
             item_id=item["id"],
         )
@@ -152,7 +152,7 @@ class ItemsStage(ItemStage[Described, Built]):
     after = ("raster_metadata", "cogs", "stac_collections")
     ops = ("plan_stac_items", "catalogue_batch", "finish_stac_items")
     descriptions = (
-        "Withdraw the items of blobs that are gone or refused, and cut the rest of the work into batches.",
+        "Remove the items of blobs that are gone or quarantined, and cut the rest of the work into batches.",
         "Build, load and read back the items of one batch; each blob gets its item or its reason.",
         "Ask the ledger whether every blob of the plan has its item or its reason, and report.",
     )

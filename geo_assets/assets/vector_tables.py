@@ -33,9 +33,9 @@ class VectorTablesStage(ItemStage[BlobRef, Loaded]):
     after = ("container_listing", "stac_collections")
     ops = ("plan_vector_tables", "load_vector_file", "finish_vector_tables")
     descriptions = (
-        "Withdraw the items and tables of files that are gone, and plan a step for each file to load.",
+        "Remove the items and tables of files that are gone, and plan a step for each file to load.",
         "Load a file's layers into tables with items, in one transaction; the file gets them or its reason.",
-        "Bring items to the present rule, withdraw those of files that can have none, and report.",
+        "Bring items to the present settings, remove those of files that can have none, and report.",
     )
     description = "A clean, indexed table of PostGIS for each layer of each vector file, with its STAC item."
     group = SILVER

@@ -67,7 +67,7 @@ class Collections(DatabaseResource):
         check_not_protected(collection_id, sources)
         if self.get(collection_id) is None:
             raise CatalogueRefusal(
-                f"there is no collection {collection_id}.", remedy="See `geo-assets collections list`."
+                f"Collection `{collection_id}` does not exist.", remedy="List them with `geo-assets collections list`."
             )
         bound = {"collection_id": collection_id, "item_id": None}
         with (
@@ -80,7 +80,7 @@ class Collections(DatabaseResource):
             items = int(row["items"]) if row else 0
             if items and not with_items:
                 raise CatalogueRefusal(
-                    f"collection {collection_id} has {items:,} items.", remedy="Say --with-items to delete them too."
+                    f"Collection {collection_id} has {items:,} items.", remedy="Add `--with-items` to delete them too."
                 )
             connection.execute("SELECT pgstac.delete_collection(%s)", (collection_id,))
         return items
@@ -100,7 +100,7 @@ class Collections(DatabaseResource):
             connection.execute(read_sql("release_claims_of"), bound)
             row = connection.execute(read_sql("delete_items_of"), bound).fetchone()
             if not row or not row["items"]:
-                raise CatalogueRefusal(f"collection {collection_id} has no item {item_id}.")
+                raise CatalogueRefusal(f"Collection {collection_id} has no item {item_id}.")
 
 
 def check_not_protected(collection_id: str, sources: Mapping[str, Source]) -> None:
@@ -108,6 +108,6 @@ def check_not_protected(collection_id: str, sources: Mapping[str, Source]) -> No
     for source in sources.values():
         if source.collection.id == collection_id and source.collection.protected:
             raise CatalogueRefusal(
-                f"collection {collection_id} is protected by source {source.name}.",
+                f"Collection {collection_id} is protected by source {source.name}.",
                 remedy="Take `protected` from the collection in sources.yaml first.",
             )

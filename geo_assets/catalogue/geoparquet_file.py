@@ -30,7 +30,7 @@ def write_geoparquet(reading: CatalogueReading, path: Path, *, progress: Progres
     columns, seen = ItemColumns(), 0
     for items in reading.batches():
         columns.add(items)
-        progress("looked at", seen := seen + len(items))
+        progress("checked", seen := seen + len(items))
     to_parquet(
         _record_batches(reading, columns, progress),
         output_path=path,

@@ -72,7 +72,7 @@ class SourceHandover(DatabaseResource):
         if not theirs.is_within(ours):
             raise InvalidConfiguration(
                 f"{former.url}, where the blobs of {former.source} lie, is not in {source.url}.",
-                remedy="Name a source that has this place, or withdraw the items with --remove --approve.",
+                remedy="Name a source that has this location, or remove the items with `--remove --approve`.",
             )
         return self._hand_over(source, former.source, whole=True)
 

@@ -91,7 +91,7 @@ def read_back(executor: Executor, collection_id: str, loaded: Sequence[tuple[Blo
     if found != sent:
         missing = sorted({item_id for item_id, _ in set(sent) - set(found)})
         raise LoadIncomplete(
-            f"collection {collection_id}: sent {len(sent)} items, read back {len(found)}; "
+            f"Collection {collection_id}: sent {len(sent)} items, read back {len(found)}; "
             f"missing or stale: {', '.join(missing[:5]) or 'none, but some are there twice'}."
         )
 

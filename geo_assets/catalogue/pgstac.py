@@ -72,7 +72,7 @@ class PgStac(DatabaseResource):
         with self.connect() as connection, holding(connection, Lock.COLLECTION, collection_id), load_errors(what):
             there = connection.execute("SELECT FROM pgstac.collections WHERE id = %s", (collection_id,)).fetchone()
             if there is None:  # of which PgSTAC's loader says no more than of a bad item
-                raise LoadIncomplete(f"collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
+                raise LoadIncomplete(f"Collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
             self._delsert([item for _, item in loaded])
             read_back(connection, collection_id, loaded)
 

@@ -47,7 +47,7 @@ def read_catalogue(database: DatabaseResource, *collection_ids: str) -> Iterator
         collections = {row["collection"]["id"]: row["collection"] for row in found}
         for missing in set(collection_ids) - set(collections):
             raise InvalidConfiguration(
-                f"the catalogue has no collection {missing!r}.",
+                f"The catalogue has no collection {missing!r}.",
                 remedy="Run the job ingest_rasters for its source first.",
             )
         counted = connection.execute(

@@ -50,14 +50,14 @@ class WorkerLost(TransientError):
     """Every worker that took the step died of it, or with it."""
 
     code = "worker_lost"
-    remedy = "Look at the workers' logs and memory; the next run finishes the rest."
+    remedy = "Check the workers' logs and memory; the next run finishes the rest."
 
 
 def app_arguments(settings: Settings) -> dict[str, Any]:
     """What the Celery application is made with, the same on both sides of the broker."""
     if settings.celery_broker is None:
         raise InvalidConfiguration(
-            "no Celery broker is named.", remedy="Set GEO_ASSETS_CELERY_BROKER, e.g. redis://host:6379/0."
+            "No Celery broker is named.", remedy="Set GEO_ASSETS_CELERY_BROKER, e.g. redis://host:6379/0."
         )
     broker = settings.celery_broker.get_secret_value()
     backend = settings.celery_backend.get_secret_value() if settings.celery_backend else broker

@@ -50,17 +50,17 @@ def check_fit(metadata: RasterMetadata, rule: CogRule) -> None:
             remedy="Raise cogs.max_pixels in the source, or split the raster.",
         )
     if rule.bands and max(rule.bands) > len(metadata.bands):
-        raise UnfitForProfile(f"cogs.bands names band {max(rule.bands)}, but there are {len(metadata.bands)}.")
+        raise UnfitForProfile(f"`cogs.bands` names band {max(rule.bands)}, but the raster has {len(metadata.bands)}.")
     types = {band.data_type for band in metadata.bands}
     if rule.profile in ("jpeg", "webp") and types != {"uint8"}:
         raise UnfitForProfile(f"{rule.profile} takes 8-bit bands only; these are {', '.join(sorted(types))}.")
     number = len(rule.bands or metadata.bands)
     if rule.profile == "webp" and number not in (3, 4):
-        raise UnfitForProfile(f"webp takes 3 or 4 bands; there are {number}.")
+        raise UnfitForProfile(f"WebP supports 3 or 4 bands; the raster has {number}.")
     if rule.profile == "jpeg" and number not in (1, 3, 4):
-        raise UnfitForProfile(f"jpeg takes 1, 3 or 4 bands; there are {number}.")
+        raise UnfitForProfile(f"JPEG supports 1, 3 or 4 bands; the raster has {number}.")
     if rule.profile == "lerc" and (unfit := types - _IN_LERC):
-        raise UnfitForProfile(f"lerc takes no bands of {', '.join(sorted(unfit))}.")
+        raise UnfitForProfile(f"LERC does not support bands of {', '.join(sorted(unfit))}.")
 
 
 def is_as_ruled(metadata: RasterMetadata, rule: CogRule) -> bool:

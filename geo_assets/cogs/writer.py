@@ -223,7 +223,7 @@ def _clip_window(rule: CogRule, metadata: RasterMetadata) -> tuple[int, int, int
     if rule.clip is None:
         return None
     if metadata.transform is None or metadata.crs_wkt2 is None:
-        raise UnfitForProfile("cogs.clip needs a raster with a geotransform, and this has none.")
+        raise UnfitForProfile("`cogs.clip` needs a raster with a geotransform, and this has none.")
     bounds = transform_bounds("EPSG:4326", metadata.crs_wkt2, *rule.clip, densify_pts=21)
     inverse = ~rasterio.Affine(*metadata.transform)
     corners = [inverse @ (x, y) for x in bounds[::2] for y in bounds[1::2]]

@@ -165,7 +165,7 @@ class _SourceLook:
         with self._lock:
             answers = dict(self._answers)
         unanswered = self._down or StorageUnavailable(
-            f"the store of {self.source.name} did not answer within {LOOK_SECONDS:.0f} s."
+            f"The store of {self.source.name} did not answer within {LOOK_SECONDS:.0f} s."
         )
         if not self._store_answered:
             looked.down.add(self.source.name)

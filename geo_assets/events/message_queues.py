@@ -66,7 +66,7 @@ def _queue_url(settings: Settings) -> str:
     if settings.azure_account_url is None and settings.azure_account is not None:
         return f"https://{settings.azure_account}.queue.core.windows.net"
     raise InvalidConfiguration(
-        "a storage_queue needs a storage account.",
+        "A `storage_queue` needs a storage account.",
         remedy="Set AZURE_STORAGE_QUEUE_URL, AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING.",
     )
 
@@ -96,6 +96,6 @@ def _open_service_bus(settings: Settings, name: str) -> ServiceBusQueue:
     if settings.service_bus_namespace is not None:
         return ServiceBusQueue.from_namespace(settings.service_bus_namespace, name)
     raise InvalidConfiguration(
-        "a service_bus queue needs a namespace.",
+        "A `service_bus` queue needs a namespace.",
         remedy="Set AZURE_SERVICEBUS_CONNECTION_STRING or AZURE_SERVICEBUS_NAMESPACE.",
     )

@@ -156,7 +156,7 @@ class EventObserver:
         if message.delivery_count > self._rule.max_attempts:
             letter.error = DeliveriesNeverEnded(
                 f"The message was delivered {message.delivery_count - 1} times, and its last delivery never ended: "
-                "whoever looked at it was stopped or died."
+                "the process that received it was stopped or died."
             )
         return letter
 
@@ -180,7 +180,7 @@ class EventObserver:
         done = [letter.message for letter in letters if letter.error is None]
         if done and (unsure := self._queue.complete(done)):
             _LOG.info(
-                "%s: %d messages may come again, for it is not known that they are off",
+                "%s: %d messages may come again, because their acknowledgement is not confirmed",
                 self._rule.name,
                 len(unsure),
             )
@@ -215,7 +215,7 @@ def _error(letter: _Letter, looked: Looked) -> GeoAssetsError | None:
 def _left(letters: Iterable[_Letter], looked: Looked) -> list[Dropped]:
     """The events of which nothing is taken in, since a listing will find what they reported."""
     return [
-        Dropped(LEFT_TO_LISTING, f"{event.name} is in a store too large to look at; its source is to be listed")
+        Dropped(LEFT_TO_LISTING, f"{event.name} is in a store too large to check; its source will be listed")
         for letter in letters
         for event, looks in letter.events
         if looks and looked.left.issuperset(looks)

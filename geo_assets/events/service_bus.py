@@ -354,7 +354,7 @@ def _bus_errors(name: str) -> Iterator[None]:
 def _translated(error: Exception, name: str) -> GeoAssetsError:
     message = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, _LOCK_LOST):
-        return _LockLost(f"the lock on a message of {name} is lost: {message}")
+        return _LockLost(f"The lock on a message of {name} is lost: {message}")
     if isinstance(error, MessagingEntityNotFoundError):
         return QueueUnavailable(
             f"Service Bus has no {name}.", remedy="Create it with `az servicebus`, or correct its name in sources.yaml."

@@ -246,7 +246,7 @@ def _translated(error: AzureError, name: str) -> GeoAssetsError:
             f"Queue `{name}` does not exist.", remedy=f"Create it with `az storage queue create --name {name}`."
         )
     if code in ("MessageNotFound", "PopReceiptMismatch"):
-        return _ReceiptLost(f"a message of queue {name} is no longer ours: {message}.")
+        return _ReceiptLost(f"A message of queue {name} is no longer ours: {message}.")
     if isinstance(error, ClientAuthenticationError) or status in (401, 403):
-        return Unauthorized(f"the store refuses access to queue {name}: {message}.")
-    return QueueUnavailable(f"queue {name} failed: {message}.")
+        return Unauthorized(f"The store refuses access to queue {name}: {message}.")
+    return QueueUnavailable(f"Queue {name} failed: {message}.")

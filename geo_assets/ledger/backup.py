@@ -76,7 +76,7 @@ class CatalogueBackup(DatabaseResource):
             name = connection.info.dbname
         if found:
             raise InvalidConfiguration(
-                f"the database {name} has a catalogue; a backup is restored into an empty one.",
+                f"The database {name} has a catalogue; a backup is restored into an empty one.",
                 remedy="Make an empty database and let GEO_ASSETS_DATABASE_URL name it; the embedded one goes with "
                 "`geo-assets db destroy`.",
             )

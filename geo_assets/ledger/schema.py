@@ -47,7 +47,7 @@ class CatalogueSchema(DatabaseResource):
         """
         if not self.may_install():
             raise InvalidConfiguration(
-                "the login of this URL does not own the schemas of the database.",
+                "The login of this URL does not own the schemas of the database.",
                 remedy="Set GEO_ASSETS_OWNER_DATABASE_URL to the URL of who made them.",
             )
         with self.connect() as lock:
@@ -114,7 +114,7 @@ class CatalogueSchema(DatabaseResource):
         failed = [name for name, passed in checks.items() if not passed]
         if failed:
             raise DatabaseUnavailable(
-                f"roles are wrong: {', '.join(failed)}.",
+                f"Roles are wrong: {', '.join(failed)}.",
                 remedy="Run `geo-assets db migrate`; if that changes nothing, grant or revoke by hand what is named.",
             )
         return {**versions, **dict.fromkeys(checks, "yes")}
@@ -153,7 +153,7 @@ def _migration_errors() -> Iterator[None]:
                 raise (error.orig or error) from error
     except psycopg.Error as error:
         said = str(error).splitlines()[0]
-        raise DatabaseIncomplete(f"the database cannot be migrated: {said}.") from error
+        raise DatabaseIncomplete(f"The database cannot be migrated: {said}.") from error
 
 
 def _sqlalchemy_url(url: str) -> sqlalchemy.URL:

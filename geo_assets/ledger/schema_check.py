@@ -34,9 +34,9 @@ def check_schema(database: DatabaseResource) -> dict[str, str]:
         there = read_objects(connection)
     assert row is not None
     if row["pgstac"] is None or row["ledger"] is None:
-        raise DatabaseIncomplete("the database has the schemas pgstac and ledger, and nothing says of which version.")
+        raise DatabaseIncomplete("The database has the schemas pgstac and ledger, but no record of their version.")
     if is_older_than_this_release(row["ledger"]) or _numbers(row["pgstac"]) < _numbers(PGSTAC_VERSION):
-        raise DatabaseUnavailable("the database is not migrated.", remedy="Run `geo-assets db migrate`.")
+        raise DatabaseUnavailable("The database is not migrated.", remedy="Run `geo-assets db migrate`.")
     ours = {
         "ledger.": row["ledger"] == _revisions()[0],
         "pgstac.": row["ledger"] == _revisions()[0]
@@ -44,7 +44,7 @@ def check_schema(database: DatabaseResource) -> dict[str, str]:
     }
     expected = [each for each in _expected() if any(is_ours and f" {name}" in each for name, is_ours in ours.items())]
     if missing := set(expected) - there:
-        raise DatabaseIncomplete(f"the database lacks {_said(sorted(missing))}.")
+        raise DatabaseIncomplete(f"The database lacks {_said(sorted(missing))}.")
     return dict(row)
 
 

@@ -190,10 +190,10 @@ class EmbeddedPostgres:
         except OSError as error:
             if error.errno in DISK_IS_FULL:
                 raise DiskFull(
-                    f"the embedded PostgreSQL cannot work in {self.state_folder}: {error.strerror}."
+                    f"The embedded PostgreSQL cannot work in {self.state_folder}: {error.strerror}."
                 ) from error
             raise DatabaseUnavailable(
-                f"the embedded PostgreSQL cannot work in {self.state_folder}: {error}.",
+                f"The embedded PostgreSQL cannot work in {self.state_folder}: {error}.",
                 remedy="Make the folder yours, or set GEO_ASSETS_STATE to another one.",
             ) from error
 
@@ -223,7 +223,7 @@ class EmbeddedPostgres:
         postmaster = read_postmaster(self._data)
         if postmaster is None or not postmaster.is_ready:
             raise DatabaseUnavailable(
-                f"the embedded PostgreSQL of {self.state_folder} is not running.", remedy="Run `geo-assets db start`."
+                f"The embedded PostgreSQL of {self.state_folder} is not running.", remedy="Run `geo-assets db start`."
             )
         return postmaster
 
@@ -277,7 +277,7 @@ class EmbeddedPostgres:
             return find_postgres(version)
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(
-                f"the embedded cluster was made by PostgreSQL {version}, which is not installed any more.",
+                f"The embedded cluster was made by PostgreSQL {version}, which is not installed any more.",
                 remedy=f"Install postgresql-{version}-postgis-3, or run `make clean` to start over.",
             ) from error
 
@@ -315,7 +315,7 @@ def _read_password(file: Path) -> str:
         return file.read_text("ascii")
     except OSError as error:
         raise DatabaseUnavailable(
-            f"the password of the embedded PostgreSQL cannot be read: {error}.",
+            f"The password of the embedded PostgreSQL cannot be read: {error}.",
             remedy="Run as the user who made it, or run `make clean` to start over.",
         ) from error
 
@@ -327,4 +327,4 @@ def _free_port(wanted: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
-    raise DatabaseUnavailable("no TCP port of 127.0.0.1 is free.")
+    raise DatabaseUnavailable("No TCP port of 127.0.0.1 is free.")

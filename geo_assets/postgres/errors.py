@@ -55,7 +55,7 @@ def database_errors() -> Iterator[None]:
         yield
     except _MISSING as error:
         said = str(error).splitlines()[0]
-        raise DatabaseUnavailable(f"the database is not migrated ({said}).", remedy=_MIGRATE) from error
+        raise DatabaseUnavailable(f"The database is not migrated ({said}).", remedy=_MIGRATE) from error
     except _UNAVAILABLE as error:
         said = error.diag.message_primary or str(error).strip()  # without the statement; a hint names settings
         said += f" ({error.diag.message_hint})" if error.diag.message_hint else ""

@@ -52,7 +52,7 @@ def wait_until_ready(data: Path, *, seconds: float) -> bool:
         if postmaster is None or postmaster.is_ready:
             return postmaster is not None
         time.sleep(POLL_SECONDS)
-    raise DatabaseUnavailable(f"the PostgreSQL server of {data} is not ready after {seconds:.0f} s.")
+    raise DatabaseUnavailable(f"The PostgreSQL server of {data} is not ready after {seconds:.0f} s.")
 
 
 def end_postmaster(data: Path, *, by: signal.Signals, seconds: float = 60) -> bool:
@@ -68,7 +68,7 @@ def end_postmaster(data: Path, *, by: signal.Signals, seconds: float = 60) -> bo
     deadline = time.monotonic() + seconds
     while _serves(postmaster.pid, data):
         if time.monotonic() > deadline:
-            raise DatabaseUnavailable(f"the PostgreSQL server {postmaster.pid} does not stop after {seconds:.0f} s.")
+            raise DatabaseUnavailable(f"The PostgreSQL server {postmaster.pid} does not stop after {seconds:.0f} s.")
         time.sleep(POLL_SECONDS)
     return True
 
@@ -86,7 +86,7 @@ def forget_stale_pid(data: Path, identity: Identity | None) -> None:
     # With the file goes PostgreSQL's own guard against backends that outlive their postmaster.
     while run_as(identity, ["/bin/sh", "-c", _FIND_ORPHAN, "sh", str(data)]).returncode == 0:
         if time.monotonic() > deadline:
-            raise DatabaseUnavailable(f"processes of an earlier PostgreSQL server still work in {data}.")
+            raise DatabaseUnavailable(f"Processes of an earlier PostgreSQL server still work in {data}.")
         time.sleep(POLL_SECONDS)
     (data / "postmaster.pid").unlink(missing_ok=True)
 

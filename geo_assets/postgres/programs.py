@@ -75,7 +75,7 @@ def find_postgres(version: int | None = None) -> PostgresInstall:
     if not installs:
         wanted = f"PostgreSQL {version or ''}".rstrip()
         raise DatabaseUnavailable(
-            f"no {wanted} server with {', '.join(REQUIRED_EXTENSIONS)} is installed here.",
+            f"No {wanted} server with {', '.join(REQUIRED_EXTENSIONS)} is installed here.",
             remedy=f"Run `make setup`, or install it: apt-get install postgresql-{version or 'NN'}-postgis-3.",
         )
     return max(installs, key=lambda install: install.version)

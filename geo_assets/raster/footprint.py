@@ -278,7 +278,7 @@ def place_within(outline: BaseGeometry, area: BaseGeometry, *, grid: Grid, point
     within = shapely.intersection(shapely.union_all(placed), outline)
     geometry = rounded(polygon_parts(within))
     if geometry.is_empty:
-        raise NoFootprint("the outline of the valid pixels encloses no area")
+        raise NoFootprint("The outline of the valid pixels encloses no area.")
     return geometry, bbox_of_parts(geometry)
 
 
@@ -301,7 +301,7 @@ def _placed_ring(corners: Array, *, grid: Grid, points: int) -> BaseGeometry:
         folded, _ = fold(polygon)
         if not folded.is_empty and np.all(shapely.intersects_xy(folded, *sample)):
             return folded
-    raise NoFootprint("an outline of valid pixels does not enclose its own pixels on the globe")
+    raise NoFootprint("An outline of valid pixels does not enclose its own pixels on the Earth.")
 
 
 def with_points_at(corners: Array, *, steps: tuple[float, float]) -> Array:

@@ -47,7 +47,7 @@ class SilverStore(AzureResource):
         if f"{self.place.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
             raise InvalidConfiguration(
                 f"{self.place} lies in the source {url}: what is put there would be listed as its rasters.",
-                remedy="Point GEO_ASSETS_SILVER, or the rule's url, somewhere else.",
+                remedy="Point `GEO_ASSETS_SILVER`, or `cogs.url` of the source, to another location.",
             )
 
     def at(self, place: str | None) -> "SilverStore":

@@ -52,12 +52,12 @@ class StepValues(ConfigurableIOManager):
         """The value of the upstream output, as its declared type."""
         upstream = context.upstream_output
         if upstream is None:
-            raise InvalidConfiguration(f"input {context.name!r} has no upstream output.")
+            raise InvalidConfiguration(f"Input {context.name!r} has no upstream output.")
         key = _key(upstream)
         rows = self.database.rows("select_step_value", **key)
         if not rows:
             raise StepValueMissing(
-                f"output {key['output']!r} of step {key['step_key']} of run {key['run_id']} is gone."
+                f"Output {key['output']!r} of step {key['step_key']} of run {key['run_id']} is gone."
             )
         # As JSON text: a strict type takes a date from a string there only.
         return _adapter(_declared_type(upstream)).validate_json(json.dumps(rows[0]["value"]))
@@ -66,7 +66,7 @@ class StepValues(ConfigurableIOManager):
 def _key(output: OutputContext) -> dict[str, str]:
     if output.has_asset_key:
         raise InvalidConfiguration(
-            f"asset {output.asset_key.to_user_string()} returns a value.",
+            f"Asset {output.asset_key.to_user_string()} returns a value.",
             remedy="Return a MaterializeResult or None: what an asset makes lies in the catalogue or in a container.",
         )
     # After a re-execution from failure, the run that made the value, not the one that reads it.
@@ -78,7 +78,7 @@ def _declared_type(output: OutputContext) -> Any:
     declared = output.dagster_type.typing_type
     if declared is Any:
         raise InvalidConfiguration(
-            f"output {output.name!r} of {output.step_key} has no declared type.",
+            f"Output {output.name!r} of {output.step_key} has no declared type.",
             remedy="Annotate what the op returns: values travel as JSON of their type.",
         )
     return declared

@@ -129,7 +129,7 @@ class _Tick:
             return partial(observe, source, watch.progress, left, blob_stores=self._blob_stores, ledger=self._ledger)
         last = self._requests.last(name, watch.request)
         known = decide(name, observed=recall(left), last=last, run_in_progress=False, now=now)
-        known = replace(known, reason=f"{known.reason}; looked at again at {due:%H:%M:%S} UTC")
+        known = replace(known, reason=f"{known.reason}; checked again at {due:%H:%M:%S} UTC")
         if known.request is None and trouble is None:
             self._settle(source, replace(watch, looked_at=now), known)
             return None
@@ -195,7 +195,7 @@ class _Tick:
     def _note_trouble(self, source: Source, error: Exception) -> None:
         if not isinstance(error, GeoAssetsError):
             self._context.log.error(one_line(f"{source.name}: {error!r}"), exc_info=error)
-            error = SourceNotReadable(f"looking at the source raised {type(error).__name__}: {error}")
+            error = SourceNotReadable(f"Checking the source raised {type(error).__name__}: {error}")
         last = self._troubles.get(source.name)
         trouble = next_trouble(last, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE)
         self._troubles[source.name] = trouble

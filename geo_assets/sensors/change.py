@@ -40,7 +40,7 @@ class Observation:
 
     def __str__(self) -> str:
         deleted = "deletions unknown" if self.deleted is None else f"{self.deleted} deleted"
-        withdraw = f", {self.to_withdraw} to withdraw" if self.to_withdraw else ""
+        withdraw = f", {self.to_withdraw} to remove" if self.to_withdraw else ""
         held = f", {self.held} deletions are held" if self.held else ""
         listing = ", a listing is needed" if self.listing_asked else ""
         return f"{self.new} new, {self.changed} changed, {deleted}, {self.pending} pending{withdraw}{held}{listing}"
@@ -130,13 +130,13 @@ def decide(
     if last is not None and last.digest == observed.digest:
         due = last.at + min(FIRST_RETRY * 2 ** min(last.attempt - 1, 10), LONGEST_RETRY)
         if now < due:
-            return Decision(f"{source}: {observed}; asked for already, next try at {due:%H:%M:%S} UTC")
+            return Decision(f"{source}: {observed}; a run was requested already, next try at {due:%H:%M:%S} UTC")
         if trouble is not None:
             return Decision(f"{source}: {observed}; {trouble}")
         attempt = last.attempt + 1
     request = Request(digest=observed.digest, attempt=attempt, at=now)
     run_key = f"{source}:{observed.digest}:{observed.generation}:{attempt}"
-    return Decision(f"{source}: {observed}; asking for a run", request, run_key)
+    return Decision(f"{source}: {observed}; launching a run", request, run_key)
 
 
 def change_digest(*parts: object) -> str:

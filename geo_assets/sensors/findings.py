@@ -201,7 +201,7 @@ def _queues_away(state: InstigatorState) -> Iterator[Finding]:
             "queue",
             queue,
             trouble,
-            title=f"nothing can be taken in from queue {queue}",
+            title=f"no messages can be received from queue {queue}",
             meanwhile="No message is used up meanwhile",
             link=f"locations/{state.origin.location_name}/sensors/{state.name}",
         )
@@ -270,7 +270,7 @@ def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
     of_formers = "See `geo-assets orphans`, then adopt or remove what a former source left."
     if set(failed) == {"items_have_sources"}:
         return of_formers
-    said = f"See `geo-assets census {source}`, then run the job reconcile or `geo-assets repair {source}`."
+    said = f"Run `geo-assets census {source}`, then the job `reconcile` or `geo-assets repair {source}`."
     return f"{said} {of_formers}" if "items_have_sources" in failed else said
 
 

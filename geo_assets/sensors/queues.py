@@ -97,10 +97,10 @@ def _build_sensor(path: Channel, description: str) -> SensorDefinition:
 
 
 storage_queue_sensor = _build_sensor(
-    "storage_queue", "Takes in blob events from Storage Queues; one run of each source that has something to do."
+    "storage_queue", "Receives blob events from Storage Queues, and launches one run per source with work."
 )
 service_bus_sensor = _build_sensor(
-    "service_bus", "Takes in blob events from Service Bus; one run of each source that has something to do."
+    "service_bus", "Receives blob events from Service Bus, and launches one run per source with work."
 )
 
 

@@ -250,7 +250,7 @@ class Receiver:
             if not isinstance(error, Exception):
                 raise error
             _LOG.error("%s: receiving raised", intake.rule.name, exc_info=error)
-            error = QueueUnavailable(f"receiving from the queue raised {type(error).__name__}: {error}")
+            error = QueueUnavailable(f"Receiving from the queue raised {type(error).__name__}: {error}")
         intake.trouble = next_trouble(
             intake.trouble, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE
         )
@@ -300,7 +300,7 @@ class Receiver:
             for probe in as_completed(probes, timeout=_PROBE_SECONDS):
                 if (error := probe.exception()) is None:
                     return
-        raise error or StorageUnavailable(f"no store of its sources answers within {_PROBE_SECONDS:.0f} s.")
+        raise error or StorageUnavailable(f"No store of the queue's sources answers within {_PROBE_SECONDS:.0f} s.")
 
 
 def concerned(rule: QueueRule, sources: Mapping[str, Source]) -> dict[str, Source]:
@@ -320,7 +320,7 @@ def _key(rule: QueueRule) -> str:
 
 
 def _silence(intake: _Intake) -> QueueUnavailable:
-    return QueueUnavailable(f"queue {intake.rule.queue} does not answer.")
+    return QueueUnavailable(f"Queue {intake.rule.queue} does not answer.")
 
 
 _DONE: "Future[Any]" = Future()

@@ -62,7 +62,7 @@ class _Started(Generic[Seen]):
             silent = self.pace.silent_seconds
             if silent <= SILENT_AFTER_SECONDS:
                 return StillWaiting(silent)
-            return StorageUnavailable(f"the store did not answer for {silent:.0f} s.")
+            return StorageUnavailable(f"The store did not answer for {silent:.0f} s.")
         error = self.future.exception()
         if error is None:
             return self.future.result()

@@ -27,10 +27,10 @@ class AlertRules(Rule):
     """What is told, and how often the same is told again (docs/guides/alerts.md)."""
 
     backlog: Interval = timedelta(hours=1)
-    """A source's backlog is told where a blob waits longer for its item."""
+    """A backlog is reported if a blob waits longer for its item."""
     again: Interval = timedelta(hours=12)
-    """A trouble that lasts is told again after this interval."""
+    """A trouble that lasts is reported again after this interval."""
     quiet: Interval = timedelta(minutes=15)
-    """News of a lasting trouble, such as further dead letters, is told no sooner than this after it was last told."""
+    """News of a lasting trouble, such as further dead letters, is reported no sooner than this after the last report."""
     ignore: tuple[Kind, ...] = ()
     """Kinds of trouble that send no alert."""

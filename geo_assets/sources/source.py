@@ -112,7 +112,7 @@ class CollectionRule(Rule):
     renders: dict[str, dict[str, Any]] = Field(default={})
     """How to draw it (render extension); goes into the collection as it is."""
     protected: bool = False
-    """Whether the collection and its items are refused deletion by hand."""
+    """Whether the collection and its items cannot be deleted by hand."""
 
     def __hash__(self) -> int:
         """A source is the key of a worker's connection to its store, also where its collection holds mappings."""
@@ -212,7 +212,7 @@ class Source(Rule):
     """A COG and a thumbnail is made of each raster (docs/guides/cogs.md); `{}` for every default."""
     datetime: DatetimeRules = ()
     """Where the date comes from: rules that are tried in order. Where none matches, the time coordinate of a NetCDF or
-    Zarr file counts; else the blob is refused as `missing_datetime`."""
+    Zarr file counts; else the blob is quarantined as `missing_datetime`."""
     tables: TableRule | None = None
     """Its files are vectors and become tables (docs/guides/vectors.md); `{}` for every default."""
 

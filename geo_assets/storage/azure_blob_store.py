@@ -298,8 +298,8 @@ def _translated(error: AzureError, what: str) -> GeoAssetsError:
     if isinstance(error, ResourceNotFoundError) or status == 404:
         return BlobMissing(f"{what} is gone since it was listed.")
     if isinstance(error, ClientAuthenticationError) or status in (401, 403):
-        return Unauthorized(f"the store refuses access to {what}: {message}.")
-    return StorageUnavailable(f"the store failed on {what}: {message}.")
+        return Unauthorized(f"The store refuses access to {what}: {message}.")
+    return StorageUnavailable(f"The store failed on {what}: {message}.")
 
 
 def _translated_reader_error(error: Exception, name: str) -> GeoAssetsError:
@@ -309,5 +309,5 @@ def _translated_reader_error(error: Exception, name: str) -> GeoAssetsError:
         return BlobMissing(f"{name} is gone since it was listed.")
     message = str(error).splitlines()[0][:300]
     if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError):
-        return Unauthorized(f"the store refuses access to {name}: {message}.")
-    return StorageUnavailable(f"the store failed on {name}: {message}.")
+        return Unauthorized(f"The store refuses access to {name}: {message}.")
+    return StorageUnavailable(f"The store failed on {name}: {message}.")

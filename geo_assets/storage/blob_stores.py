@@ -211,7 +211,7 @@ def azure_resource(settings: Settings) -> AzureBlobStorageResource:
         account_url = f"https://{settings.azure_account}.blob.core.windows.net"
     if account_url is None:
         raise InvalidConfiguration(
-            "an az:// source needs a storage account.",
+            "An az:// source needs a storage account.",
             remedy="Set AZURE_STORAGE_ACCOUNT_URL, AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING.",
         )
     return StorageAccount(account_url=account_url, credential=_credential(settings))

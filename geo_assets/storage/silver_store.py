@@ -54,5 +54,6 @@ def open_place(url: str, settings: Settings, *, patience: Patience = LONG_PATIEN
             yield store, f"{prefix}/" if prefix else ""
     else:
         raise InvalidConfiguration(
-            f"GEO_ASSETS_SILVER is no place: {url}.", remedy="Write az://container/prefix or file:///folder."
+            f"`GEO_ASSETS_SILVER` is neither a container nor a folder: {url}.",
+            remedy="Write az://container/prefix or file:///folder.",
         )

@@ -63,5 +63,5 @@ def _parts(store: BlobStore, blob: BlobRef) -> list[BlobRef]:
     own = BlobRef(blob.name, blob.own_etag, blob.size_bytes, blob.last_modified)
     (seen,) = with_sidecars([own], {part.name: part.etag for part in found})
     if seen.etag != blob.etag:
-        raise BlobChanged(f"parts of {blob.name} were overwritten after it was listed.")
+        raise BlobChanged(f"Parts of {blob.name} were overwritten after it was listed.")
     return found

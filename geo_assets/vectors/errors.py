@@ -155,7 +155,7 @@ class EmptyArchive(PermanentError):
     """An archive that holds no vector file."""
 
     code = "empty_archive"
-    remedy = "Put the vector files themselves into the archive: archives within it are not looked into."
+    remedy = "Put the vector files themselves into the archive: archives within it are not opened."
 
 
 class NoUsableRows(PermanentError):

@@ -212,7 +212,7 @@ def _open_layer(layer: FoundLayer, task: ReadTask) -> Iterator[tuple[pa.Schema, 
     if layer.dataset.format == "parquet":
         if rule.where or rule.bbox:
             raise BadFilter(
-                "tables.where and tables.bbox do not apply to Parquet.",
+                "`tables.where` and `tables.bbox` do not apply to Parquet.",
                 remedy="Filter the file itself, or give its files a source of their own without the two keys.",
             )
         with _translated(layer.dataset):
@@ -429,7 +429,7 @@ def _translated(dataset: Dataset, *, where: str | None = None) -> Iterator[None]
         said = str(error).strip().replace(str(dataset.path.parent), "").splitlines()
         message = said[0][:300] if said else type(error).__name__
         if where:
-            raise BadFilter(f"tables.where {where!r} is refused: {message}.") from error
+            raise BadFilter(f"`tables.where` {where!r} is refused: {message}.") from error
         lower = message.lower()
         if "not recognized" in lower or "not a supported file format" in lower:
             raise UnknownFormat(

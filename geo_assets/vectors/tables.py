@@ -134,7 +134,7 @@ class VectorTables(DatabaseResource):
             (outcome,) = pool.map(work, [task], chunk_size=1, lost=_lost)
             if outcome is None:
                 under_way.check()
-                raise WorkersUnavailable(f"the process that reads {blob.name} ended without a reason.")
+                raise WorkersUnavailable(f"The process that reads {blob.name} ended without a reason.")
         if isinstance(outcome, GeoAssetsError):
             raise outcome
         return outcome
@@ -179,7 +179,7 @@ class VectorTables(DatabaseResource):
         """
         if source.collection.protected:
             raise CatalogueRefusal(
-                f"collection {source.collection.id} is protected.", remedy="Take `protected` from it in sources.yaml."
+                f"Collection {source.collection.id} is protected.", remedy="Remove `protected` from it in sources.yaml."
             )
         with (
             self.connect() as connection,

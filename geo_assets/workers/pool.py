@@ -114,12 +114,12 @@ class WorkerPool:
                     if index is not None:
                         yield lost(chunk.tasks[index], reason_of_death(death.exitcode, self._limits))
                     elif (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
-                        raise WorkersUnavailable(f"worker processes end with status {death.exitcode}.") from death
+                        raise WorkersUnavailable(f"Worker processes end with status {death.exitcode}.") from death
                     if rest:
                         waiting.appendleft(rest)
                 except BrokenProcessPool as broken:  # and with it each chunk that was under way
                     if (lost_before_start := lost_before_start + 1) >= _LOST_TRIES:
-                        raise WorkersUnavailable("worker processes end before they start on a blob.") from broken
+                        raise WorkersUnavailable("Worker processes end before they start on a blob.") from broken
                     waiting.extendleft(each.tasks for each in reversed([chunk, *running]))
                     for each in running:
                         each.marker.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ TOLD = {
     "mid-read": Moment("after", "geo_assets.assets.raster_metadata:Outcome", 20),
     "after reading, before that is recorded": Moment("before", f"{LEDGER}.record_described", 1),
     "after the reading is recorded": Moment("after", f"{LEDGER}.record_described", 1),
-    "after items are withdrawn": Moment("after", f"{PGSTAC}.withdraw_dead", 1),
+    "after items are removed": Moment("after", f"{PGSTAC}.withdraw_dead", 1),
     "mid-item": Moment("after", "geo_assets.assets.stac_items:build_item", 20),
     "after item ids are claimed": Moment("after", f"{PGSTAC}.claim", 1),
     "between PgSTAC partitions": Moment("after", "pypgstac.load:Loader.load_partition", 1),

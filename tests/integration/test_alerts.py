@@ -287,7 +287,7 @@ def test_a_queue_that_is_away_is_told_though_no_tick_fails(
         daemon.tick()
         time.sleep(1.1)  # the first pause
     (body,) = hook.bodies
-    assert "nothing can be taken in from queue arrivals" in body["text"]
+    assert "no messages can be received from queue arrivals" in body["text"]
     assert str(free) in body["text"]
     assert hook.states() == ["new unreachable:queue:arrivals"]
 

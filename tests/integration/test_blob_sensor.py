@@ -75,7 +75,7 @@ def test_what_was_asked_for_is_not_asked_for_again_at_once(pipeline: Pipeline, f
     assert daemon.requested()
     again = daemon.tick()
     assert not again.run_requests
-    assert "asked for already" in str(again.skip_message)
+    assert "a run was requested already" in str(again.skip_message)
 
 
 def test_after_the_run_there_is_nothing_to_ask_for(pipeline: Pipeline, folder: Path, daemon: Daemon) -> None:

@@ -150,7 +150,7 @@ def test_a_catalogue_that_takes_no_item_is_no_files_own_reason(pipeline: Pipelin
     assert run_stage(pipeline, RasterMetadataStage()).success
     result = run_stage(pipeline, ItemsStage())  # before anything made the collection
     assert not result.success
-    assert "collection rasters does not exist" in failure_text(result)
+    assert "Collection rasters does not exist" in failure_text(result)
     assert {failure.code for failure in pipeline.failures().values()} == {"load_incomplete"}
     assert pipeline.run("ingest_observed").success
     assert len(pipeline.items()) == 60

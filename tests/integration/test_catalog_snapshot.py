@@ -174,7 +174,7 @@ def test_a_silver_place_that_is_not_there_fails_with_its_remedy(
 ) -> None:
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
     pipeline.run()
-    for place, words in {"az://no-such-container": "does not exist", "silver": "GEO_ASSETS_SILVER is no place"}.items():
+    for place, words in {"az://no-such-container": "does not exist", "silver": "GEO_ASSETS_SILVER` is neither"}.items():
         monkeypatch.setenv("GEO_ASSETS_SILVER", place)
         result = pipeline.run("snapshot")
         assert not result.success

@@ -185,5 +185,5 @@ def test_nothing_in_particular_and_what_is_not_there_are_refused(line: Line) -> 
     for command in (("show", "no-such"), ("replay", "no-such"), ("drop", "no-such", "--yes")):
         result = run(*command)
         assert result.exit_code == 1
-        assert "there is no dead letter no-such" in " ".join(result.stderr.split())
+        assert "There is no dead letter no-such" in " ".join(result.stderr.split())
     assert "no queue 'nosuch'" in " ".join(run("list", "--queue", "nosuch").stderr.split())

@@ -196,7 +196,7 @@ def test_a_store_too_large_for_a_look_gets_a_listing_after_what_is_known(
     assert set(world.pipeline.items()) == {"a.tif"}
     second = requests(daemon)[SOURCE]
     assert (second.job_name, second.partition_key) == ("ingest_rasters", SOURCE)
-    assert "a listing is needed; asked for already" in skipped(daemon)
+    assert "a listing is needed; a run was requested already" in skipped(daemon)
     assert world.pipeline.run("ingest_rasters").success
     assert set(world.pipeline.items()) == {"a.tif", "cube.zarr/zarr.json"}
     assert "nothing to do" in skipped(daemon)
@@ -268,7 +268,7 @@ def test_what_a_tick_took_in_before_it_died_is_asked_for_by_the_next_under_the_s
     first = requests(daemon)[SOURCE]
     daemon.cursor = None
     assert requests(daemon)[SOURCE].run_key == first.run_key
-    assert "asked for already" in skipped(daemon)
+    assert "a run was requested already" in skipped(daemon)
 
 
 def launch(world: World, request: RunRequest) -> None:
@@ -288,7 +288,7 @@ def test_work_that_both_queues_tell_of_is_asked_for_by_one_sensor(world: World) 
     world.send(*world.upload("b.tif"))
     second = requests(world.daemon)[SOURCE]
     a_run(world.pipeline, DagsterRunStatus.FAILURE, **{"dagster/run_key": str(second.run_key)})
-    assert "asked for already" in skipped(bus)
+    assert "a run was requested already" in skipped(bus)
 
 
 @on_storage_queue

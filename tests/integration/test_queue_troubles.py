@@ -210,6 +210,6 @@ def test_a_queue_that_hangs_for_good_is_left_and_asked_by_one_thread_only(
         began = time.monotonic()
         daemon.tick()
         assert time.monotonic() - began < 10
-        assert troubles(daemon) == {"bad": "queue_unavailable: queue bad-queue does not answer."}
+        assert troubles(daemon) == {"bad": "queue_unavailable: Queue bad-queue does not answer."}
         time.sleep(1.1)  # its pause
     assert pipeline.status().blobs == 2

@@ -113,11 +113,11 @@ def test_a_served_source_is_looked_at_once_an_hour_and_its_known_work_asked_for_
     pipeline: Pipeline, done: Path, daemon: Daemon
 ) -> None:
     write_raster(done / "new.tif", value=9)
-    assert "nothing to do; looked at again at" in str(daemon.tick().skip_message)
+    assert "nothing to do; checked again at" in str(daemon.tick().skip_message)
     pipeline.execute("UPDATE ledger.blob SET catalogued_etag = NULL WHERE name = 'scene_0.tif'")
     (known,) = daemon.tick().run_requests or []
     assert (known.job_name, known.partition_key) == ("ingest_observed", SOURCE)
-    assert "asked for already" in str(daemon.tick().skip_message)
+    assert "a run was requested already" in str(daemon.tick().skip_message)
     pipeline.execute("UPDATE ledger.blob SET catalogued_etag = etag")
     age_ledger(pipeline, "61 minutes")
     (found,) = daemon.tick().run_requests or []
@@ -130,7 +130,7 @@ def test_a_look_that_saw_the_whole_source_counts_as_much_as_a_listing_unless_its
     age_ledger(pipeline)
     assert not daemon.requested()
     write_raster(done / "new.tif", value=9)
-    assert "looked at again" in str(daemon.tick().skip_message)
+    assert "checked again" in str(daemon.tick().skip_message)
     pipeline.declare(done.as_uri(), exclude=["scene_0.tif"])
     serve(pipeline)
     assert list(daemon.requested()) == [SOURCE]
@@ -140,6 +140,6 @@ def test_the_interval_of_a_source_is_what_its_owner_says(pipeline: Pipeline, don
     pipeline.declare(done.as_uri(), relist="2h")
     write_raster(done / "new.tif", value=9)
     age_ledger(pipeline, "119 minutes")
-    assert "looked at again" in str(daemon.tick().skip_message)
+    assert "checked again" in str(daemon.tick().skip_message)
     age_ledger(pipeline, "2 minutes")
     assert list(daemon.requested()) == [SOURCE]

@@ -96,12 +96,12 @@ def test_commands_runs_and_the_probe_of_the_api_say_what_is_missing_and_what_to_
     for command in (["db", "migrate"], ["status"], ["status", "rasters", "--json"], ["census"], ["repair"]):
         result = run(catalogued, *command)
         assert result.exit_code == 1, command
-        assert "database_incomplete the database lacks 3 triggers" in result.stderr, command
+        assert "database_incomplete The database lacks 3 triggers" in result.stderr, command
         assert "geo-assets db restore" in result.stderr
     for job in ("ingest_rasters", "ingest_observed", "make_cogs", "list_container", "stac_setup"):
         failed = catalogued.run(job)
         assert not failed.success, job
-        assert "database_incomplete: the database lacks 3 triggers" in failure_text(failed), job
+        assert "database_incomplete: The database lacks 3 triggers" in failure_text(failed), job
     with served(settings_of(catalogued.database_url, catalogued.sources_path)) as client:
         answer = client.get("/readyz")
         health = client.get("/api/health").json()["components"]["database"]
@@ -119,7 +119,7 @@ def test_a_database_without_its_versions_is_not_taken_for_whole(catalogued: Pipe
     assert (answer.status_code, answer.json()["code"]) == (503, "database_incomplete")
     migrated = run(catalogued, "db", "migrate")
     assert migrated.exit_code == 1
-    assert "database_incomplete the database cannot be migrated: relation" in migrated.stderr
+    assert "database_incomplete The database cannot be migrated: relation" in migrated.stderr
 
 
 def test_a_schema_of_a_newer_release_may_lack_what_this_one_has(catalogued: Pipeline) -> None:
