@@ -31,6 +31,6 @@ class AlertRules(Rule):
     again: Interval = timedelta(hours=12)
     """A trouble that lasts is reported again after this interval."""
     quiet: Interval = timedelta(minutes=15)
-    """News of a lasting trouble, such as further dead letters, is reported no sooner than this after the last report."""
+    """News of a lasting trouble, such as further dead letters, is reported no sooner than this after the last."""
     ignore: tuple[Kind, ...] = ()
     """Kinds of trouble that send no alert."""
