@@ -14,7 +14,7 @@ GeoAssetsError
 │   ├── NoFootprint            the corners cannot be placed on the Earth in this CRS
 │   ├── MissingDatetime        no datetime rule of the source matched
 │   ├── DuplicateItem          another blob already owns this item id
-│   ├── NotInGroup             the source's group rule does not match its name
+│   ├── NotInGroup             `group.name` does not match its name
 │   ├── InvalidItem            the item breaks the schema of STAC or of an extension
 │   ├── InvalidPatch           a patch of an item that cannot be applied, or may not
 │   ├── InvalidFilter          a filter that is not CQL2, is too large, or names what may not be asked
@@ -142,7 +142,7 @@ class TooLarge(PermanentError):
 
 
 class ReaderCrashed(PermanentError):
-    """The process that read the blob died of it."""
+    """The process that read the blob crashed."""
 
     code = "reader_crashed"
     remedy = "Check the file with gdalinfo; rewrite it, or exclude it in sources.yaml."
@@ -197,7 +197,7 @@ class DuplicateItem(PermanentError):
 
 
 class NotInGroup(PermanentError):
-    """The source makes items of many blobs, and its rule says of no item that this blob belongs to it."""
+    """The source makes items of many blobs, and its `group` assigns this blob to no item."""
 
     code = "not_in_group"
     remedy = "Correct the regular expression in `group` of the source in sources.yaml, or add the blob to `exclude`."
@@ -259,7 +259,7 @@ class DeliveriesNeverEnded(PermanentError):
 
 
 class UnfitForProfile(PermanentError):
-    """The source's rule asks for a COG that this raster's bands, type or place do not allow."""
+    """The source's settings ask for a COG that this raster's bands, type or place do not allow."""
 
     code = "unfit_for_profile"
     remedy = "Choose another cogs.profile, or exclude the blob from the source."

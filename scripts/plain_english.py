@@ -93,6 +93,8 @@ def prose(modules: Mapping[Path, ast.Module]) -> Iterator[Text]:
     """Yield pages, strings of the package and comments of settings."""
     pages = [
         *(PROJECT / "docs").rglob("*.md"),
+        *(PROJECT / "geo_assets" / "api").glob("*/*.html"),
+        *(PROJECT / "geo_assets" / "api" / "static").glob("*.js"),
         PROJECT / "README.md",
         PROJECT / ".env.example",
         PROJECT / "sources.yaml",

@@ -40,7 +40,7 @@ _PAGE = re.compile(r"docs/((?:[a-z-]+/)*[a-z0-9-]+\.md)")
 
 _SOURCES = """# sources.yaml
 
-Which places geo_assets ingests from, which queues bring their events, and what people are alerted to. The file lies
+The locations that geo_assets ingests from, the queues that bring their events, and the alerts. The file lies
 beside `dagster.yaml`, or where `GEO_ASSETS_SOURCES` says. `geo-assets sources` checks it; a mistake is named with
 its key and what to do. A key that is not here is refused.
 
@@ -230,12 +230,12 @@ def _by_default(field: FieldInfo) -> str:
 _ERRORS = """# Error codes
 
 Each error has a stable code, which the ledger, logs and answers of the API show, and a remedy.
-**Permanent**: trying again changes nothing until the file, the rule or the code changes; a blob with such an error
+**Permanent**: trying again changes nothing until the file, the settings or the code changes; a blob with such an error
 is quarantined for its present version, with its reason (`geo-assets quarantine list`, `explain`, `replay`), and a
 new version is tried automatically. **Transient**: the same may succeed later; the next try goes on automatically,
 tick or run, and no blob is blamed.
 
-Where a message states a remedy of its own, that one counts.
+If a message has a remedy of its own, that one counts.
 """
 # Modules that define errors; importing them makes their classes known.
 _ERROR_MODULES = {
@@ -296,7 +296,7 @@ def _error_table(title: str, kinds: list[type[GeoAssetsError]]) -> str:
 _COMMANDS = """# Commands
 
 `geo-assets` and its subcommands, as `--help` shows them; in a checkout it is `.venv/bin/geo-assets`. `--json` is
-for scripts. Where something is wrong the status is not 0, and the message has a [code](errors.md) and a remedy.
+for scripts. If something is wrong, the exit code is not 0, and the message has a [code](errors.md) and a remedy.
 
 `make` alone lists the commands of the checkout: set-up, demo, tests, documentation.
 """

@@ -47,7 +47,7 @@ MOST_SENDS = 3
 
 
 class WorkerLost(TransientError):
-    """Every worker that took the step died of it, or with it."""
+    """Every worker that ran the step died."""
 
     code = "worker_lost"
     remedy = "Check the workers' logs and memory; the next run finishes the rest."

@@ -53,7 +53,7 @@ def check_fit(metadata: RasterMetadata, rule: CogRule) -> None:
         raise UnfitForProfile(f"`cogs.bands` names band {max(rule.bands)}, but the raster has {len(metadata.bands)}.")
     types = {band.data_type for band in metadata.bands}
     if rule.profile in ("jpeg", "webp") and types != {"uint8"}:
-        raise UnfitForProfile(f"{rule.profile} takes 8-bit bands only; these are {', '.join(sorted(types))}.")
+        raise UnfitForProfile(f"{rule.profile} supports 8-bit bands only; the raster has {', '.join(sorted(types))}.")
     number = len(rule.bands or metadata.bands)
     if rule.profile == "webp" and number not in (3, 4):
         raise UnfitForProfile(f"WebP supports 3 or 4 bands; the raster has {number}.")

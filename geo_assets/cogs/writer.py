@@ -161,7 +161,7 @@ def _make_one(rule: CogRule, store: BlobStore, task: CogTask) -> MadeCog:
         alterations = _alterations(rule, task.metadata, raster)
         with _view(raster, alterations, task.folder) as view:
             sample = _sample(view)
-            guess = KindGuess(rule.kind, "the rule states it") if rule.kind else _guess(task.metadata, sample)
+            guess = KindGuess(rule.kind, "stated in the settings") if rule.kind else _guess(task.metadata, sample)
             cog = task.folder / "cog.tif"
             options = creation_options(
                 task.metadata,

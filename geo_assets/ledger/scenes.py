@@ -196,7 +196,7 @@ def group_named(
             "member_kinds": [each.kind if each else "raster" for _, _, each in said],
         },
     )
-    error = NotInGroup("The source's group rule does not match its name.")
+    error = NotInGroup("`group.name` of the source does not match the blob's name.")
     message = f"{error.message}{REMEDY_MARK}{error.remedy}"
     refused = [Failure(name, etag, error.code, message, permanent=True) for name, etag, each in said if each is None]
     write_failures(connection, source, refused, stage="catalogue", run_id=run_id)

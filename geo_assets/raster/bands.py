@@ -34,7 +34,7 @@ def build_bands(metadata: RasterMetadata, rules: Sequence[BandRule]) -> list[dic
     """
     if rules and len(rules) != len(metadata.bands):
         raise InvalidItem(
-            f"The source's rule is for {len(rules)} bands, the raster has {len(metadata.bands)}.",
+            f"`bands` of the source lists {len(rules)} bands, the raster has {len(metadata.bands)}.",
             remedy="Correct `bands` in sources.yaml, or give such rasters a source of their own.",
         )
     names = Counter(band.name for band in metadata.bands)

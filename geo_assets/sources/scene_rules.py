@@ -99,5 +99,5 @@ class GroupRule(Rule):
             raise ValueError("two of the assets have one key")
         for name in self.properties:
             if name in _STATED_BY_RULES or name.startswith(_STATED_BY_OURSELVES):
-                raise ValueError(f"properties.{name} is stated by other rules, or read from the rasters")
+                raise ValueError(f"properties.{name} is stated by other keys, or read from the rasters")
         return self

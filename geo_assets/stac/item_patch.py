@@ -56,7 +56,7 @@ def check_properties(properties: Mapping[str, Any]) -> None:
     for name in properties:
         if name in _STATED_BY_RULES or name.startswith(_STATED_BY_OURSELVES):
             raise InvalidPatch(
-                f"{name} is read from the blob, or follows from the source's rules.",
+                f"{name} is read from the blob, or follows from the source's settings.",
                 remedy="Correct the blob or sources.yaml; a patch may set only what neither of them does.",
             )
 

@@ -36,7 +36,7 @@ def check_document_size(blob: BlobRef) -> None:
     if blob.size_bytes > MAX_DOCUMENT_BYTES:
         raise TooLarge(
             f"A JSON member of a scene has at most {MAX_DOCUMENT_BYTES:,} bytes; this one has {blob.size_bytes:,}.",
-            remedy="Ask for no value of it in the source's rules.",
+            remedy="Ask for no value of it in the source's settings.",
         )
 
 

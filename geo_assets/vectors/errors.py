@@ -30,7 +30,7 @@ class WebPage(PermanentError):
 
 
 class UnknownFormat(PermanentError):
-    """The bytes are of no vector format that is read."""
+    """The file is not in a vector format that is read."""
 
     code = "unknown_vector_format"
     remedy = (
@@ -82,14 +82,14 @@ class NoLayers(PermanentError):
 
 
 class NoSuchLayer(PermanentError):
-    """None of the file's layers is one that the rule chooses."""
+    """`tables.layers` selects none of the file's layers."""
 
     code = "no_such_layer"
     remedy = "Correct `tables.layers` of the source in sources.yaml."
 
 
 class NoSuchColumn(PermanentError):
-    """A column that the rule names is not in the file."""
+    """A column that the settings name is not in the file."""
 
     code = "no_such_column"
     remedy = "Correct the name under `tables` of the source in sources.yaml; spell names as the file does."
@@ -103,7 +103,7 @@ class NoGeometryColumns(PermanentError):
 
 
 class BadFilter(PermanentError):
-    """The rule's `where` cannot be applied to the file."""
+    """`tables.where` cannot be applied to the file."""
 
     code = "bad_filter"
     remedy = "Correct `tables.where` of the source in sources.yaml: it is SQL as ogr2ogr -where takes it."
@@ -176,7 +176,7 @@ class UnplaceableGeometry(PermanentError):
 
 
 class NullGeometry(PermanentError):
-    """Rows without a geometry, which the rule refuses."""
+    """Rows without a geometry, which the settings do not allow."""
 
     code = "null_geometry"
     remedy = "Correct the file, or set `tables.null_geometry` or `tables.empty_geometry` to `keep` or `drop`."

@@ -32,7 +32,7 @@ def test_a_search_finds_an_item_whose_pixels_come_onto_the_map(page: Page, catal
     with served(settings_of(catalogued.database_url, catalogued.sources_path)) as client:
         open_page(page, client.base_url)
         assert page.locator("#items li").count() == 3
-        assert "1 with a reason why not" in page.inner_text("#sources")
+        assert "1 quarantined" in page.inner_text("#sources")
         assert SOURCE in page.inner_text("#sources")
         page.fill("#words", "RGB.b")
         page.press("#words", "Enter")

@@ -23,7 +23,7 @@ async function ask(path, body) {
   const answer = await fetch(path, options);
   if (answer.status === 401 || answer.status === 403) {
     byId("key-form").hidden = false;
-    throw new NeedsKey("This server wants a key.");
+    throw new NeedsKey("This server requires an API key.");
   }
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
@@ -202,7 +202,7 @@ async function showSources() {
   for (const source of sources) {
     const line = element("li", "");
     line.append(element("strong", source.source), ` ${source.blobs.toLocaleString()} blobs, ${source.catalogued.toLocaleString()} catalogued, ${source.pending.toLocaleString()} pending `);
-    if (source.quarantined) line.append(element("span", `${source.quarantined.toLocaleString()} with a reason why not `, { class: "failures" }));
+    if (source.quarantined) line.append(element("span", `${source.quarantined.toLocaleString()} quarantined `, { class: "failures" }));
     if (source.trouble) line.append(element("span", `cannot be listed: ${source.trouble.message} (${source.trouble.code}) `, { class: "failures" }));
     line.append(element("a", "runs", { href: source.dagster, rel: "noreferrer", "aria-label": `Runs of ${source.source} in Dagster` }));
     if (source.failures.length) {
