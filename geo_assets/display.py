@@ -1,8 +1,9 @@
-"""Names and messages as they are shown: one function for each place where foreign text is read by people.
+"""Names, messages and times as they are shown: one function for each place where foreign text is read by people.
 
 Here: text that strangers chose (names of blobs, layers, properties; messages that quote them), made harmless for a line
-of a log, a terminal, Markdown and a chat. Not here: JSON, which has its own escapes and stays exact, and the markup of
-the command line's own library (`geo_assets.cli.console`).
+of a log, a terminal, Markdown and a chat; lengths of time in words; instants as STAC writes them. Not here: JSON, which
+has its own escapes and stays exact, the markup of the command line's own library (`geo_assets.cli.console`), and
+reading dates (`geo_assets.stac.acquisition`).
 """
 
 import html
@@ -10,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 MOST_CHARACTERS = 4_000
 # Characters that nobody sees, but that move, hide or turn round what stands beside them.
@@ -81,3 +83,25 @@ def _visible(character: str) -> str:
         return {"\t": " ", "\n": "\\n"}[character]
     number = ord(character)
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+
+
+_UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def say_duration(length: timedelta) -> str:
+    """The length in its largest unit and the next: 2 days 3 hours, 5 minutes, 0 seconds."""
+    left, words = max(0, round(length.total_seconds())), list[str]()
+    for unit, seconds in _UNITS:
+        number, left = divmod(left, seconds)
+        if number or (unit == "second" and not words):
+            words.append(f"{number} {unit}" + ("" if number == 1 else "s"))
+        elif words:
+            break
+        if len(words) == 2:
+            break
+    return " ".join(words)
+
+
+def rfc3339(instant: datetime) -> str:
+    """A UTC instant as STAC writes it, with Z."""
+    return instant.isoformat().replace("+00:00", "Z")

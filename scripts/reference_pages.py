@@ -23,12 +23,10 @@ from pydantic.fields import FieldInfo
 
 from geo_assets.api.problems import status_of
 from geo_assets.cli.main import main
-from geo_assets.durations import say_duration
+from geo_assets.display import say_duration
 from geo_assets.errors import GeoAssetsError, PermanentError, TransientError
 from geo_assets.settings import Settings
-from geo_assets.sources.alert_rules import AlertRules
-from geo_assets.sources.queue_rules import QueueRule
-from geo_assets.sources.rule import OneOrMore
+from geo_assets.sources.rules import AlertRules, OneOrMore, QueueRule
 from geo_assets.sources.source import Source
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.listings import ListingDiff
 from geo_assets.models import Message
 from geo_assets.resources.stores import BlobStores
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage.listing import SourceListing, timed_pages
 from tests.event_messages import blob_event

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from geo_assets.display import chat, one_line
-from geo_assets.durations import say_duration
-from geo_assets.sources.alert_rules import AlertRules, Kind
+from geo_assets.display import chat, one_line, say_duration
+from geo_assets.sources.rules import AlertRules, Kind
 
 State = Literal["new", "news", "still", "resolved"]
 MOST_IN_A_MESSAGE = 20

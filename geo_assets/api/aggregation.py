@@ -26,7 +26,7 @@ from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.requests import get_base_url
 
 from geo_assets.api.catalogue_filters import read_catalogue_filter, with_allowed_filter
-from geo_assets.rfc3339 import rfc3339
+from geo_assets.display import rfc3339
 
 AGGREGATIONS = {
     "total_count": "integer",

@@ -27,7 +27,7 @@ from geo_assets.postgres.databases import login_passwords, owner_url
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.silver import SilverStore
 from geo_assets.settings import Settings
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import SHORT_PATIENCE
 from geo_assets.storage.blob_stores import open_store

@@ -42,8 +42,8 @@ from geo_assets.errors import (
     TransientError,
     Unforeseen,
 )
+from geo_assets.foreign_errors import reason_of, stops_the_batch
 from geo_assets.ledger.schema_check import check_schema
-from geo_assets.reason import reason_of, stops_the_batch
 from geo_assets.storage.circuit_breaker import circuit_breaker
 
 MAX_CORRELATION_IDS = 10

@@ -21,9 +21,9 @@ from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.errors import (
     GeoAssetsError,
 )
+from geo_assets.foreign_errors import reason_of, stops_the_batch
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.cogs import CogLedger
-from geo_assets.reason import reason_of, stops_the_batch
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from geo_assets.file_errors import writing
+from geo_assets.foreign_errors import writing
 from geo_assets.settings import Settings, project_folder
 
 STOP_SECONDS = 30

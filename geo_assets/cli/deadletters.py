@@ -15,7 +15,7 @@ from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outco
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 
 MOST_AT_ONCE = 1000
 

@@ -30,7 +30,7 @@ from geo_assets.cli.dagster_process import dagster_process, job_arguments, log_f
 from geo_assets.cli.database_commands import migrate_databases
 from geo_assets.cli.source_commands import print_failures, print_statuses
 from geo_assets.errors import InvalidConfiguration, PermanentError
-from geo_assets.file_errors import writing
+from geo_assets.foreign_errors import writing
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.postgres.databases import databases_running
 from geo_assets.settings import Settings, project_folder

@@ -11,7 +11,7 @@ import click
 
 from geo_assets.cli.console import clear_errors
 from geo_assets.errors import DiskFull
-from geo_assets.file_errors import DISK_IS_FULL
+from geo_assets.foreign_errors import DISK_IS_FULL
 
 # Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
 SUBCOMMANDS = {

@@ -14,7 +14,7 @@ from geo_assets.catalogue.handover import FormerSource, SourceHandover
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
-from geo_assets.durations import say_duration
+from geo_assets.display import say_duration
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
 from geo_assets.ledger.cogs import CogLedger

@@ -26,9 +26,9 @@ from geo_assets.cogs.plan import check_fit, creation_options
 from geo_assets.cogs.thumbnail import draw_thumbnail
 from geo_assets.cogs.validation import CogChecks, validate_cog, windows
 from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
+from geo_assets.foreign_errors import reason_of
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.header import GDAL_OPTIONS
-from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.cog_rules import CogRule
 from geo_assets.storage.blob_store import BlobStore

@@ -18,7 +18,7 @@ from geo_assets.events.blob_events import pick_entries, unreadable_entries
 from geo_assets.events.message_queue import DeadLetter, MessageQueue
 from geo_assets.ledger.database import DatabaseResource
 from geo_assets.models import Message
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 
 MOST_RECORDS = 100_000
 MOST_SHOWN = 32  # by a Storage Queue

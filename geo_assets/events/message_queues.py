@@ -17,7 +17,7 @@ from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.service_bus import ServiceBusQueue
 from geo_assets.events.storage_queue import StorageQueue
 from geo_assets.settings import Settings
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.storage.azure_transport import BoundedTransport
 
 

@@ -17,7 +17,7 @@ from geo_assets.events.message_queue import MessageQueue
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.events import EventBatch, Observed, Poison, Sighting
 from geo_assets.models import BlobRef, Message
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_stores import Stores
 

@@ -26,7 +26,7 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.errors import DatabaseDiskFull, DatabaseUnavailable, DiskFull
-from geo_assets.file_errors import DISK_IS_FULL
+from geo_assets.foreign_errors import DISK_IS_FULL
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.logins import PIPELINE_LOGIN
 from geo_assets.postgres.process import (

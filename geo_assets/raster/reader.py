@@ -20,6 +20,7 @@ from geo_assets.errors import (
     TooLarge,
     Unauthorized,
 )
+from geo_assets.foreign_errors import reason_of
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.footprint import read_valid_area, with_footprint
 from geo_assets.raster.formats.placement import place
@@ -31,7 +32,6 @@ from geo_assets.raster.header import gdal_environment
 from geo_assets.raster.io import RangeFile
 from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
 from geo_assets.raster.tiff import TiffStructure
-from geo_assets.reason import reason_of
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 from geo_assets.configured import AzureResource
 from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.message_queues import open_queue
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 
 
 class MessageQueues(AzureResource):

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from geo_assets.configured import AzureResource
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.file_errors import writing
+from geo_assets.foreign_errors import writing
 from geo_assets.models import BlobRef, SilverFile
 from geo_assets.storage.blob_store import SHORT_PATIENCE
 from geo_assets.storage.silver_store import open_place

@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from geo_assets.configured import ConfiguredResource
-from geo_assets.sources.alert_rules import AlertRules
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import AlertRules, QueueRule
 from geo_assets.sources.source import Source, get_source, load_alert_rules, load_queues, load_sources
 
 RELIST_SERVED = timedelta(hours=1)

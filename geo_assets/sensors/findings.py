@@ -32,13 +32,13 @@ from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.assets.jobs import all_jobs
 from geo_assets.assets.retention import retention
 from geo_assets.catalogue.handover import SourceHandover
-from geo_assets.durations import say_duration
+from geo_assets.display import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, message_and_remedy
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import read_memory, service_bus_sensor, storage_queue_sensor
-from geo_assets.sources.alert_rules import AlertRules, Kind
+from geo_assets.sources.rules import AlertRules, Kind
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
 

@@ -24,7 +24,7 @@ from geo_assets.ledger.database import close_kept_connection
 from geo_assets.models import Message
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.stores import BlobStores
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble, next_trouble
 from geo_assets.workers.daemon_threads import start

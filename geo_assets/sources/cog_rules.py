@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from geo_assets.sources.rule import Rule
+from geo_assets.sources.rules import Rule
 
 Kind = Literal["rgb", "categorical", "elevation", "multispectral", "continuous"]
 """What the numbers of a raster are: a picture, classes or flags, heights, bands of a spectrum, or anything measured."""

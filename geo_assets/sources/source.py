@@ -20,14 +20,9 @@ import yaml
 from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.sources.alert_rules import AlertRules
 from geo_assets.sources.cog_rules import CogRule
-from geo_assets.sources.datetime_rules import DatetimeRules, JsonDatetime
-from geo_assets.sources.intervals import Interval
-from geo_assets.sources.item_rules import BandRules
-from geo_assets.sources.queue_rules import QueueRule
-from geo_assets.sources.rule import Names, OneOrMore, Rule
-from geo_assets.sources.scene_rules import GroupRule
+from geo_assets.sources.item_rules import BandRules, DatetimeRules, GroupRule, JsonDatetime
+from geo_assets.sources.rules import AlertRules, Interval, Names, OneOrMore, QueueRule, Rule
 from geo_assets.sources.vector_rules import TableRule, with_vector_globs
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import pyproj
 from pydantic import AfterValidator, Field, model_validator
 
-from geo_assets.sources.rule import Names, Rule
+from geo_assets.sources.rules import Names, Rule
 
 VECTOR_GLOBS = tuple(
     f"**/*.{extension}"

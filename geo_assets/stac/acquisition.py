@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from geo_assets.display import rfc3339
 from geo_assets.errors import MissingDatetime
 from geo_assets.models import BlobRef
-from geo_assets.rfc3339 import rfc3339
-from geo_assets.sources.datetime_rules import (
+from geo_assets.sources.item_rules import (
     DatetimeRule,
     FixedDatetime,
     JsonDatetime,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from geo_assets.rfc3339 import rfc3339
+from geo_assets.display import rfc3339
 from geo_assets.sources.source import Source
 from geo_assets.stac.item import STAC_VERSION
 

@@ -8,13 +8,13 @@ present version (`remarks`), and anything that is stated nowhere: no gsd, create
 from datetime import UTC
 from typing import Any
 
+from geo_assets.display import rfc3339
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.names import item_id
 from geo_assets.raster.bands import build_bands, spatial_resolution_metres
 from geo_assets.raster.footprint import known_footprint
 from geo_assets.raster.formats.item_fields import format_properties
 from geo_assets.raster.sniff import media_type
-from geo_assets.rfc3339 import rfc3339
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import datetime_fields, item_datetime
 from geo_assets.stac.extensions import (

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from geo_assets.display import rfc3339
 from geo_assets.errors import InvalidItem
 from geo_assets.raster.sniff import COG as COG_MEDIA_TYPE
-from geo_assets.rfc3339 import rfc3339
 from geo_assets.stac.extensions import with_extensions_used
 from geo_assets.stac.item_patch import PATCHED, apply_patch
 from geo_assets.stac.schemas import ItemValidator

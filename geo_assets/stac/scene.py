@@ -19,8 +19,7 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.names import item_id
 from geo_assets.raster.footprint import known_footprint
 from geo_assets.raster.header import clean_text
-from geo_assets.sources.datetime_rules import FixedDatetime, JsonDatetime
-from geo_assets.sources.scene_rules import GroupRule, PropertyRule
+from geo_assets.sources.item_rules import FixedDatetime, GroupRule, JsonDatetime, PropertyRule
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import item_datetime
 from geo_assets.stac.extensions import extensions_used

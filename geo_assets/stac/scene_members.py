@@ -1,7 +1,7 @@
 """Which blobs make one item together, and what each of them is to it: applying a source's group rule to names.
 
 Here: the membership that a blob's name states, and a scene as its members with their version. Not here: the rule's
-schema (`geo_assets.sources.scene_rules`), the item of a scene (`scene`), which scenes are complete (SQL:
+schema (`geo_assets.sources.item_rules`), the item of a scene (`scene`), which scenes are complete (SQL:
 `ledger.blob_state`).
 """
 
@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from geo_assets.models import BlobRef, RasterMetadata
-from geo_assets.sources.scene_rules import AssetRule
+from geo_assets.sources.item_rules import AssetRule
 from geo_assets.sources.source import Source
 
 MemberKind = Literal["raster", "document", "other"]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from geo_assets.errors import SchemaUnavailable
-from geo_assets.file_errors import writing
+from geo_assets.foreign_errors import writing
 from geo_assets.stac.extensions import EXTENSIONS
 from geo_assets.stac.schemas import is_bundled, references, schema_path
 

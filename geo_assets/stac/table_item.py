@@ -10,9 +10,9 @@ from typing import Any
 
 import shapely
 
+from geo_assets.display import rfc3339
 from geo_assets.models import BlobRef
 from geo_assets.names import FID, GEOMETRY, item_id, safe_name
-from geo_assets.rfc3339 import rfc3339
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import datetime_fields, item_datetime
 from geo_assets.stac.extensions import SCHEME, build_storage_schemes, extensions_used

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from geo_assets.errors import ScratchFull
-from geo_assets.file_errors import DISK_IS_FULL, writing
+from geo_assets.foreign_errors import DISK_IS_FULL, writing
 from geo_assets.settings import Settings
 
 _LOCK = ".lock"

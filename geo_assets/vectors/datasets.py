@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geo_assets.errors import PermanentError
-from geo_assets.reason import as_reason
+from geo_assets.foreign_errors import as_reason
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.vectors.archive import unpack
 from geo_assets.vectors.errors import EmptyArchive, EncryptedFile, TruncatedVector

@@ -30,12 +30,12 @@ from geo_assets.errors import (
     InvalidConfiguration,
     TooLarge,
 )
+from geo_assets.foreign_errors import reason_of
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.names import GEOMETRY, table_names
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.locks import Lock, take_until_end
-from geo_assets.reason import reason_of
 from geo_assets.sources.source import Source
 from geo_assets.vectors.copy import Connection, CopiedLayer, copy_layer
 from geo_assets.vectors.errors import TableInUse, TableTaken, UnloadableValue

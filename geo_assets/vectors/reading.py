@@ -25,8 +25,8 @@ import pyproj
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from geo_assets.errors import MissingCrs, ScratchFull, TooLarge
+from geo_assets.foreign_errors import as_reason
 from geo_assets.raster.crs import known_crs
-from geo_assets.reason import as_reason
 from geo_assets.sources.vector_rules import TableRule
 from geo_assets.vectors.datasets import Dataset, ReadTask
 from geo_assets.vectors.download import check_room

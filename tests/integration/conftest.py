@@ -14,7 +14,7 @@ from geo_assets.ledger.blobs import Ledger
 from geo_assets.raster import reader
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.sensors import queues
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.workers.pool import shared_pool
 from tests.arrivals import Arrivals, source_in
 from tests.daemon import Daemon

@@ -17,7 +17,7 @@ from geo_assets.cli.main import main
 from geo_assets.events.observer import EventObserver
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.stores import BlobStores
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from tests.event_messages import blob_event
 from tests.peers.flaky_proxy import FlakyProxy
 from tests.peers.service_bus import ServiceBusPeer

@@ -15,7 +15,7 @@ from geo_assets.events.observer import EventObserver
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobPage, Channel, Message
 from geo_assets.resources.stores import BlobStores
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.storage import azure_blob_store
 from geo_assets.storage.listing import SourceListing, timed_pages

@@ -26,7 +26,7 @@ from geo_assets.errors import (
     DiskFull,
     GeoAssetsError,
 )
-from geo_assets.file_errors import writing
+from geo_assets.foreign_errors import writing
 from geo_assets.ledger.database import DatabaseResource
 from geo_assets.postgres.embedded import SUPERUSER
 from geo_assets.postgres.errors import database_errors, kind_of

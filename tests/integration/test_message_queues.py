@@ -15,7 +15,7 @@ from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.service_bus import ServiceBusQueue
 from geo_assets.models import Message
 from geo_assets.resources.queues import MessageQueues
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from tests.peers.service_bus import ServiceBusPeer
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, Azurite, free_port
 from tests.waiting import wait_until

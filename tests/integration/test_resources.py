@@ -16,7 +16,7 @@ from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
-from geo_assets.sources.queue_rules import QueueRule
+from geo_assets.sources.rules import QueueRule
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.services import AZURITE_KEY, Azurite

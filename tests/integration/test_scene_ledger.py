@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobRef, Failure
-from geo_assets.sources.scene_rules import GroupRule
+from geo_assets.sources.item_rules import GroupRule
 from geo_assets.stac.scene_members import Scene
 from tests.ledgers import METADATA, SOURCE, blob, listed
 

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sources.datetime_rules import FixedDatetime, LastModifiedDatetime, MetadataDatetime, NameDatetime
-from geo_assets.sources.item_rules import BandRule
+from geo_assets.sources.item_rules import BandRule, FixedDatetime, LastModifiedDatetime, MetadataDatetime, NameDatetime
 from geo_assets.sources.source import (
     CollectionRule,
     Source,

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from geo_assets.display import rfc3339
 from geo_assets.errors import TooLarge
 from geo_assets.models import RasterMetadata
 from geo_assets.raster.formats.cf import CfFile, Variable, is_time, time_range
 from geo_assets.raster.formats.cf_grid import CfGrid
 from geo_assets.raster.header import clean_text
-from geo_assets.rfc3339 import rfc3339
 
 MOST_VALUES_LISTED = 100
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_assets.alerts.alerts import MOST_IN_A_MESSAGE, Alert, Finding, Message, Told, plan_alerts
-from geo_assets.sources.alert_rules import AlertRules
+from geo_assets.sources.rules import AlertRules
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 RULES = AlertRules(again=timedelta(hours=12), quiet=timedelta(minutes=15))

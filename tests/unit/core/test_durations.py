@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from geo_assets.durations import say_duration
+from geo_assets.display import say_duration
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from geo_assets.raster.formats.placement import place
 from geo_assets.raster.formats.reading import read_metadata
 from geo_assets.raster.header import read_raster_metadata
 from geo_assets.raster.sniff import COG, GEOTIFF
-from geo_assets.sources.datetime_rules import FixedDatetime
-from geo_assets.sources.item_rules import BandRule
+from geo_assets.sources.item_rules import BandRule, FixedDatetime
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.stac.collection import build_collection
 from geo_assets.stac.extensions import (

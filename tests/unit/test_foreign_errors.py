@@ -19,8 +19,8 @@ from geo_assets.errors import (
     Unforeseen,
     WorkersUnavailable,
 )
+from geo_assets.foreign_errors import reason_of, stops_the_batch
 from geo_assets.models import BlobRef, Failure
-from geo_assets.reason import reason_of, stops_the_batch
 from geo_assets.vectors.load import LoadTask, work_on_files
 from geo_assets.workers.plain_answers import read_answer
 from tests.ledgers import blob

@@ -1,9 +1,12 @@
-"""Why work on one file failed, whatever it raised: the boundary that no error of one file passes.
+"""What others raise, as one of our errors: any exception of work on one file, and a file that cannot be written.
 
-Here: an exception as the reason of one file, and which reasons are no file's own. Not here: who asks, which is the
-engine of the stages (`geo_assets.assets.engine`) and a worker, for each file it is handed.
+Here: an exception as the reason of one file (the boundary that no error of one file passes) and which reasons are no
+file's own; what the operating system says where a file that the caller named cannot be written. Not here: who asks,
+which is the engine of the stages (`geo_assets.assets.engine`) and a worker, for each file it is handed; scratch space,
+which a setting names (`geo_assets.storage.scratch`); the errors of one library, translated where it is called.
 """
 
+import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +16,45 @@ from geo_assets.display import one_line
 from geo_assets.errors import (
     DatabaseUnavailable,
     DiskFull,
+    FolderNotWritable,
     GeoAssetsError,
     TooLarge,
     Unauthorized,
     Unforeseen,
     WorkersUnavailable,
 )
-from geo_assets.file_errors import write_error
+
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room on the disk, none in the user's quota, or none below the limit of the process."""
+_REFUSED = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
+        errno.ENAMETOOLONG, errno.EIO,
+    }
+)  # fmt: skip
+
+
+@contextmanager
+def writing(target: Path | str) -> Iterator[None]:
+    """Raise DiskFull or FolderNotWritable for what refuses the block, which writes ``target``.
+
+    The block should do little else: a file it cannot read would be reported as one it cannot write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (ours := write_error(target, error)) is None:
+            raise
+        raise ours from error
+
+
+def write_error(target: Path | str, error: OSError) -> GeoAssetsError | None:
+    """``error`` of writing ``target`` as one of ours; None where it says neither that a disk is full nor a refusal."""
+    said = f"{target} cannot be written: {error.strerror}."
+    if error.errno in DISK_IS_FULL:
+        return DiskFull(said)
+    return FolderNotWritable(said) if error.errno in _REFUSED else None
+
 
 _FAULTS = (DatabaseUnavailable, DiskFull, Unauthorized, WorkersUnavailable)
 """What stops all work: the next file would meet it too. StorageUnavailable does so after some in a row."""
