@@ -17,7 +17,7 @@ from rio_tiler.reader import output_size
 from rio_tiler.utils import get_vrt_transform, has_alpha_band, has_mask_band, non_alpha_indexes
 
 from geo_assets.api.problems import InvalidRequest
-from geo_assets.raster.data_types import bytes_of, of_rasterio
+from geo_assets.raster.bands import bytes_of, of_rasterio
 
 FARTHEST = 1e9
 """Degrees, metres or feet from the origin of a CRS: what lies farther out is nowhere on the Earth."""

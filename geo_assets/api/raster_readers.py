@@ -29,7 +29,7 @@ from geo_assets.api.blob_paths import BLOB_ENVIRONMENT, BlobPaths
 from geo_assets.api.drawing import DrawingBudget
 from geo_assets.api.problems import InvalidRequest, RequestTooLarge
 from geo_assets.api.raster_cost import Cost, Wanted, block_bytes, cost_of_point, cost_of_read, require_on_earth
-from geo_assets.raster.data_types import is_complex, of_rasterio
+from geo_assets.raster.bands import is_complex, of_rasterio
 
 Interval = tuple[float, float]
 LOW, HIGH = 2, 98

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geo_assets.models import BandMetadata, RasterMetadata
-from geo_assets.raster.data_types import is_integer
+from geo_assets.raster.bands import is_integer
 from geo_assets.sources.cog_rules import Kind
 
 MOST_CLASSES = 64

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from geo_assets.errors import MissingCrs, MissingTransform, TooLarge, UnfitForProfile, UnsupportedFormat
 from geo_assets.models import RasterMetadata
-from geo_assets.raster.data_types import REAL, bytes_of, is_complex, is_integer
+from geo_assets.raster.bands import REAL, bytes_of, is_complex, is_integer
 from geo_assets.sources.cog_rules import CogRule, Kind
 
 DRIVERS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG"})

@@ -20,9 +20,8 @@ from shapely.geometry.base import BaseGeometry
 
 from geo_assets.errors import Corrupt, MissingCrs, MissingTransform, NoFootprint, TooLarge
 from geo_assets.models import Footprint, RasterMetadata, Refusal
-from geo_assets.raster.bands import choose_level
+from geo_assets.raster.bands import choose_level, of_rasterio
 from geo_assets.raster.crs import Array
-from geo_assets.raster.data_types import of_rasterio
 from geo_assets.raster.grids import Grid, grid_of
 from geo_assets.raster.header import open_raster
 from geo_assets.raster.tiff import TiffStructure

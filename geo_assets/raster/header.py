@@ -23,13 +23,11 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
-from geo_assets.raster.bands import choose_level, read_statistics
-from geo_assets.raster.data_types import is_complex, of_rasterio
+from geo_assets.raster.bands import choose_level, is_complex, of_rasterio, read_statistics
 from geo_assets.raster.header_kind import recall, remember
 from geo_assets.raster.io import GuardedFile
 from geo_assets.raster.sniff import check_is_tiff
-from geo_assets.raster.tiff import TiffStructure, read_structure
-from geo_assets.raster.tiff_layout import check_data_is_there, with_layout
+from geo_assets.raster.tiff import TiffStructure, check_data_is_there, read_structure, with_layout
 
 MAX_VALUE_BYTES = 4096
 MAX_TAGS_PER_DOMAIN = 1000

@@ -12,8 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from geo_assets.models import RasterMetadata
-from geo_assets.raster.tiff import Tag, TiffStructure
-from geo_assets.raster.tiff_layout import with_layout
+from geo_assets.raster.tiff import Tag, TiffStructure, with_layout
 
 MOST_KINDS = 1000
 """A process remembers this many; then all are forgotten, and learnt again."""

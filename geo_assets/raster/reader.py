@@ -23,8 +23,7 @@ from geo_assets.errors import (
 from geo_assets.foreign_errors import reason_of
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.footprint import read_valid_area, with_footprint
-from geo_assets.raster.formats.placement import place
-from geo_assets.raster.formats.reading import read_metadata, read_structure
+from geo_assets.raster.formats.reading import place, read_metadata, read_structure
 from geo_assets.raster.formats.vrt import MOST_BYTES as MOST_VRT_BYTES
 from geo_assets.raster.formats.vrt import read_vrt_metadata
 from geo_assets.raster.formats.zarr import read_zarr_metadata

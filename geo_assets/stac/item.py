@@ -13,7 +13,7 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.names import item_id
 from geo_assets.raster.bands import build_bands, spatial_resolution_metres
 from geo_assets.raster.footprint import known_footprint
-from geo_assets.raster.formats.item_fields import format_properties
+from geo_assets.raster.formats.netcdf import format_properties
 from geo_assets.raster.sniff import media_type
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import datetime_fields, item_datetime

@@ -1,25 +1,101 @@
-"""NetCDF, classic and HDF5-based: what a file's header and coordinates say, as raster metadata.
+"""NetCDF, classic and HDF5-based: what a file's header and coordinates say, as raster metadata and as item fields.
 
-Here: from CF variables to bands, CRS, transform, footprint, cube and time. Not here: the containers
-(`netcdf_classic`, `hdf5`), CF itself (`cf_grid`, `cf`). No value of a data variable is ever read.
+Here: from CF variables to bands, CRS, transform, footprint, cube and time; of an item, the datacube (STAC's extension
+v2.3.0: dimensions and variables as the file states them) and what else only a format has: which placement was not in
+the file itself, and which blobs the pixels lie in. Not here: the files (`netcdf_files`), CF itself (`cf`), the item
+(`geo_assets.stac.item`). No value of a data variable is ever read.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint
+import numpy as np
+
+from geo_assets.display import rfc3339
+from geo_assets.errors import MissingCrs, MissingTransform, NoFootprint, TooLarge
 from geo_assets.models import BandMetadata, Nodata, RasterMetadata, Refusal
 from geo_assets.raster.footprint import footprint_of_grid, footprint_wgs84
-from geo_assets.raster.formats.cf import CfFile, Variable, attributes_as_tags, is_time, time_range
-from geo_assets.raster.formats.cf_grid import CfGrid, find_grid
-from geo_assets.raster.formats.hdf5 import open_hdf5
-from geo_assets.raster.formats.item_fields import build_cube_fields
-from geo_assets.raster.formats.netcdf_classic import read_netcdf_classic
+from geo_assets.raster.formats.cf import CfFile, CfGrid, Variable, attributes_as_tags, find_grid, is_time, time_range
+from geo_assets.raster.formats.netcdf_files import open_hdf5, read_netcdf_classic
 from geo_assets.raster.header import MAX_TAGS_PER_DOMAIN, clean_text, crs_code
 from geo_assets.raster.io import GuardedFile
 from geo_assets.raster.sniff import Format
+
+MOST_VALUES_LISTED = 100
+
+
+def build_cube_fields(file: CfFile, grid: CfGrid, *, reference_system: int | str | None) -> dict[str, Any]:
+    """cube:dimensions and cube:variables of the gridded variables; extents are of coordinates, at cell centres."""
+    names = dict.fromkeys(name for variable in grid.variables for name in variable.dimensions)
+    return {
+        "cube:dimensions": {
+            clean_text(name): _dimension(file, grid, name, reference_system=reference_system) for name in names
+        },
+        "cube:variables": {clean_text(variable.name): _variable(variable) for variable in grid.variables},
+    }
+
+
+def _dimension(file: CfFile, grid: CfGrid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
+    if name in (grid.x, grid.y) and grid.cells is None:
+        return _horizontal(file, grid, name, reference_system=reference_system)
+    coordinate = file.coordinate(name)
+    if coordinate is None:
+        return {"type": "other", "extent": [None, None], "description": "A dimension without coordinates."}
+    if is_time(coordinate):
+        spanned = time_range(file, coordinate)
+        texts = [rfc3339(instant) for instant in spanned] if spanned else [None, None]
+        return {"type": "temporal", "extent": texts}
+    is_vertical = coordinate.text("axis") == "Z" or coordinate.text("positive").lower() in ("up", "down")
+    unit = {"unit": clean_text(coordinate.text("units"))} if coordinate.text("units") else {}
+    kind = {"type": "spatial", "axis": "z"} if is_vertical else {"type": "other"}
+    return kind | _extent(coordinate) | unit
+
+
+def _horizontal(file: CfFile, grid: CfGrid, name: str, *, reference_system: int | str | None) -> dict[str, Any]:
+    """An axis of the grid in its CRS's unit, which may be another than that of the file's coordinate."""
+    a, _, c, _, e, f = grid.outer
+    first, width, count = (c, a, grid.shape[1]) if name == grid.x else (f, e, grid.shape[0])
+    centres = sorted((first + width / 2, first + width * (count - 0.5)))
+    coordinate = file.coordinate(name)
+    if grid.transform is None and coordinate is not None:
+        centres = _extent(coordinate)["extent"]
+    step = {"step": abs(width)} if grid.transform is not None else {}
+    system = {"reference_system": reference_system} if reference_system is not None else {}
+    return {"type": "spatial", "axis": "x" if name == grid.x else "y", "extent": centres, **step, **system}
+
+
+def _extent(coordinate: Variable) -> dict[str, Any]:
+    try:
+        values = coordinate.values()
+    except TooLarge:
+        values = np.empty(0)
+    if not values.size:
+        return {"extent": [None, None]}
+    listed = {"values": values.tolist()} if values.size == coordinate.shape[0] <= MOST_VALUES_LISTED else {}
+    return {"extent": [float(values.min()), float(values.max())], **listed}
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    long_name, unit = clean_text(variable.text("long_name")), clean_text(variable.text("units"))
+    return {
+        "type": "data",
+        "dimensions": [clean_text(name) for name in variable.dimensions],
+        **({"description": long_name} if long_name else {}),
+        **({"unit": unit} if unit else {}),
+    }
+
+
+def format_properties(metadata: RasterMetadata) -> dict[str, Any]:
+    """cube:dimensions and cube:variables, where CRS and geotransform came from if not from the file, and members."""
+    origins = {
+        "geo_assets:crs_source": metadata.crs_source,
+        "geo_assets:transform_source": metadata.transform_source,
+        "geo_assets:members": list(metadata.members) or None,
+    }
+    return {**(metadata.cube or {}), **{name: origin for name, origin in origins.items() if origin is not None}}
+
 
 _CRS84 = (
     'GEOGCRS["WGS 84 (CRS84)",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,298.257223563]],'

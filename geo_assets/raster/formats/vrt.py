@@ -20,7 +20,7 @@ import pyproj
 
 from geo_assets.errors import Corrupt, MissingCrs, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
-from geo_assets.raster.data_types import of_gdal
+from geo_assets.raster.bands import of_gdal
 from geo_assets.raster.header import MAX_TAGS_PER_DOMAIN, clean_text, crs_code
 from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
 

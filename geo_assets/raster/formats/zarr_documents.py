@@ -1,7 +1,7 @@
 """The metadata documents of a Zarr store, version 2 or 3, as groups and arrays.
 
 Here: reading those JSON documents, consolidated or one by one, within bounds. Not here: values of arrays
-(`zarr`), and what the attributes mean (`cf_grid`, `zarr`).
+(`zarr`), and what the attributes mean (`cf`, `zarr`).
 
 The documents are plain JSON and read as such: the zarr library refuses a whole store for one array whose codec or type
 it does not know, and a band needs neither.
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from geo_assets.errors import Corrupt, TooLarge, UnsupportedFormat
-from geo_assets.raster.data_types import REAL
+from geo_assets.raster.bands import REAL
 from geo_assets.raster.formats.cf import MAX_VARIABLES
 from geo_assets.raster.header import clean_text
 

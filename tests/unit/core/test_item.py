@@ -13,8 +13,7 @@ from rasterio.transform import Affine
 
 from geo_assets.errors import MissingDatetime, PermanentError
 from geo_assets.models import BandMetadata, BandStatistics, BlobRef, RasterMetadata
-from geo_assets.raster.formats.placement import place
-from geo_assets.raster.formats.reading import read_metadata
+from geo_assets.raster.formats.reading import place, read_metadata
 from geo_assets.raster.header import read_raster_metadata
 from geo_assets.raster.sniff import COG, GEOTIFF
 from geo_assets.sources.item_rules import BandRule, FixedDatetime

@@ -11,8 +11,7 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import Corrupt, TooLarge
-from geo_assets.raster.tiff import read_structure
-from geo_assets.raster.tiff_layout import check_data_is_there, header_size_bytes, is_cog
+from geo_assets.raster.tiff import check_data_is_there, header_size_bytes, is_cog, read_structure
 from tests.unit.core.rasters import tiff_bytes
 
 

@@ -11,7 +11,7 @@ import pytest
 from geo_assets.errors import MissingCrs, MissingTransform
 from geo_assets.models import BlobPage, BlobRef, GroundControl, Refusal
 from geo_assets.raster.footprint import with_footprint
-from geo_assets.raster.formats.placement import place, read_world_file
+from geo_assets.raster.formats.reading import place, read_world_file
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage.listing import SourceListing
 from geo_assets.storage.sidecars import is_sidecar, placing_names

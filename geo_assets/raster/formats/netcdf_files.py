@@ -1,23 +1,157 @@
-"""The header of a NetCDF classic file (CDF-1, CDF-2, CDF-5), read by ranges.
+"""The variables of a NetCDF file in either of its encodings, HDF5 (NetCDF-4) and classic (CDF-1, CDF-2, CDF-5).
 
-Here: a bounded reader of dimensions, attributes, variables, and the values of coordinates. Not here: what they mean.
-The libraries need a file with a path, or all of its bytes; the format is two pages long.
+Here: each read by ranges, as CF variables. HDF5 so that nothing but the file's own bytes is ever read: it may name
+other files by external links, in which GDAL and HDF5 follow paths of this machine, by datasets whose bytes lie
+elsewhere, and by virtual datasets, and a file that has one of them anywhere is refused before anything of it is read.
+Classic by a bounded reader of its own: the libraries need a file with a path, or all of its bytes, and the format is
+two pages long. Not here: what variables mean (`cf`).
 
 Source: "The NetCDF Classic Format Specification" of Unidata, and "CDF-5" of PnetCDF.
 """
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any, BinaryIO
 
+import h5py
 import numpy as np
 
-from geo_assets.errors import Corrupt, TooLarge
+from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
+from geo_assets.raster.bands import REAL
 from geo_assets.raster.formats.cf import MAX_VALUES, MAX_VARIABLES, Array, CfFile, Variable
+from geo_assets.raster.header import clean_text
+from geo_assets.raster.io import GuardedFile
+
+MAX_CHUNK_BYTES = 64 * 1024 * 1024
+_INTERNAL = frozenset(
+    {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
+)
+_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
+
+
+@contextmanager
+def open_hdf5(guard: GuardedFile) -> Iterator[CfFile]:
+    """The root group of an HDF5 file, to be read while it is open.
+
+    Raises UnsupportedFormat where it is no NetCDF or names other files, Corrupt or TooLarge, and whatever the file
+    behind ``guard`` raises.
+    """
+    try:
+        with h5py.File(guard, "r") as file:
+            _check_self_contained(file)
+            yield _root(file)
+    except GeoAssetsError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, NotImplementedError) as error:
+        guard.raise_error()
+        raise Corrupt(f"HDF5 cannot read it: {clean_text(str(error))[:300]}") from error
+    guard.raise_error()
+
+
+def _check_self_contained(file: h5py.File) -> None:
+    """Walk all groups by their links, following none that leads out."""
+    seen: set[Any] = set()
+    waiting = [file["/"]]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            match group.get(name, getlink=True):
+                case h5py.ExternalLink():
+                    raise UnsupportedFormat(f"Its {clean_text(name)[:60]!r} is a link to another file, never followed.")
+                case h5py.SoftLink():
+                    continue
+            member = group[name]
+            key = h5py.h5o.get_info(member.id)
+            if (key.fileno, key.addr) in seen:
+                continue
+            seen.add((key.fileno, key.addr))
+            if len(seen) > MAX_VARIABLES:
+                raise TooLarge(f"The file has more than {MAX_VARIABLES} groups and variables.")
+            if isinstance(member, h5py.Group):
+                waiting.append(member)
+            elif isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
+                raise UnsupportedFormat(f"Its {clean_text(name)[:60]!r} has its data in other files, never read.")
+
+
+def _root(file: h5py.File) -> CfFile:
+    datasets = {
+        name: file[name]
+        for name in file
+        if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
+    }
+    if "_NCProperties" not in file.attrs and not any(dataset.is_scale for dataset in datasets.values()):
+        raise UnsupportedFormat("The file is HDF5, but no NetCDF: it has no dimensions.")
+    variables = {
+        name: _variable(name, dataset)
+        for name, dataset in datasets.items()
+        if not bytes(_plain(dataset.attrs.get("NAME", b""), raw=True)).startswith(_NO_VARIABLE)
+    }
+    return CfFile(variables, _hdf5_attributes(file))
+
+
+def _variable(name: str, dataset: h5py.Dataset) -> Variable:
+    data_type = dataset.dtype.newbyteorder("=").name
+    return Variable(
+        name=name,
+        dimensions=_dimensions(name, dataset),
+        shape=tuple(dataset.shape or ()),
+        data_type=data_type if data_type in REAL else "",
+        attributes=_hdf5_attributes(dataset),
+        read=partial(_hdf5_values, name, dataset),
+    )
+
+
+def _dimensions(name: str, dataset: h5py.Dataset) -> tuple[str, ...]:
+    """The names of the scales attached to each axis; a scale is its own."""
+    if dataset.is_scale and dataset.ndim == 1:
+        return (name,)
+    names = []
+    for number, dimension in enumerate(dataset.dims):
+        scale = dimension[0].name if len(dimension) else None
+        names.append(str(scale).rpartition("/")[2] if scale else f"{name}[{number}]")
+    return tuple(names)
+
+
+def _hdf5_attributes(holder: h5py.File | h5py.Dataset) -> dict[str, Any]:
+    """Attributes that are text or numbers."""
+    found: dict[str, Any] = {}
+    for number, name in enumerate(holder.attrs):
+        if number >= MAX_VARIABLES:
+            raise TooLarge(f"More than {MAX_VARIABLES} attributes.")
+        if name in _INTERNAL:
+            continue
+        try:
+            value = _plain(holder.attrs[name])
+        except (OSError, TypeError, ValueError):  # a type numpy has no name for
+            continue
+        if isinstance(value, str) or (isinstance(value, np.ndarray) and value.dtype.kind in "iuf"):
+            found[name] = value
+    return found
+
+
+def _plain(value: Any, *, raw: bool = False) -> Any:
+    """Text as str (or bytes), numbers as arrays."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU" and value.size == 1:
+        value = value.ravel()[0]
+    if isinstance(value, bytes | str):
+        data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+        return data if raw else data.decode("utf-8", "replace").rstrip("\0")
+    return b"" if raw else np.asarray(value)
+
+
+def _hdf5_values(name: str, dataset: h5py.Dataset) -> Array:
+    chunk = prod(dataset.chunks or (1,)) * dataset.dtype.itemsize
+    if dataset.size is None or dataset.size > MAX_VALUES or chunk > MAX_CHUNK_BYTES:
+        raise TooLarge(f"The variable {name[:40]!r} has more than {MAX_VALUES} values, or larger chunks than are read.")
+    if dataset.dtype.kind not in "iuf":
+        return np.empty(0)
+    return np.asarray(dataset[()], dtype=np.float64)
+
 
 MAX_NAME_BYTES = 4096
 MAX_ATTRIBUTE_BYTES = 1024 * 1024
@@ -93,7 +227,7 @@ def read_netcdf_classic(file: BinaryIO) -> CfFile:
         (header.name(), header.count(2**62, "values along a dimension"))
         for _ in range(header.list_length(_DIMENSIONS, MAX_VARIABLES, "dimensions"))
     ]
-    attributes = _attributes(header)
+    attributes = _classic_attributes(header)
     layouts = [
         _read_layout(header, dimensions) for _ in range(header.list_length(_VARIABLES, MAX_VARIABLES, "variables"))
     ]
@@ -131,7 +265,9 @@ class _Layout:
         number = np.dtype(_TYPES[self.kind])
         if self.attributes.get("_Unsigned") == "true" and number.kind == "i":
             number = np.dtype(f"u{number.itemsize}")
-        read: Callable[[], Array] = partial(_read_values, file, self, number.newbyteorder(">"), records, record_bytes)
+        read: Callable[[], Array] = partial(
+            _classic_values, file, self, number.newbyteorder(">"), records, record_bytes
+        )
         return Variable(
             name=self.name,
             dimensions=self.dimensions,
@@ -147,7 +283,7 @@ def _read_layout(header: _Header, dimensions: list[tuple[str, int]]) -> _Layout:
     ids = [header.count(2**31, "dimensions") for _ in range(header.count(64, "dimensions of a variable"))]
     if any(number >= len(dimensions) for number in ids):
         raise Corrupt(f"The variable {name[:40]!r} has a dimension that is not there.")
-    attributes = _attributes(header)
+    attributes = _classic_attributes(header)
     kind = header.integer()
     if kind not in _TYPES:
         raise Corrupt(f"The variable {name[:40]!r} is of the unknown type {kind}.")
@@ -165,7 +301,7 @@ def _read_layout(header: _Header, dimensions: list[tuple[str, int]]) -> _Layout:
     )
 
 
-def _attributes(header: _Header) -> dict[str, Any]:
+def _classic_attributes(header: _Header) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(header.list_length(_ATTRIBUTES, MAX_VARIABLES, "attributes")):
         name, kind = header.name(), header.integer()
@@ -196,7 +332,7 @@ def _check_is_there(layout: _Layout, *, records: int, record_bytes: int, size_by
         )
 
 
-def _read_values(file: BinaryIO, layout: _Layout, number: np.dtype[Any], records: int, record_bytes: int) -> Array:
+def _classic_values(file: BinaryIO, layout: _Layout, number: np.dtype[Any], records: int, record_bytes: int) -> Array:
     size = layout.size_bytes
     wanted = range(records) if layout.is_record else range(1)
     if layout.is_record and records > MOST_RECORDS_READ:
