@@ -1,4 +1,4 @@
 """Vector files on their way to tables: read in an enclosed process, made fit, loaded and published.
 
-Pure, except `load`, `publish`, `tables`, `comparison` and `download`.
+Pure, except `load`, `publish`, `tables`, `comparison` and the download in `datasets`.
 """

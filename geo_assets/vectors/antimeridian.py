@@ -12,12 +12,12 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from geo_assets.vectors.densification import TURN
 from geo_assets.vectors.paths import (
     LINE,
     MULTIPOINT,
     POINT,
     POLYGON,
+    TURN,
     Floats,
     Geometries,
     Integers,

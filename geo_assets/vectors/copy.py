@@ -22,8 +22,7 @@ from psycopg.rows import TupleRow
 
 from geo_assets.names import FID, GEOMETRY, column_names
 from geo_assets.sources.vector_rules import TableRule
-from geo_assets.vectors.columns import Column, column_type
-from geo_assets.vectors.copy_encoding import SIGNATURE, TRAILER, encode_column, encode_rows
+from geo_assets.vectors.copy_encoding import SIGNATURE, TRAILER, Column, column_type, encode_column, encode_rows
 from geo_assets.vectors.errors import NoUsableRows, UnplaceableGeometry
 from geo_assets.vectors.geometry import (
     GeometryColumn,

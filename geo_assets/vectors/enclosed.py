@@ -16,8 +16,8 @@ from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooL
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.vectors.datasets import ReadTask, find_datasets, read_by_gdal
+from geo_assets.vectors.formats import VectorFormat
 from geo_assets.vectors.handover import Handover
-from geo_assets.vectors.sniffing import VectorFormat
 from geo_assets.workers.enclosed_run import run_enclosed
 from geo_assets.workers.enclosure import Enclosure
 from geo_assets.workers.pool import Limits

@@ -28,8 +28,7 @@ from geo_assets.errors import MissingCrs, ScratchFull, TooLarge
 from geo_assets.foreign_errors import as_reason
 from geo_assets.raster.crs import known_crs
 from geo_assets.sources.vector_rules import TableRule
-from geo_assets.vectors.datasets import Dataset, ReadTask
-from geo_assets.vectors.download import check_room
+from geo_assets.vectors.datasets import Dataset, ReadTask, check_room
 from geo_assets.vectors.errors import (
     BadFilter,
     EncryptedFile,
@@ -41,9 +40,8 @@ from geo_assets.vectors.errors import (
     UnknownFormat,
     UnreadableVector,
 )
-from geo_assets.vectors.geopackage import check_geopackage
+from geo_assets.vectors.formats import check_geopackage, check_shapefile
 from geo_assets.vectors.handover import LayerDescription
-from geo_assets.vectors.shapefile import check_shapefile
 
 BATCH_ROWS = 4_096
 MOST_RATIO = 200

@@ -14,19 +14,25 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geo_assets.vectors.antimeridian import cut_at_antimeridian, union_of_polygons
-from geo_assets.vectors.densification import LONG, NEAR, TURN, BrokenEdge, Pieces, Precision, divide_edges
 from geo_assets.vectors.paths import (
     COLLECTION,
     LINE,
+    LONG,
     MULTIPOINT,
+    NEAR,
     POINT,
     POLYGON,
+    TURN,
+    BrokenEdge,
     Floats,
     Geometries,
     Integers,
     Mask,
     Paths,
+    Pieces,
+    Precision,
     change_paths,
+    divide_edges,
     paths_of,
 )
 

@@ -29,7 +29,7 @@ from geo_assets.stac.agreement import ComparedTable
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.scratch import open_scratch
 from geo_assets.vectors.comparison import compare_files
-from geo_assets.vectors.download import downloaded
+from geo_assets.vectors.datasets import downloaded
 from geo_assets.vectors.enclosed import of_vectors, reading
 from geo_assets.vectors.errors import TableInUse
 from geo_assets.vectors.load import Loaded, LoadTask, load_files

@@ -27,8 +27,8 @@ R = TypeVar("R")
 _CONTEXT = CleanContext(
     "geo_assets.workers.enclosed_run",
     "geo_assets.vectors.datasets",
-    "geo_assets.vectors.geopackage",
-    "geo_assets.vectors.shapefile",
+    "geo_assets.vectors.formats",
+    "geo_assets.vectors.formats",
     "pyarrow.parquet",
     "pyproj",
     "shapely",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from geo_assets.errors import ScratchFull
-from geo_assets.vectors.archive import unpack
+from geo_assets.vectors.datasets import unpack
 from geo_assets.vectors.errors import UnreadableVector, UnsafeArchive
 from geo_assets.vectors.handover import Handover, LayerDescription, ReadingFailed
 from tests.vectors import zip_folder
@@ -110,6 +110,6 @@ def test_a_full_disk_is_no_fault_of_an_archive(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.geojson").write_text("{}")
     archive = zip_folder(tmp_path / "a.zip", tmp_path / "in")
-    monkeypatch.setattr("geo_assets.vectors.archive.shutil.copyfileobj", refuse)
+    monkeypatch.setattr("geo_assets.vectors.datasets.shutil.copyfileobj", refuse)
     with pytest.raises(expected):
         unpack(archive, tmp_path)

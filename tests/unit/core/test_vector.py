@@ -13,10 +13,9 @@ from geo_assets.errors import PermanentError
 from geo_assets.names import MOST_BYTES, OWN_COLUMNS, column_names, table_names
 from geo_assets.sources.source import Source
 from geo_assets.sources.vector_rules import VECTOR_GLOBS, TableRule
-from geo_assets.vectors.columns import Column, column_type
-from geo_assets.vectors.copy_encoding import encode_column
+from geo_assets.vectors.copy_encoding import Column, column_type, encode_column
 from geo_assets.vectors.errors import UnknownFormat, UnloadableValue
-from geo_assets.vectors.sniffing import HEAD_BYTES, sniff
+from geo_assets.vectors.formats import HEAD_BYTES, sniff
 from tests.vectors import normalise
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from geo_assets.raster.crs import stated_crs
 from geo_assets.vectors.errors import UnknownFormat, UnreadableVector, WebPage
-from geo_assets.vectors.sniffing import HEAD_BYTES, sniff
+from geo_assets.vectors.formats import HEAD_BYTES, sniff
 
 pytestmark = pytest.mark.attack
 

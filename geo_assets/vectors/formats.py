@@ -1,16 +1,37 @@
-"""What a file is, by its first bytes and not by its name: and what it is instead, where it is none of ours.
+"""What a vector file is by its first bytes, not by its name, and whether it is complete and safe before GDAL opens it.
 
-Here: the formats that are read, and how each shows: binary ones by their magic, XML by its root element, JSON by the
-`type` of its root. Not here: opening files.
+Here: the formats that are read, and how each shows (binary ones by their magic, XML by its root element, JSON by the
+`type` of its root), and what a file is instead, where it is none of ours; which files of a shapefile belong together,
+and whether they do, for GDAL reads what is there of a cut one and says nothing; whether all pages of a GeoPackage are
+there, and whether SQLite would run more than tables. Not here: reading features.
+
+Sources: ESRI Shapefile Technical Description, 1998; dBASE III; SQLite's "Database File Format" and "Defense Against The
+Dark Arts".
 """
 
 import json
 import re
+import sqlite3
+import struct
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 from xml.parsers import expat
 
-from geo_assets.vectors.errors import EmptyFile, PlaceholderFile, UnknownFormat, UnreadableVector, WebPage
+from geo_assets.vectors.errors import (
+    EmptyFile,
+    MissingDbf,
+    MissingShx,
+    PartsDisagree,
+    PlaceholderFile,
+    TruncatedVector,
+    UnknownFormat,
+    UnreadableVector,
+    UnsafeDatabase,
+    WebPage,
+)
 
 VectorFormat = Literal[
     "gpkg", "shapefile", "flatgeobuf", "parquet", "geojson", "geojsonseq", "kml", "csv", "filegdb", "zip"
@@ -213,3 +234,97 @@ def _xml_root(head: bytes) -> str | None:
     except (expat.ExpatError, ValueError, LookupError):
         return None
     return None
+
+
+def check_shapefile(path: Path) -> int:
+    """How many records the shapefile has by its index.
+
+    Raises MissingShx, MissingDbf, TruncatedVector or PartsDisagree.
+    """
+    beside = {each.suffix.lower(): each for each in path.parent.iterdir() if each.stem == path.stem}
+    if ".shx" not in beside:
+        raise MissingShx(f"{path.stem}.shx is not beside {path.name}.")
+    if ".dbf" not in beside:
+        raise MissingDbf(f"{path.stem}.dbf is not beside {path.name}.")
+    for each in (path, beside[".shx"]):
+        _check_length(each)
+    records = (_main_length(beside[".shx"]) - 100) // 8
+    attributes = _check_table(beside[".dbf"])
+    if records != attributes:
+        raise PartsDisagree(f"{path.stem}.shx has {records:,} records, {path.stem}.dbf {attributes:,}.")
+    return records
+
+
+def _main_length(path: Path) -> int:
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100:
+        raise TruncatedVector(f"{path.name} has {len(header)} bytes, less than its header.")
+    (words,) = struct.unpack(">i", header[24:28])
+    return int(words) * 2
+
+
+def _check_length(path: Path) -> None:
+    said, there = _main_length(path), path.stat().st_size
+    if there < said:
+        raise TruncatedVector(f"{path.name} has {there:,} bytes; its header says {said:,}.")
+
+
+def _check_table(path: Path) -> int:
+    with path.open("rb") as file:
+        header = file.read(32)
+    if len(header) < 32:
+        raise TruncatedVector(f"{path.name} has {len(header)} bytes, less than its header.")
+    records, header_bytes, record_bytes = struct.unpack("<IHH", header[4:12])
+    said, there = header_bytes + records * record_bytes, path.stat().st_size
+    if there < said:
+        raise TruncatedVector(f"{path.name} has {there:,} bytes; its header says {said:,}.")
+    return int(records)
+
+
+_MODULES = frozenset(("rtree", "rtree_i32", "geopoly", "fts3", "fts4", "fts5"))
+"""Virtual tables that keep to their own database: spatial indexes and full text."""
+_NAME = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|\w+)"""
+_STATEMENT = re.compile(
+    rf"CREATE\s+VIRTUAL\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:{_NAME}\s*\.\s*)?{_NAME}\s*\bUSING\s+[\"'`\[]?(\w+)",
+    re.IGNORECASE,
+)
+_VIRTUAL = "SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE%VIRTUAL%TABLE%USING%'"
+"""Of whatever type the row says it is: SQLite goes by the statement."""
+
+
+def check_geopackage(path: Path) -> None:
+    """Raise TruncatedVector where pages are missing, UnsafeDatabase where a virtual table reads something else.
+
+    Triggers are never fired, since nothing is written; views are run by SQLite without trust in the schema.
+    """
+    _check_pages(path)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA trusted_schema = 0")
+            # Statements that this SQLite does not take are read as well: GDAL's may be newer.
+            connection.execute("PRAGMA writable_schema = 1")
+            virtual = connection.execute(_VIRTUAL).fetchmany(10_000)
+    except sqlite3.Error:
+        return  # GDAL's own SQLite says what is wrong with it
+    for name, statement in virtual:
+        found = _STATEMENT.match(str(statement))
+        if found is None or found.group(1).lower() not in _MODULES:
+            module = found.group(1) if found else "an unknown module"
+            raise UnsafeDatabase(f"Table {str(name)[:60]!r} of the GeoPackage is a virtual table of {module[:60]}.")
+
+
+def _check_pages(path: Path) -> None:
+    """SQLite reads a cut database until it misses a page; the header knows how many there should be."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100:
+        raise TruncatedVector(f"The GeoPackage has {len(header)} bytes, less than its header.")
+    (page,) = struct.unpack(">H", header[16:18])
+    page = 65_536 if page == 1 else page
+    changed, pages, valid_for = (
+        struct.unpack(">I", header[24:28]) + struct.unpack(">I", header[28:32]) + struct.unpack(">I", header[92:96])
+    )
+    there = path.stat().st_size
+    if changed == valid_for and there < page * pages:
+        raise TruncatedVector(f"The GeoPackage has {there:,} bytes; its header says {page * pages:,}.")
