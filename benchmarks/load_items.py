@@ -17,8 +17,7 @@ from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.models import BlobRef
 from geo_assets.raster.header import read_raster_metadata
 from geo_assets.sources.source import Source
-from geo_assets.stac.collection import build_collection
-from geo_assets.stac.item import build_item
+from geo_assets.stac.item import build_collection, build_item
 
 NAMES = ("load_items_per_s",)
 

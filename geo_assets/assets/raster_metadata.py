@@ -15,8 +15,7 @@ from geo_assets.ledger.blobs import Batch
 from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.reader import read_headers
 from geo_assets.sources.source import Source
-from geo_assets.stac.scene import check_document_size, read_document
-from geo_assets.stac.scene_members import membership
+from geo_assets.stac.scene import check_document_size, membership, read_document
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.workers.pool import prepare_workers
 

@@ -10,7 +10,7 @@ from geo_assets.catalogue.pgstac import CollectionExtent, PgStac
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.source import Source
-from geo_assets.stac.collection import build_collection
+from geo_assets.stac.item import build_collection
 
 
 @asset(

@@ -1,7 +1,7 @@
 """Collections and items as people handle them: which there are, what their items have in common, and deleting them.
 
 Here: what the command line asks of PgSTAC. Not here: loading (`geo_assets.catalogue.pgstac`), and what a collection
-states (`geo_assets.stac.collection`).
+states (`geo_assets.stac.item`).
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ from geo_assets.ledger.patches import ItemPatches, StandingPatch
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.stac.item_patch import read_patches
+from geo_assets.stac.remarks import read_patches
 from geo_assets.stac.schemas import item_validator
 
 _REFUSALS_SHOWN = 20

@@ -9,8 +9,7 @@ from geo_assets.cli.console import clear_errors, console, json_option, print_jso
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
 from geo_assets.settings import Settings
 from geo_assets.stac.extensions import EXTENSIONS
-from geo_assets.stac.schema_download import fetch_schemas
-from geo_assets.stac.schemas import ITEM_SCHEMA, unchecked_extensions
+from geo_assets.stac.schemas import ITEM_SCHEMA, fetch_schemas, unchecked_extensions
 
 
 @click.group("schemas")

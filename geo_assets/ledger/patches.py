@@ -1,6 +1,6 @@
 """Patches of items in the ledger: checking, keeping, listing and taking them away.
 
-Here: the table ledger.item_patch. Not here: reading and merging patches (`geo_assets.stac.item_patch`), making items
+Here: the table ledger.item_patch. Not here: reading and merging patches (`geo_assets.stac.remarks`), making items
 with them (`geo_assets.assets.stac_items`).
 """
 
@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from geo_assets.errors import InvalidItem, InvalidPatch
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
-from geo_assets.stac.item_patch import ItemPatch, apply_patch
+from geo_assets.stac.remarks import ItemPatch, apply_patch
 from geo_assets.stac.schemas import ItemValidator
 
 _AT_ONCE = 1000

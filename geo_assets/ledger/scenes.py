@@ -1,7 +1,7 @@
 """Scenes in the ledger: which blobs belong together, what their JSON members say, and which scenes wait.
 
 Here: what reads and writes the columns and the table of scenes. Not here: what a name says of a scene
-(`stac.scene_members`), the states of blobs (the view `ledger.blob_state`), everything else of the ledger (`ledger`).
+(`stac.scene`), the states of blobs (the view `ledger.blob_state`), everything else of the ledger (`ledger`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.sources.source import Source
 from geo_assets.stac.remarks import NOTHING, Remarks
-from geo_assets.stac.scene_members import Scene, SceneMember, membership
+from geo_assets.stac.scene import Scene, SceneMember, membership
 
 NO_REMARKS: Mapping[str, Remarks] = {}
 _GROUP_AT_ONCE = 10_000

@@ -1,16 +1,20 @@
-"""The STAC item of a scene: many blobs, one item.
+"""A scene: many blobs, one STAC item.
 
-Here: putting the items that its rasters would be together, what the source's group rule states, and the few values of
-JSON documents (of bounded size, by RFC 6901 pointers) that it asks for. Not here: the item of one raster (`item`),
-which blobs belong together (`scene_members`), fetching documents.
+Here: the membership that a blob's name states by a source's group rule; putting the items that a scene's rasters would
+be together, what the rule states, and the few values of JSON documents (of bounded size, by RFC 6901 pointers) that it
+asks for. Not here: the rule's schema (`geo_assets.sources.item_rules`), the item of one raster (`item`), which scenes
+are complete (SQL: `ledger.blob_state`), fetching documents.
 """
 
+import hashlib
 import json
 import math
 import mimetypes
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal
 
 import jsonpointer
 
@@ -19,13 +23,99 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.names import item_id
 from geo_assets.raster.footprint import known_footprint
 from geo_assets.raster.header import clean_text
-from geo_assets.sources.item_rules import FixedDatetime, GroupRule, JsonDatetime, PropertyRule
+from geo_assets.sources.item_rules import AssetRule, FixedDatetime, GroupRule, JsonDatetime, PropertyRule
 from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import item_datetime
 from geo_assets.stac.extensions import extensions_used
 from geo_assets.stac.item import build_item
-from geo_assets.stac.scene_members import Scene, SceneMember, asset_rule
 from geo_assets.storage.zarr_stores import asset_name
+
+MemberKind = Literal["raster", "document", "other"]
+"""How a member is read: its header, values of its JSON, or not at all."""
+
+_RASTER_EXTENSIONS = (".tif", ".tiff", ".jp2")
+_NO_RULE = AssetRule()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """To which scene a blob belongs, as which asset; ``asset`` is what the name says, before any rule renames it."""
+
+    scene_id: str
+    asset: str
+    kind: MemberKind
+
+
+@dataclass(frozen=True, slots=True)
+class SceneMember:
+    """One blob of a scene, with what was read of it."""
+
+    blob: BlobRef
+    asset: str
+    metadata: RasterMetadata | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The members of one item, one an asset; ``surplus`` are blobs whose asset another member is already."""
+
+    id: str
+    members: tuple[SceneMember, ...]
+    surplus: tuple[SceneMember, ...] = ()
+
+    @classmethod
+    def of(cls, scene_id: str, members: Sequence[SceneMember]) -> "Scene":
+        """The scene of ``members``; of two with one asset the first counts."""
+        first: dict[str, SceneMember] = {}
+        for member in members:
+            first.setdefault(member.asset, member)
+        return cls(
+            id=scene_id,
+            members=tuple(sorted(first.values(), key=lambda member: member.asset)),
+            surplus=tuple(member for member in members if first[member.asset] is not member),
+        )
+
+    @property
+    def version(self) -> BlobRef:
+        """The scene as if it were one blob: its etag is the digest of its members' assets, names and etags."""
+        lines = "\n".join(f"{member.asset}\t{member.blob.name}\t{member.blob.etag}" for member in self.members)
+        return BlobRef(
+            name=self.id,
+            etag=hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:32],
+            size_bytes=sum(member.blob.size_bytes for member in self.members),
+            last_modified=max(member.blob.last_modified for member in self.members),
+        )
+
+    @property
+    def documents(self) -> dict[str, Mapping[str, Any]]:
+        """What was read of the JSON members, by asset."""
+        return {member.asset: member.document for member in self.members}
+
+
+def membership(source: Source, blob_name: str) -> Membership | None:
+    """What the name of a blob says of its scene; None where the source's group rule does not match it."""
+    if source.group is None:
+        return None
+    match = re.search(source.group.name, blob_name.removeprefix(source.prefix))
+    if match is None or not match["item"] or not match["asset"]:
+        return None
+    asset = match["asset"]
+    return Membership(match["item"], asset, _kind(source, asset, blob_name))
+
+
+def asset_rule(source: Source, asset: str) -> AssetRule:
+    """What the source states of an asset; nothing where it has no rule for it."""
+    return source.group.assets.get(asset, _NO_RULE) if source.group else _NO_RULE
+
+
+def _kind(source: Source, asset: str, blob_name: str) -> MemberKind:
+    if asset in source.documents:
+        return "document"
+    stated = asset_rule(source, asset).raster
+    by_name = PurePosixPath(blob_name).suffix.lower() in _RASTER_EXTENSIONS
+    return "raster" if (by_name if stated is None else stated) else "other"
+
 
 MAX_DOCUMENT_BYTES = 1_000_000
 

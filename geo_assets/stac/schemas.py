@@ -1,24 +1,28 @@
-"""Checking an item against the JSON schemas of STAC, GeoJSON and the extensions it lists, without a network.
+"""Checking an item against the JSON schemas of STAC, GeoJSON and the extensions it lists, and fetching these schemas.
 
 Here: the schemas that lie on this machine (core STAC 1.1.0 and GeoJSON inside pystac, PROJJSON inside pyproj, and a
 folder that holds each extension's under the path of its address, the host first), one compiled validator for all of
-them, and a message that leads to the place in the item. Not here: rules that a schema cannot state, and filling the
-folder (`stac.schema_download`).
+them, a message that leads to the place in the item, and filling that folder when a person asks: the one place of
+geo_assets that fetches schemas. Checking never needs a network. Not here: rules that a schema cannot state.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urldefrag, urljoin, urlsplit
+from urllib.request import urlopen
 
 import jsonschema_rs
 import pyproj.datadir
 
-from geo_assets.errors import InvalidConfiguration, InvalidItem
+from geo_assets.errors import InvalidConfiguration, InvalidItem, SchemaUnavailable
+from geo_assets.foreign_errors import writing
 from geo_assets.stac.extensions import EXTENSIONS
 
 ITEM_SCHEMA = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
@@ -214,3 +218,70 @@ def _leaf(error: Any) -> Any:
 
 def _json_path(path: list[str | int]) -> str:
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+_SECONDS = 30
+_MOST_BYTES = 4_000_000
+_MOST_SCHEMAS = 200
+
+Get = Callable[[str], bytes]
+
+
+def fetch_schemas(folder: Path, *, mirror: str | None = None, urls: Sequence[str] = EXTENSIONS) -> list[str]:
+    """Write each schema of ``urls``, and those they refer to, into ``folder`` under its address; the addresses.
+
+    ``mirror`` is an address below which a copy of such a folder is served; without it each schema comes from its own
+    address, https only. What libraries bring is not fetched. Raises SchemaUnavailable, with what came until then
+    written, InvalidConfiguration where a schema refers to something that cannot be kept, DiskFull, FolderNotWritable.
+    """
+    waiting, written = deque(urls), list[str]()
+    while waiting:
+        url = waiting.popleft()
+        if url in written or is_bundled(url):
+            continue
+        if len(written) >= _MOST_SCHEMAS:
+            raise SchemaUnavailable(f"More than {_MOST_SCHEMAS} schemas refer to each other: {url} is not fetched.")
+        path = schema_path(folder, url)
+        content = _download(_address(url, mirror))
+        schema = _parse(content, url)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f"{path.name}.part")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        written.append(url)
+        waiting.extend(references(schema, base=url))
+    return written
+
+
+def _address(url: str, mirror: str | None) -> str:
+    parts = urlsplit(url)
+    if mirror is not None:
+        return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+    if parts.scheme != "https":
+        raise SchemaUnavailable(f"{url} is not an https URL, and only those are fetched.")
+    return url
+
+
+def _download(address: str) -> bytes:
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise SchemaUnavailable(f"{address} is no address on the web.")
+    try:
+        with urlopen(address, timeout=_SECONDS) as answer:
+            content: bytes = answer.read(_MOST_BYTES + 1)
+    except (URLError, OSError) as error:
+        reason = error.reason if type(error) is URLError else error  # its subclass HTTPError says more by itself
+        raise SchemaUnavailable(f"{address} cannot be fetched: {reason}.") from error
+    if len(content) > _MOST_BYTES:
+        raise SchemaUnavailable(f"{address} has more than {_MOST_BYTES:,} bytes, which no schema has.")
+    return content
+
+
+def _parse(content: bytes, url: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(content)
+    except ValueError as error:
+        raise SchemaUnavailable(f"What came for {url} is no JSON: {error}.") from error
+    if not isinstance(schema, dict):
+        raise SchemaUnavailable(f"What came for {url} is no JSON schema.")
+    return schema

@@ -13,8 +13,7 @@ from geo_assets.cli.main import main
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.patches import ItemPatches
 from geo_assets.stac.extensions import EO_EXTENSION, VERSION_EXTENSION
-from geo_assets.stac.item_patch import PATCHED
-from geo_assets.stac.remarks import NOTHING
+from geo_assets.stac.remarks import NOTHING, PATCHED
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, counts, describe, listed
 from tests.pipeline import SOURCE, Pipeline, failure_text

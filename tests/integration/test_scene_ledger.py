@@ -6,7 +6,7 @@ from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobRef, Failure
 from geo_assets.sources.item_rules import GroupRule
-from geo_assets.stac.scene_members import Scene
+from geo_assets.stac.scene import Scene
 from tests.ledgers import METADATA, SOURCE, blob, listed
 
 SCENES = SOURCE.model_copy(

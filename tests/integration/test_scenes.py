@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from geo_assets.cli.main import main
 from geo_assets.ledger.patches import ItemPatches
-from geo_assets.stac.item_patch import ItemPatch
+from geo_assets.stac.remarks import ItemPatch
 from geo_assets.stac.schemas import item_validator
 from tests.pipeline import Pipeline
 from tests.rasters import raster_bytes

@@ -51,7 +51,7 @@ items AS MATERIALIZED (
 blobs AS MATERIALIZED (
     SELECT name, etag, state FROM ledger.blob_state WHERE source = %(source)s AND scene_id IS NULL
     UNION ALL
-    -- A scene counts as one blob, whose etag is the digest of what is catalogued of it (see core.scene_members).
+    -- A scene counts as one blob, whose etag is the digest of what is catalogued of it (see geo_assets.stac.scene).
     SELECT
         scene_id AS name,
         left(

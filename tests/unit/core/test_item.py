@@ -18,7 +18,6 @@ from geo_assets.raster.header import read_raster_metadata
 from geo_assets.raster.sniff import COG, GEOTIFF
 from geo_assets.sources.item_rules import BandRule, FixedDatetime
 from geo_assets.sources.source import CollectionRule, Source
-from geo_assets.stac.collection import build_collection
 from geo_assets.stac.extensions import (
     DATACUBE_EXTENSION,
     EXTENSIONS,
@@ -28,7 +27,7 @@ from geo_assets.stac.extensions import (
     VERSION_EXTENSION,
     VIEW_EXTENSION,
 )
-from geo_assets.stac.item import build_item
+from geo_assets.stac.item import build_collection, build_item
 from geo_assets.storage.sidecars import is_sidecar, placing_names
 from tests.samples import identity
 from tests.unit.core import schemas

@@ -11,8 +11,16 @@ from rasterio.transform import Affine
 from geo_assets.errors import Corrupt, InvalidItem, MissingDatetime, NoFootprint, TooLarge
 from geo_assets.models import BlobRef
 from geo_assets.sources.source import CollectionRule, Source
-from geo_assets.stac.scene import MAX_DOCUMENT_BYTES, build_scene_item, check_document_size, read_document
-from geo_assets.stac.scene_members import Membership, Scene, SceneMember, membership
+from geo_assets.stac.scene import (
+    MAX_DOCUMENT_BYTES,
+    Membership,
+    Scene,
+    SceneMember,
+    build_scene_item,
+    check_document_size,
+    membership,
+    read_document,
+)
 from tests.unit.core import schemas
 from tests.unit.core.rasters import metadata
 

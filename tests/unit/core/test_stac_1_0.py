@@ -5,7 +5,7 @@ from typing import Any
 import pystac
 import pytest
 
-from geo_assets.stac.stac_1_0 import to_stac_1_0
+from geo_assets.stac.extensions import to_stac_1_0
 from tests.unit.core import schemas
 from tests.unit.core.rasters import metadata
 from tests.unit.core.test_item import full_item, item
