@@ -23,8 +23,7 @@ from geo_assets.assets.stage import (
     StageRun,
     outcome_of,
 )
-from geo_assets.cogs.batches import cut_batches
-from geo_assets.cogs.plan import check_fit, cog_name, is_as_ruled, scratch_bytes, thumbnail_name
+from geo_assets.cogs.plan import check_fit, cog_name, cut_batches, is_as_ruled, scratch_bytes, thumbnail_name
 from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
 from geo_assets.display import one_line
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, Unforeseen

@@ -1,17 +1,76 @@
-"""From a rule and what a raster's header says to what its COG will be: its name, GDAL's options, or why there is none.
+"""From a rule and a raster's header to what its COG will be: its kind, name, GDAL's options, or why there is none.
 
-Here: deciding before a pixel is read. Not here: the kind of a raster whose pixels must be looked at (`kind`), making
-the COG (`geo_assets.cogs.writer`).
+Here: deciding. The kind of raster, by what its file says and, where that says little, by the values of a sample: a
+guess with its reason, which a person may overrule in sources.yaml. What must hold before a pixel is read. Which rasters
+share a step: small ones, for a step costs more than they do; a large one has one of its own. Not here: making the COG
+(`geo_assets.cogs.writer`), what a step does (`geo_assets.assets.cogs`).
 
 Source of the options: GDAL's COG driver, https://gdal.org/drivers/raster/cog.html.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Protocol, TypeVar
 
 from geo_assets.errors import MissingCrs, MissingTransform, TooLarge, UnfitForProfile, UnsupportedFormat
-from geo_assets.models import RasterMetadata
+from geo_assets.models import BandMetadata, RasterMetadata
 from geo_assets.raster.bands import REAL, bytes_of, is_complex, is_integer
 from geo_assets.sources.cog_rules import CogRule, Kind
+
+MOST_CLASSES = 64
+"""An integer band whose sample has no more different values than this holds classes or flags."""
+FEWEST_SPECTRAL = 4
+_COLOURS = {"red", "green", "blue"}
+_LENGTHS = {"m", "metre", "meter", "metres", "meters", "ft", "foot", "feet", "us survey foot"}
+
+
+@dataclass(frozen=True, slots=True)
+class KindGuess:
+    """The kind and why."""
+
+    kind: Kind
+    reason: str
+
+
+def guess_kind(metadata: RasterMetadata, *, different_values: int | None) -> KindGuess:
+    """The kind of a raster; ``different_values`` is how many the sample of its first band has, None: too many."""
+    bands = metadata.bands
+    colours = [band.color_interpretation for band in bands]
+    if "palette" in colours:
+        return KindGuess("categorical", "a band has a palette")
+    if set(colours) >= _COLOURS:
+        return KindGuess("rgb", "its bands are called red, green and blue")
+    data = [band for band in bands if band.color_interpretation != "alpha"]
+    if len(data) >= FEWEST_SPECTRAL:
+        return KindGuess("multispectral", f"it has {len(data)} bands")
+    if len(data) == 1 and (data[0].unit or "").strip().lower() in _LENGTHS:
+        return KindGuess("elevation", f"its one band is in {data[0].unit}")
+    if _are_integers(data) and different_values is not None and different_values <= MOST_CLASSES:
+        return KindGuess("categorical", f"a sample of its first band has {different_values} different values")
+    return KindGuess("continuous", f"{len(data)} band{'s' if len(data) > 1 else ''} of {data[0].data_type}")
+
+
+def _are_integers(bands: Sequence[BandMetadata]) -> bool:
+    return all(is_integer(band.data_type) for band in bands)
+
+
+def suspicious_nodata(metadata: RasterMetadata, *, values: Sequence[float]) -> str | None:
+    """A remark where a sample of the first band is mostly one value that looks like nodata and is not said to be it.
+
+    ``values`` are the sample's most frequent value, its share (0 to 1), and the least and the greatest value.
+    """
+    if len(values) < 4 or metadata.bands[0].nodata is not None:
+        return None
+    frequent, share, least, greatest = values
+    extreme = frequent in (least, greatest) and least < greatest
+    looks_so = frequent in (0.0, -9999.0, -32768.0, 65535.0, 255.0) or abs(frequent) > 1e30
+    if share > 0.05 and extreme and looks_so:
+        return (
+            f"{share:.0%} of a sample are {frequent:g}, and no nodata value is stated: state cogs.nodata if that is it"
+        )
+    return None
+
 
 DRIVERS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG"})
 """Formats that are one file with one grid."""
@@ -142,3 +201,35 @@ def scratch_bytes(metadata: RasterMetadata, *, size_bytes: int) -> int:
     rows, columns = metadata.shape
     each = sum(bytes_of([band.data_type]) for band in metadata.bands)
     return int(size_bytes + rows * columns * each * (1 + 2 * _OVERVIEW_SHARE)) + 2**20
+
+
+LARGE_BYTES = 64 * 1024**2
+BATCH_BYTES = 256 * 1024**2
+MOST_IN_A_BATCH = 32
+
+
+class Sized(Protocol):
+    """Anything of which the bytes are known."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its bytes."""
+        ...
+
+
+S = TypeVar("S", bound=Sized)
+
+
+def cut_batches(rasters: Sequence[S]) -> Iterator[list[S]]:
+    """The rasters in their order, the large ones alone."""
+    batch: list[S] = []
+    for raster in rasters:
+        if raster.size_bytes >= LARGE_BYTES:
+            yield [raster]
+            continue
+        if batch and (len(batch) == MOST_IN_A_BATCH or sum(each.size_bytes for each in batch) >= BATCH_BYTES):
+            yield batch
+            batch = []
+        batch.append(raster)
+    if batch:
+        yield batch

@@ -20,11 +20,9 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
-from geo_assets.cogs.altered_view import Alterations, alter
-from geo_assets.cogs.kind import KindGuess, guess_kind, suspicious_nodata
-from geo_assets.cogs.plan import check_fit, creation_options
-from geo_assets.cogs.thumbnail import draw_thumbnail
+from geo_assets.cogs.plan import KindGuess, check_fit, creation_options, guess_kind, suspicious_nodata
 from geo_assets.cogs.validation import CogChecks, validate_cog, windows
+from geo_assets.cogs.views import Alterations, alter, draw_thumbnail
 from geo_assets.errors import CogInvalid, Corrupt, GeoAssetsError, ScratchFull, TooLarge, UnfitForProfile
 from geo_assets.foreign_errors import reason_of
 from geo_assets.models import BlobRef, RasterMetadata
