@@ -25,10 +25,9 @@ from geo_assets.ledger.schema_check import check_schema
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_store import BlobStore, reading_ahead
 from geo_assets.storage.listing import SourceListing, build_matcher, outside_shards, timed_pages
-from geo_assets.storage.transfers import reading_ahead
-from geo_assets.storage.zarr_stores import page_marker
+from geo_assets.storage.related_blobs import page_marker
 from geo_assets.vectors.tables import VectorTables
 
 

@@ -44,7 +44,7 @@ from geo_assets.errors import (
 )
 from geo_assets.foreign_errors import reason_of, stops_the_batch
 from geo_assets.ledger.schema_check import check_schema
-from geo_assets.storage.circuit_breaker import circuit_breaker
+from geo_assets.storage.blob_store import circuit_breaker
 
 MAX_CORRELATION_IDS = 10
 """How many correlation ids a run names, of the events behind its work."""

@@ -28,7 +28,7 @@ from geo_assets.sources.source import Source
 from geo_assets.stac.agreement import header_disagreements, member_disagreements, table_disagreements
 from geo_assets.stac.table_item import build_table_items
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.storage.related_blobs import asset_name
 from geo_assets.vectors.tables import VectorTables
 
 REPAIR_TAG = "geo_assets/repair"

@@ -26,7 +26,7 @@ from geo_assets.stac.item import build_item
 from geo_assets.stac.remarks import NOTHING, Remarks, check_item, scene_with_remarks, with_remarks
 from geo_assets.stac.scene import Scene, build_scene_item
 from geo_assets.stac.schemas import ItemValidator, item_validator
-from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.storage.related_blobs import asset_name
 
 LOAD_SIZE = 1000
 """Items go to PgSTAC in loads of this many: few and large, but bounded in memory."""

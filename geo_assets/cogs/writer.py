@@ -1,7 +1,7 @@
 """Making the COG of one raster in a worker process: fetched under its version, written by GDAL, checked, pictured.
 
 Here: what a worker does to a chunk of rasters, all of it in scratch. Not here: deciding (`geo_assets.cogs`), the
-processes (`workers.pool`), publishing what came out (`silver_store`) and recording it (`ledger.cogs`).
+processes (`workers.pool`), publishing what came out (`geo_assets.resources.silver`) and recording it (`ledger.cogs`).
 """
 
 import time
@@ -29,10 +29,9 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.raster.header import GDAL_OPTIONS
 from geo_assets.settings import Settings
 from geo_assets.sources.cog_rules import CogRule
-from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_store import BlobStore, download
 from geo_assets.storage.blob_stores import StoreAccess, open_handed
 from geo_assets.storage.scratch import takes_no_more
-from geo_assets.storage.transfers import download
 from geo_assets.workers.pool import Limits, WorkerPool
 
 GDAL_CACHE_BYTES = 256 * 1024**2  # rasterio takes it in bytes

@@ -23,8 +23,7 @@ from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
 from geo_assets.storage.blob_stores import Stores
 from geo_assets.storage.container_look import TooMuchForALook, by_stem, group_names, look_at
 from geo_assets.storage.listing import build_matcher
-from geo_assets.storage.sidecars import is_sidecar, places_rasters
-from geo_assets.storage.zarr_stores import is_store_part, store_folder, tells_version
+from geo_assets.storage.related_blobs import is_sidecar, is_store_part, places_rasters, store_folder, tells_version
 from geo_assets.workers.daemon_threads import start
 
 _REASONS = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", "in_store", "sidecar", "limited_source")

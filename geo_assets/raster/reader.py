@@ -33,11 +33,9 @@ from geo_assets.raster.sniff import HEAD_BYTES, is_vrt
 from geo_assets.raster.tiff import TiffStructure
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_store import BlobStore, BlobStoreFiles
 from geo_assets.storage.blob_stores import StoreAccess, open_handed
-from geo_assets.storage.sidecars import MAX_SIDECAR_BYTES, placing_names
-from geo_assets.storage.transfers import BlobStoreFiles
-from geo_assets.storage.zarr_stores import is_store_root, store_folder
+from geo_assets.storage.related_blobs import MAX_SIDECAR_BYTES, is_store_root, placing_names, store_folder
 from geo_assets.workers.pool import Work, WorkerPool, shared_pool
 
 # So many blobs in a row that the store cannot deliver are the store's fault, not theirs.

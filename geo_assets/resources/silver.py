@@ -1,7 +1,7 @@
 """The output location as a Dagster resource: where geo_assets puts the files it makes itself.
 
 Here: which place that is, and of which account; publishing a file there whole, looking at it and removing it. Not here:
-opening a place (`geo_assets.storage.silver_store`), making files.
+opening a place (`geo_assets.storage.blob_stores`), making files.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ from geo_assets.errors import InvalidConfiguration
 from geo_assets.foreign_errors import writing
 from geo_assets.models import BlobRef, SilverFile
 from geo_assets.storage.blob_store import SHORT_PATIENCE
-from geo_assets.storage.silver_store import open_place
+from geo_assets.storage.blob_stores import open_place
 
 
 class SilverStore(AzureResource):

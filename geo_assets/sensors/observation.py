@@ -15,10 +15,9 @@ from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Observation, Progress, change_digest
 from geo_assets.sensors.side_by_side import LookClock
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore
+from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore, reading_ahead
 from geo_assets.storage.listing import SourceListing
-from geo_assets.storage.transfers import reading_ahead
-from geo_assets.storage.zarr_stores import page_marker
+from geo_assets.storage.related_blobs import page_marker
 
 
 def observe(

@@ -26,7 +26,7 @@ from geo_assets.stac.extensions import (
     build_storage_schemes,
     extensions_used,
 )
-from geo_assets.storage.zarr_stores import asset_name, is_store_root
+from geo_assets.storage.related_blobs import asset_name, is_store_root
 
 STAC_VERSION = "1.1.0"
 DATA = "data"

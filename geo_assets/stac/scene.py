@@ -28,7 +28,7 @@ from geo_assets.sources.source import Source
 from geo_assets.stac.acquisition import item_datetime
 from geo_assets.stac.extensions import extensions_used
 from geo_assets.stac.item import build_item
-from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.storage.related_blobs import asset_name
 
 MemberKind = Literal["raster", "document", "other"]
 """How a member is read: its header, values of its JSON, or not at all."""

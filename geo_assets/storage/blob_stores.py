@@ -1,7 +1,8 @@
-"""Blob stores: from a source's url and the settings to the store that holds it.
+"""Blob stores: from a source's url, or the address of a place for files we make, to the store that holds it.
 
-Here: choosing the store and, for Azure, the account and the credential, through dagster-azure's
-resource and its credential classes; and what of them is handed to a worker. Not here: how a store lists and reads.
+Here: choosing the store and, for Azure, the account and the credential, through dagster-azure's resource and its
+credential classes; what of them is handed to a worker. Not here: how a store lists and reads, which place takes the
+files that geo_assets makes (`geo_assets.resources.silver`).
 """
 
 import ipaddress
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from azure.core.credentials import AccessToken
 from azure.identity import DefaultAzureCredential
@@ -27,6 +28,7 @@ from dagster_azure.blob import (
 from pydantic import PrivateAttr
 
 from geo_assets.errors import InvalidConfiguration
+from geo_assets.models import BlobPage
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 from geo_assets.storage.azure_blob_store import AzureBlobStore, azure_errors
@@ -248,3 +250,44 @@ def _from_connection_string(connection_string: str) -> AzureBlobStorageResource:
 def _split_sas(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="")).rstrip("/"), parts.query
+
+
+class FileTaker(Protocol):
+    """A store that takes files as well."""
+
+    def list_pages(self, prefix: str) -> Iterator[BlobPage]:
+        """Every blob whose name starts with ``prefix``. Raises what `write_file` raises."""
+        ...
+
+    def remove_file(self, name: str) -> None:
+        """Let there be no blob ``name``. Raises what `write_file` raises."""
+        ...
+
+    def write_file(self, name: str, path: Path, *, content_type: str) -> None:
+        """Make the file at ``path`` the blob ``name``: readers see the old version or the new, never a part.
+
+        Raises StorageUnavailable, Unauthorized, InvalidConfiguration (no such container).
+        """
+        ...
+
+    def href(self, name: str) -> str:
+        """The address that readers use for the blob."""
+        ...
+
+
+@contextmanager
+def open_place(url: str, settings: Settings, *, patience: Patience = LONG_PATIENCE) -> Iterator[tuple[FileTaker, str]]:
+    """The store at ``url`` and the prefix in it. Raises InvalidConfiguration where that is no address of a place."""
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and path.startswith("/"):
+        yield LocalBlobStore(Path(path)), ""
+    elif parts.scheme == "az" and parts.netloc:
+        prefix = path.strip("/")
+        with AzureBlobStore.open(azure_resource(settings), parts.netloc, patience=patience) as store:
+            yield store, f"{prefix}/" if prefix else ""
+    else:
+        raise InvalidConfiguration(
+            f"`GEO_ASSETS_SILVER` is neither a container nor a folder: {url}.",
+            remedy="Write az://container/prefix or file:///folder.",
+        )

@@ -13,8 +13,16 @@ from itertools import groupby
 
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.sidecars import is_sidecar, places_rasters, placing_names, placing_sidecars, with_sidecars
-from geo_assets.storage.zarr_stores import StoreVersions, is_store_root, store_folder
+from geo_assets.storage.related_blobs import (
+    StoreVersions,
+    is_sidecar,
+    is_store_root,
+    places_rasters,
+    placing_names,
+    placing_sidecars,
+    store_folder,
+    with_sidecars,
+)
 
 _WORTH_A_LISTING = 16
 """From this many names on, one page of a listing of what their names have in common looks for them."""

@@ -1,9 +1,8 @@
 """Which blobs of a container belong to a source, and what a listing tells about the rest.
 
 Here: the globs, the limit, the count of what was passed over, what lies outside the shards, and that a blob's version
-includes those of its sidecars, or of the Zarr store it represents. Not here: which names are sidecars
-(`formats.sidecars`) or parts of a store (`formats.zarr_store`), fetching pages (`geo_assets.resources`), comparing with
-the ledger (SQL, since it may be a million rows).
+includes those of its sidecars, or of the Zarr store it represents. Not here: which names are sidecars or parts of a
+store (`related_blobs`), fetching pages (the stores), comparing with the ledger (SQL, since it may be a million rows).
 """
 
 import re
@@ -18,8 +17,17 @@ from wcmatch import glob
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.sources.source import Source
-from geo_assets.storage.sidecars import awaits_sidecars, is_sidecar, placing_sidecars, with_sidecars
-from geo_assets.storage.zarr_stores import MARK, StoreVersions, asset_name, is_store_part, store_folder
+from geo_assets.storage.related_blobs import (
+    MARK,
+    StoreVersions,
+    asset_name,
+    awaits_sidecars,
+    is_sidecar,
+    is_store_part,
+    placing_sidecars,
+    store_folder,
+    with_sidecars,
+)
 
 _GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.CASE | glob.FORCEUNIX
 _DOTS = re.compile(r"(?<![^/])\.\.?(?![^/])")

@@ -24,10 +24,9 @@ from geo_assets.errors import BlobChanged, PermanentError, ScratchFull
 from geo_assets.foreign_errors import as_reason
 from geo_assets.models import BlobRef
 from geo_assets.sources.vector_rules import TableRule
-from geo_assets.storage.blob_store import BlobStore
+from geo_assets.storage.blob_store import BlobStore, download
+from geo_assets.storage.related_blobs import placing_names, with_sidecars
 from geo_assets.storage.scratch import filling
-from geo_assets.storage.sidecars import placing_names, with_sidecars
-from geo_assets.storage.transfers import download
 from geo_assets.vectors.errors import (
     ArchiveBomb,
     BrokenArchive,

@@ -13,8 +13,8 @@ from rio_cogeo.cogeo import cog_validate
 from geo_assets.errors import BlobChanged
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import BlobRef
+from geo_assets.storage.blob_store import RANGE_BYTES, download
 from geo_assets.storage.local_blob_store import LocalBlobStore
-from geo_assets.storage.transfers import RANGE_BYTES, download
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline
 from tests.small_disks import files_of_at_most

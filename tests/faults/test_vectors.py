@@ -15,8 +15,7 @@ import shapely
 from geo_assets.models import BlobRef
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.storage.blob_store import BlobStore
-from geo_assets.storage.transfers import RANGE_BYTES
+from geo_assets.storage.blob_store import RANGE_BYTES, BlobStore
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.small_disks import files_of_at_most

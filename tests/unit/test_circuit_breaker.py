@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from geo_assets.errors import Corrupt, StorageUnavailable
-from geo_assets.storage.circuit_breaker import CircuitBreaker
+from geo_assets.storage.blob_store import CircuitBreaker
 
 
 def fail(error: Exception) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from geo_assets.storage.transfers import reading_ahead
+from geo_assets.storage.blob_store import reading_ahead
 
 
 def test_pages_come_in_order_and_to_the_end() -> None:

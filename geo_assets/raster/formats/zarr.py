@@ -3,7 +3,7 @@
 Here: from a store's arrays to CF variables, which level of a pyramid counts, spellings of georeference beside CF's
 (``proj:code``, ``proj:wkt2``, ``proj:projjson`` and ``spatial:transform`` of the GeoZarr conventions, ``_CRS`` of GDAL,
 ``crs_wkt`` and ``spatial_ref``), and the few chunks of coordinates, decoded by the zarr library. Not here: the
-documents (`zarr_documents`), CF (`netcdf`, `cf`), which blobs are a store (`storage.zarr_stores`), any chunk of
+documents (`zarr_documents`), CF (`netcdf`, `cf`), which blobs are a store (`storage.related_blobs`), any chunk of
 data.
 
 The library sees a store in memory that holds one array's metadata and those chunks, so it reads nothing on its own. It

@@ -28,7 +28,7 @@ from geo_assets.stac.extensions import (
     VIEW_EXTENSION,
 )
 from geo_assets.stac.item import build_collection, build_item
-from geo_assets.storage.sidecars import is_sidecar, placing_names
+from geo_assets.storage.related_blobs import is_sidecar, placing_names
 from tests.samples import identity
 from tests.unit.core import schemas
 from tests.unit.core.rasters import metadata, tiff_bytes

@@ -14,7 +14,7 @@ from geo_assets.raster.footprint import with_footprint
 from geo_assets.raster.formats.reading import place, read_world_file
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage.listing import SourceListing
-from geo_assets.storage.sidecars import is_sidecar, placing_names
+from geo_assets.storage.related_blobs import is_sidecar, placing_names
 from tests.unit.core.rasters import NORTH_UP, metadata
 
 WORLD = b"10.0\n0.0\n0.0\n-10.0\n500005.0\n4999995.0\n"

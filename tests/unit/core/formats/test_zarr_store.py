@@ -9,7 +9,7 @@ import pytest
 from geo_assets.models import STORE_MARK, BlobPage, BlobRef
 from geo_assets.sources.source import CollectionRule, Source
 from geo_assets.storage.listing import STORE_PARTS, SourceListing, build_matcher
-from geo_assets.storage.zarr_stores import asset_name, page_marker
+from geo_assets.storage.related_blobs import asset_name, page_marker
 
 COLLECTION = CollectionRule(id="c", description="d")
 SOURCE = Source(name="s", url="az://bronze", collection=COLLECTION, include=("**/*.zarr", "**/*.tif", "**/*.TIF"))
