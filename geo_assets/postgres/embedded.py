@@ -2,7 +2,7 @@
 
 Here: making, starting, stopping and removing that cluster, and its connection URLs. Not here: finding
 and running the programs (`geo_assets.postgres.programs`), watching the process
-(`geo_assets.postgres.process`), nor choosing between this cluster and the user's own server
+(`geo_assets.postgres.programs`), nor choosing between this cluster and the user's own server
 (`geo_assets.postgres.databases`).
 """
 
@@ -29,22 +29,20 @@ from geo_assets.errors import DatabaseDiskFull, DatabaseUnavailable, DiskFull
 from geo_assets.foreign_errors import DISK_IS_FULL
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.logins import PIPELINE_LOGIN
-from geo_assets.postgres.process import (
-    Postmaster,
-    end_postmaster,
-    forget_stale_pid,
-    read_postmaster,
-    wait_until_ready,
-)
 from geo_assets.postgres.programs import (
     Identity,
     PostgresInstall,
+    Postmaster,
     can_write,
+    end_postmaster,
     find_postgres,
+    forget_stale_pid,
     init_cluster,
     make_private_folder,
+    read_postmaster,
     run_as,
     server_identity,
+    wait_until_ready,
     write_as,
 )
 

@@ -14,10 +14,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from geo_assets.errors import GeoAssetsError, ReaderCrashed, TooLarge
-from geo_assets.workers.clean_processes import CleanContext, die_with_parent
 from geo_assets.workers.enclosure import Enclosure, enter, warn_of_gaps
-from geo_assets.workers.plain_answers import read_answer
 from geo_assets.workers.pool import Limits, limit_memory, limit_time, reason_of_death
+from geo_assets.workers.processes import CleanContext, die_with_parent, read_answer
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,14 +1,19 @@
 """What a worker process may still reach: its folders, its store's ports, the libraries' data, and nothing else.
 
-Here: saying it, and having the kernel hold it: files and TCP by Landlock, all other sockets and system calls by
-`syscall_filter`. Not here: the processes (`workers.pool`, `enclosed_run`) and their environment (`clean_processes`).
+Here: saying it, and having the kernel hold it: files and TCP by Landlock, all other sockets and the system calls that
+no reader needs by a seccomp filter, in plain ctypes (docs/decisions/0015-enclosed-workers.md says why); what that
+filter refuses fails with EPERM. Not here: the processes (`workers.pool`, `enclosed_run`) and their environment
+(`processes`).
 """
 
 import ctypes
 import os
+import platform
 import site
+import socket
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +22,167 @@ from pathlib import Path
 import structlog
 
 from geo_assets.settings import PACKAGE_FOLDER
-from geo_assets.workers.syscall_filter import Sockets, forbid_new_privileges, is_filter_possible, refuse_calls
+
+_Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+_LOAD, _AND, _EQUALS, _AT_LEAST, _HAS_BITS, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
+_ALLOWED, _FAILS_WITH = 0x7FFF0000, 0x00050000
+_EPERM, _ENOSYS = 1, 38
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes, low half first
+_NO_NEW_PRIVILEGES, _SET_FILTER, _ACTION_AVAILABLE, _ALL_THREADS = 38, 1, 2, 1
+_CLONE_THREAD, _FASTOPEN = 0x10000, 0x20000000
+_TCP = (0, socket.IPPROTO_TCP)
+_UDP = (0, socket.IPPROTO_UDP)
+
+# Numbers of system calls on x86-64 and 64-bit ARM, from Linux' own headers; None where there is no such call.
+_CALLS: dict[str, tuple[int | None, int | None]] = {
+    # Other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "process_madvise": (440, 440),
+    # Programs and processes of its own
+    "execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None),
+    # Ways round this filter, and large, little tested parts of the kernel
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "bpf": (321, 280),
+    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "add_key": (248, 217), "request_key": (249, 218),
+    "keyctl": (250, 219), "personality": (135, 92),
+    # What only an administrator may do: tests and containers run as root
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
+    "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294), "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225),
+    "open_by_handle_at": (304, 265), "acct": (163, 89), "quotactl": (179, 60), "settimeofday": (164, 170),
+    "clock_settime": (227, 112), "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None),
+    "ioperm": (173, None), "syslog": (103, 116),
+    # What changes a file by its path without opening it: Landlock does not look at these
+    "chmod": (90, None), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None), "lchown": (94, None),
+    "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6), "setxattrat": (463, 463),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "removexattrat": (466, 466), "utime": (132, None),
+    "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88), "truncate": (76, 45),
+    # Servers
+    "bind": (49, 200), "listen": (50, 201), "accept": (43, 202), "accept4": (288, 242),
+    # Looked at more closely below
+    "socket": (41, 198), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269), "clone": (56, 220),
+    "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261), "seccomp": (317, 277),
+}  # fmt: skip
+_LOOKED_AT = ("socket", "sendto", "sendmsg", "sendmmsg", "clone", "clone3", "kill", "tgkill", "prlimit64", "seccomp")
+# Which column of the table is this machine's, and the kernel's name for it.
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The sockets that a process may open: TCP at all, and UDP, which looking names up needs."""
+
+    tcp: bool = False
+    udp: bool = False
+
+
+def is_filter_possible() -> bool:
+    """Whether this kernel takes a filter on this kind of machine."""
+    if (calls := _calls()) is None:
+        return False
+    action = ctypes.c_uint32(_FAILS_WITH)
+    return bool(_libc().syscall(calls["seccomp"], _ACTION_AVAILABLE, 0, ctypes.byref(action)) == 0)
+
+
+def forbid_new_privileges() -> None:
+    """Let no program that this process starts have more rights than it has. Raises OSError."""
+    _check(_libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+
+
+def refuse_calls(sockets: Sockets) -> None:
+    """Refuse from now on, in all threads of this process, what no reader needs. Raises OSError."""
+    calls = _calls()
+    assert calls is not None
+    instructions = list(_instructions(sockets))
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
+    forbid_new_privileges()
+    program = _Program(len(instructions), code)
+    _check(_libc().syscall(calls["seccomp"], _SET_FILTER, _ALL_THREADS, ctypes.byref(program)))
+
+
+def _instructions(sockets: Sockets) -> Iterator[_Instruction]:
+    calls = _calls()
+    assert calls is not None
+    _, architecture = _MACHINES[platform.machine()]
+    own = os.getpid()
+    yield from [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUALS, 1, 0, architecture), _fails(_ENOSYS), (_LOAD, 0, 0, _NUMBER)]
+    # The third set of calls of an x86-64 kernel, with the second one's architecture.
+    yield from [(_AT_LEAST, 0, 1, 0x40000000), _fails(_ENOSYS)]
+    for name, number in calls.items():
+        if name not in _LOOKED_AT:
+            yield from _at(number, [_fails(_EPERM)])
+    yield from _at(calls["socket"], list(_socket_rules(sockets)))
+    # TCP's fast open connects without `connect`, and so past Landlock.
+    for name, flags in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+        yield from _at(calls[name], [_argument(flags), (_HAS_BITS, 0, 1, _FASTOPEN), _fails(_EPERM), _allow()])
+    # Threads only. The flags of clone3 are out of a filter's sight; libc takes clone where there is no clone3.
+    yield from _at(calls["clone"], [_argument(0), (_HAS_BITS, 1, 0, _CLONE_THREAD), _fails(_EPERM), _allow()])
+    yield from _at(calls["clone3"], [_fails(_ENOSYS)])
+    for name in ("kill", "tgkill"):
+        yield from _at(calls[name], list(_one_of(0, (own,), [_allow()])))
+    yield from _at(calls["prlimit64"], list(_one_of(0, (0, own), [_allow()])))
+    yield _allow()
+
+
+def _socket_rules(sockets: Sockets) -> Iterator[_Instruction]:
+    """Of the internet's families only, of plain TCP and UDP only: no raw socket, and no local one."""
+    kinds: list[_Instruction] = []
+    for allowed, kind, protocols in ((sockets.tcp, 1, _TCP), (sockets.udp, 2, _UDP)):
+        if allowed:
+            rules = list(_one_of(2, protocols, [_allow()]))
+            kinds += [_argument(1), (_AND, 0, 0, 0xF), (_EQUALS, 0, len(rules), kind), *rules]
+    yield from _one_of(0, (socket.AF_INET, socket.AF_INET6), [*kinds, _fails(_EPERM)])
+
+
+def _one_of(argument: int, values: Sequence[int], then: Sequence[_Instruction]) -> Iterator[_Instruction]:
+    """``then`` where the argument is one of ``values``; the call fails where it is not."""
+    yield _argument(argument)
+    for left, value in zip(range(len(values), 0, -1), values, strict=True):
+        yield (_EQUALS, left, 0, value)
+    yield _fails(_EPERM)
+    yield from then
+
+
+def _at(number: int, then: Sequence[_Instruction]) -> Iterator[_Instruction]:
+    """``then``, which returns whatever happens, where the call has this number."""
+    yield (_EQUALS, 0, len(then), number)
+    yield from then
+
+
+def _argument(index: int) -> _Instruction:
+    return _LOAD, 0, 0, _ARGUMENTS + 8 * index
+
+
+def _fails(error: int) -> _Instruction:
+    return _RETURN, 0, 0, _FAILS_WITH | error
+
+
+def _allow() -> _Instruction:
+    return _RETURN, 0, 0, _ALLOWED
+
+
+def _calls() -> dict[str, int] | None:
+    """The number of each call on this machine; None on a kind of machine that the table does not have."""
+    if platform.system() != "Linux" or (machine := _MACHINES.get(platform.machine())) is None:
+        return None
+    return {name: number for name, numbers in _CALLS.items() if (number := numbers[machine[0]]) is not None}
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
 
 log = structlog.get_logger("geo_assets.workers")
 
@@ -207,7 +372,3 @@ def _call(number: int, *arguments: object) -> int:
         error = ctypes.get_errno()
         raise OSError(error, f"Landlock: {os.strerror(error)}")
     return result
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

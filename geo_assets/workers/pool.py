@@ -25,8 +25,8 @@ from pebble import ProcessExpired, ProcessPool
 
 from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
 from geo_assets.settings import Settings
-from geo_assets.workers.clean_processes import CleanContext, die_with_parent
 from geo_assets.workers.enclosure import Enclosure, enter, warn_of_gaps
+from geo_assets.workers.processes import CleanContext, die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")

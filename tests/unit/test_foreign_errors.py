@@ -22,7 +22,7 @@ from geo_assets.errors import (
 from geo_assets.foreign_errors import reason_of, stops_the_batch
 from geo_assets.models import BlobRef, Failure
 from geo_assets.vectors.load import LoadTask, work_on_files
-from geo_assets.workers.plain_answers import read_answer
+from geo_assets.workers.processes import read_answer
 from tests.ledgers import blob
 
 
