@@ -1,6 +1,6 @@
-"""The list of what the migrations make, from a database that they made: `python -m scripts.schema_objects`.
+"""The list of what `db migrate` makes, from a database that it made: `python -m scripts.schema_objects`.
 
-Here: writing it anew, after a migration was added or pypgstac changed. Not here: what it is for
+Here: writing it again, after a migration or a view was added, or pypgstac changed. Not here: what it is for
 (`geo_assets.ledger.schema_check`). A test fails where it lists something else than the migrations make.
 """
 

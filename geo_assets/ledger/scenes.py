@@ -114,17 +114,24 @@ class SceneLedger(ListingLedger):
         members = [(scene.id, member.blob) for scene in scenes for member in scene.members]
         if not members:
             return
-        with self.borrow() as connection:
+        loaded = {
+            "source": source.name,
+            "scene_ids": [scene_id for scene_id, _ in members],
+            "names": [blob.name for _, blob in members],
+            "etags": [blob.etag for _, blob in members],
+            "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for _, blob in members],
+        }
+        with self.borrow() as connection, connection.transaction():
+            held = connection.execute(read_sql("hold_whole_scenes"), loaded).fetchall()
             connection.execute(
-                read_sql("mark_scenes_catalogued"),
+                read_sql("mark_catalogued"),
                 {
                     "source": source.name,
                     "rule_digest": source.rule_digest,
                     "run_id": run_id,
-                    "scene_ids": [scene_id for scene_id, _ in members],
-                    "names": [blob.name for _, blob in members],
-                    "etags": [blob.etag for _, blob in members],
-                    "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for _, blob in members],
+                    "names": [row["name"] for row in held],
+                    "etags": [row["etag"] for row in held],
+                    "patch_revisions": [row["patch_revision"] for row in held],
                 },
             )
 

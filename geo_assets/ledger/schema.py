@@ -5,6 +5,7 @@ Here: installing, granting and verifying, each idempotent. Not here: what each r
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy
@@ -16,8 +17,9 @@ from pypgstac.migrate import Migrate, get_sql
 from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable, InvalidConfiguration
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.roles import give_tables, grant_all, login_checks, make_roles
-from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER, PGSTAC_VERSION, check_schema
+from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER, PGSTAC_VERSION, check_schema, require_known_version
 from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.view_files import create_views
 from geo_assets.postgres.databases import owner_url
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.locks import Lock, take, take_until_end
@@ -43,7 +45,8 @@ class CatalogueSchema(DatabaseResource):
     def install(self) -> dict[str, str]:
         """Bring PgSTAC and the ledger to this release's version; their versions.
 
-        Raises InvalidConfiguration for a login that does not own them, DatabaseIncomplete where that cannot be done.
+        Raises InvalidConfiguration for a login that does not own them, DatabaseIncomplete where that cannot be done, as
+        for a database of a newer release or of none.
         """
         if not self.may_install():
             raise InvalidConfiguration(
@@ -54,6 +57,7 @@ class CatalogueSchema(DatabaseResource):
             take(lock, Lock.MIGRATION)
             with _migration_errors():
                 lock.execute("CREATE SCHEMA IF NOT EXISTS ledger")
+                require_known_version(lock)
                 versions = {"pgstac": self._install_pgstac(), "ledger": self._install_ledger()}
                 lock.execute(read_sql("install_queryables"))
                 return versions
@@ -138,6 +142,7 @@ class CatalogueSchema(DatabaseResource):
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            create_views(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
             version = connection.execute(sqlalchemy.text("SELECT version_num FROM ledger.alembic_version"))
             return str(version.scalar_one())
 

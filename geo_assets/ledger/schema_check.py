@@ -1,4 +1,4 @@
-"""Whether the database is what the migrations of this release make: its versions, and that nothing is missing.
+"""Whether the database is what `db migrate` of this release makes: its versions and views, and that nothing is missing.
 
 Here: looking, for runs, commands and the API. Not here: migrating (`schema`), and who may do what (`roles`).
 """
@@ -14,13 +14,17 @@ from pypgstac import version
 from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable
 from geo_assets.ledger.database import Connection, DatabaseResource
 from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.view_files import VIEWS, digests_in, views_digest
 
 PGSTAC_VERSION: str = version.__version__
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 SCHEMA_OBJECTS = MIGRATIONS_FOLDER / "schema_objects.txt"
-"""What the migrations of PgSTAC and of the ledger make, a line each: written by `python -m scripts.schema_objects`."""
+"""What `db migrate` makes in both schemas, a line each: written by `python -m scripts.schema_objects`."""
 _NAMED_AT_MOST = 5
-_VERSIONS = "SELECT pgstac.get_version() AS pgstac, (SELECT version_num FROM ledger.alembic_version) AS ledger"
+_VERSIONS = """
+    SELECT pgstac.get_version() AS pgstac, (SELECT version_num FROM ledger.alembic_version) AS ledger,
+        obj_description('ledger'::regnamespace, 'pg_namespace') AS comment
+"""
 
 
 def check_schema(database: DatabaseResource) -> dict[str, str]:
@@ -35,7 +39,10 @@ def check_schema(database: DatabaseResource) -> dict[str, str]:
     assert row is not None
     if row["pgstac"] is None or row["ledger"] is None:
         raise DatabaseIncomplete("The database has the schemas pgstac and ledger, but no record of their version.")
-    if is_older_than_this_release(row["ledger"]) or _numbers(row["pgstac"]) < _numbers(PGSTAC_VERSION):
+    comment = row.pop("comment")
+    _require_released(row["ledger"])
+    is_behind = row["ledger"] in _revisions()[1:] or _numbers(row["pgstac"]) < _numbers(PGSTAC_VERSION)
+    if is_behind or (row["ledger"] == _revisions()[0] and views_digest() not in digests_in(comment)):
         raise DatabaseUnavailable("The database is not migrated.", remedy="Run `geo-assets db migrate`.")
     ours = {
         "ledger.": row["ledger"] == _revisions()[0],
@@ -44,7 +51,10 @@ def check_schema(database: DatabaseResource) -> dict[str, str]:
     }
     expected = [each for each in _expected() if any(is_ours and f" {name}" in each for name, is_ours in ours.items())]
     if missing := set(expected) - there:
-        raise DatabaseIncomplete(f"The database lacks {_said(sorted(missing))}.")
+        said = f"The database lacks {_said(sorted(missing))}."
+        if missing <= {f"view ledger.{name}" for name in VIEWS}:
+            raise DatabaseIncomplete(said, remedy="Run `geo-assets db migrate`, which creates views again.")
+        raise DatabaseIncomplete(said)
     return dict(row)
 
 
@@ -54,9 +64,32 @@ def read_objects(connection: Connection) -> set[str]:
     return {f"{row['kind']} {row['name']}" for row in rows}
 
 
-def is_older_than_this_release(ledger_version: str) -> bool:
-    """Whether the ledger lacks a migration of this release; one of a newer release has them all, and more."""
-    return ledger_version in _revisions()[1:]
+def require_known_version(connection: Connection) -> None:
+    """Raise DatabaseIncomplete where the ledger is of a version from which no migration of this release leads on."""
+    query = "SELECT to_regclass('ledger.alembic_version') IS NOT NULL AS is_there"
+    row = connection.execute(query).fetchone()
+    if row is None or not row["is_there"]:
+        return
+    for each in connection.execute("SELECT version_num FROM ledger.alembic_version").fetchall():
+        _require_released(each["version_num"])
+        if each["version_num"] not in _revisions():
+            raise DatabaseIncomplete(
+                f"The database is of a newer release: its ledger has version {each['version_num']}, this release "
+                f"{_revisions()[0]}.",
+                remedy="Install that release, or do without `geo-assets db migrate`: this one works on the database.",
+            )
+
+
+def _require_released(ledger_version: str) -> None:
+    """Raise DatabaseIncomplete for a version before the first migration, which no release had."""
+    first = _revisions()[-1]
+    if ledger_version.isdecimal() and int(ledger_version) < int(first):
+        raise DatabaseIncomplete(
+            f"The database was made before the first release: its ledger has version {ledger_version}, and migrations "
+            f"begin with {first}.",
+            remedy="Make an empty database (`geo-assets db destroy` removes the embedded one), run `geo-assets db "
+            "migrate`, and make the catalogue again from its containers (docs/operate/backup.md).",
+        )
 
 
 @cache

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -48,11 +49,18 @@ def run(pipeline: Pipeline, *arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, env=environment(pipeline), catch_exceptions=False)
 
 
-def command(pipeline: Pipeline, *arguments: str) -> "subprocess.Popen[str]":
+def command_environment(pipeline: Pipeline) -> dict[str, str]:
+    """The environment of a command on this pipeline that is a process."""
+    return own_environment(**environment(pipeline))
+
+
+def command(
+    pipeline: Pipeline, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})
+) -> "subprocess.Popen[str]":
     """A command as a process in a session of its own."""
     return subprocess.Popen(
         [PROGRAM, *arguments],
-        env=own_environment(**environment(pipeline)),
+        env={**command_environment(pipeline), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

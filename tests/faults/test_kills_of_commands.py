@@ -20,19 +20,20 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 from psycopg.types.json import Jsonb
-from pypgstac.db import PgstacDB
-from pypgstac.migrate import Migrate
 
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.view_files import create_views
 from geo_assets.postgres.embedded import EmbeddedPostgres, find_postgres
 from geo_assets.settings import Settings
 from geo_assets.storage.local_blob_store import LocalBlobStore
 from tests.faults.fault_record import fault
 from tests.faults.killed_commands import (
     MOMENTS,
+    PROGRAM,
     Victim,
     command,
+    command_environment,
     copy_of,
     finish,
     has_run,
@@ -44,7 +45,8 @@ from tests.faults.killed_commands import (
 )
 from tests.faults.verdict import judge
 from tests.integration.test_backup import rows
-from tests.integration.test_schema import alembic
+from tests.integration.test_schema import alembic, install_pgstac
+from tests.next_release import VERSION, NextRelease
 from tests.pipeline import SOURCE, TEMPLATE, Pipeline, as_user, copied_database, open_pipeline
 from tests.rasters import write_raster
 from tests.services import PROJECT
@@ -54,7 +56,7 @@ pytestmark = pytest.mark.alters_roles
 
 GROUP = "kill -9 of a command"
 BLOBS = 60
-OLDER_PGSTAC, OLDER_LEDGER = "0.9.10", "0006"
+OLDER_PGSTAC = "0.9.10"
 TAGS = json.dumps({"dagster/partition": SOURCE})
 SEARCH = json.dumps({"collections": [SOURCE], "limit": 100})
 
@@ -122,24 +124,29 @@ def filled(own_cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def older(own_cluster: EmbeddedPostgres, filled: Filled) -> str:
-    """The name of a database with the same catalogue, as older releases of PgSTAC and of the ledger had it."""
+    """The name of a database with the same catalogue, by an older release of PgSTAC and this one of the ledger."""
     name = "older_release"
     own_cluster.ensure_databases(name)
     url = own_cluster.url(name)
-    database = PgstacDB(dsn=url)
-    Migrate(database).run_migration(OLDER_PGSTAC)
-    database.disconnect()
-    database.close()
+    install_pgstac(url, OLDER_PGSTAC)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA ledger")
         alembic(url, "head")
+        create_views(connection)
         copy_rows(filled.pipeline.owner_url, url)
         connection.execute("SET search_path = pgstac, public")
         for (collection,) in filled.pipeline.query("SELECT pgstac.get_collection(id) FROM pgstac.collections"):
             connection.execute("SELECT create_collection(%s)", (Jsonb(collection),))
         connection.execute("SELECT create_items(%s)", (Jsonb(list(filled.items.values())),))
-    alembic(url, OLDER_LEDGER)
     return name
+
+
+@pytest.fixture(scope="module")
+def next_release(tmp_path_factory: pytest.TempPathFactory) -> NextRelease:
+    """Its migration and its view are what the older database lacks."""
+    release = NextRelease(tmp_path_factory.mktemp("next"))
+    release.make()
+    return release
 
 
 def copy_rows(source: str, target: str) -> None:
@@ -186,9 +193,13 @@ def restores(filled: Filled) -> Victim:
 
 
 @pytest.fixture(scope="module")
-def migrations() -> Victim:
-    """`db migrate`."""
-    return Victim(lambda pipeline: command(pipeline, "db", "migrate"), in_session, quiet_seconds=3)
+def migrations(next_release: NextRelease) -> Victim:
+    """`db migrate` of the next release."""
+
+    def start(pipeline: Pipeline) -> "subprocess.Popen[str]":
+        return command(pipeline, "db", "migrate", variables=next_release.variables)
+
+    return Victim(start, in_session, quiet_seconds=4)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +297,12 @@ def test_a_restore_whose_server_is_killed_is_whole_or_nothing_and_the_next_try_s
 @pytest.mark.soak
 @at_moments
 def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
-    filled: Filled, older: str, own_cluster: EmbeddedPostgres, migrations: Victim, number: int | None
+    filled: Filled,
+    older: str,
+    own_cluster: EmbeddedPostgres,
+    migrations: Victim,
+    next_release: NextRelease,
+    number: int | None,
 ) -> None:
     if number is not None and not migrations.is_measured:
         with copy_of(own_cluster, older) as url:
@@ -294,11 +310,18 @@ def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
     with copy_of(own_cluster, older) as url:
         pipeline = filled.on(url)
         migrations.kill(pipeline, number)
+        env = command_environment(pipeline)
         with judged(filled, pipeline, "db migrate of an older catalogue"):
             works_or_says_what_to_do(pipeline, filled)
-            again = run(pipeline, "db", "migrate")
-            assert again.exit_code == 0, again.output
-            assert works_or_says_what_to_do(pipeline, filled)
+            status = next_release.run(PROGRAM, "status", env=env)
+            assert status.returncode == 0 or "Run `geo-assets db migrate`" in status.stderr, status.stderr
+            again = next_release.run(PROGRAM, "db", "migrate", env=env)
+            assert again.returncode == 0, again.stderr
+            assert works_or_says_what_to_do(pipeline, filled), "with the release before, too"
+            assert next_release.run(PROGRAM, "census", "--sample", "0", env=env).returncode == 0
+        lengths = "SELECT name_length = length(name), count(*) FROM ledger.blob_state GROUP BY 1"
+        assert pipeline.query(lengths) == [(True, len(filled.blobs))]
+        assert pipeline.query("SELECT version_num FROM ledger.alembic_version") == [(VERSION,)]
         assert pipeline.query("SELECT count(*) FROM pgstac.query_queue") == [(0,)]
         with pipeline.pgstac.connect() as connection:
             row = connection.execute("SELECT search(%s) -> 'features' AS found", (SEARCH,)).fetchone()

@@ -7,19 +7,22 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
 from psycopg import sql
 
 from geo_assets.cli.main import main
 from geo_assets.ledger.backup import CatalogueBackup
+from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
 from geo_assets.postgres.logins import PIPELINE_LOGIN
 from tests.api_server import served, settings_of
-from tests.integration.test_schema import alembic, alembic_config
+from tests.faults.killed_commands import PROGRAM
+from tests.ledgers import blob, listed
+from tests.next_release import VERSION, NextRelease
 from tests.pipeline import SOURCE, Pipeline, as_user, open_pipeline
 from tests.rasters import write_raster
+from tests.services import own_environment
 from tests.vectors import write_shapefile
 
 pytestmark = pytest.mark.alters_roles
@@ -50,11 +53,14 @@ def catalogued(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
 
 def db(url: str, *arguments: str) -> Result:
     """Run `geo-assets db` on a database of which runs have the pipeline's login."""
-    urls = {
+    return CliRunner().invoke(main, ["db", *arguments], env=owner_variables(url), catch_exceptions=False)
+
+
+def owner_variables(url: str) -> dict[str, str]:
+    return {
         "GEO_ASSETS_DATABASE_URL": as_user(url, PIPELINE_LOGIN),
         "GEO_ASSETS_OWNER_DATABASE_URL": as_user(url, SUPERUSER),
     }
-    return CliRunner().invoke(main, ["db", *arguments], env=urls, catch_exceptions=False)
 
 
 def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
@@ -157,14 +163,17 @@ def test_a_database_with_a_catalogue_and_a_file_that_is_no_backup_are_refused(
 
 
 def test_a_backup_of_an_older_release_is_migrated(catalogue: str, database_url: str, tmp_path: Path) -> None:
-    alembic(catalogue, "0009")
+    listed(Ledger(database_url=catalogue), [blob("kept.tif")])
     file = tmp_path / "catalogue.dump"
     CatalogueBackup(database_url=catalogue).write(file)
-    restored = db(database_url, "restore", str(file))
-    assert restored.exit_code == 0, restored.output
-    schema = CatalogueSchema(database_url=database_url)
-    assert schema.install()["ledger"] == ScriptDirectory.from_config(alembic_config()).get_current_head()
-    assert schema.verify()["loader may write the ledger"] == "yes"
+    release = NextRelease(tmp_path / "next")
+    release.make()
+    restored = release.run(PROGRAM, "db", "restore", str(file), env=own_environment(**owner_variables(database_url)))
+    assert restored.returncode == 0, restored.stderr
+    with psycopg.connect(as_user(database_url, PIPELINE_LOGIN)) as connection:
+        assert connection.execute("SELECT name, name_length FROM ledger.blob_state").fetchall() == [("kept.tif", 8)]
+        assert connection.execute("SELECT version_num FROM ledger.alembic_version").fetchall() == [(VERSION,)]
+    assert CatalogueSchema(database_url=database_url).verify()["loader may write the ledger"] == "yes"
 
 
 def test_a_backup_that_fails_leaves_the_file_of_before(database_url: str, tmp_path: Path) -> None:

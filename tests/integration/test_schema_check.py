@@ -33,7 +33,6 @@ LOSSES = {
     "1 constraint, 1 index": ("ALTER TABLE ledger.item DROP CONSTRAINT item_pkey CASCADE",),
     "2 indexes": ("DROP INDEX ledger.blob_without_item", "DROP INDEX pgstac.geometry_idx"),
     "1 function": ("DROP FUNCTION pgstac.all_collections",),
-    "1 view": ("DROP VIEW ledger.withdrawal CASCADE",),
 }
 
 
@@ -72,6 +71,14 @@ def test_each_kind_of_loss_is_named(pipeline: Pipeline, lost: str) -> None:
         check_schema(schema)
     with pytest.raises(DatabaseIncomplete, match="geo-assets db restore"):
         schema.verify()
+
+
+def test_a_view_that_is_gone_is_made_again_by_the_next_migration(catalogued: Pipeline) -> None:
+    catalogued.execute("DROP VIEW ledger.blob_state CASCADE")
+    with pytest.raises(DatabaseIncomplete, match=r"lacks 2 views: .*\n?.*Run `geo-assets db migrate`"):
+        check_schema(catalogued.ledger)
+    assert run(catalogued, "db", "migrate").exit_code == 0
+    assert run(catalogued, "status").exit_code == 0
 
 
 def test_partitions_come_and_go_and_nothing_is_missing_while_each_has_its_index(catalogued: Pipeline) -> None:
@@ -126,6 +133,30 @@ def test_a_schema_of_a_newer_release_may_lack_what_this_one_has(catalogued: Pipe
     catalogued.execute("UPDATE ledger.alembic_version SET version_num = '9999'")
     catalogued.execute(LOSSES["2 indexes"][0])
     assert check_schema(catalogued.ledger)["ledger"] == "9999"
+
+
+def test_a_database_of_before_the_first_release_says_to_make_another(catalogued: Pipeline) -> None:
+    catalogued.execute("UPDATE ledger.alembic_version SET version_num = '0016'")
+    for command in (["status"], ["db", "migrate"]):
+        refused = run(catalogued, *command)
+        assert refused.exit_code == 1, command
+        assert "database_incomplete The database was made before the first release" in refused.stderr, command
+        assert "make the catalogue again from its containers" in " ".join(refused.stderr.split()), command
+
+
+def test_a_database_that_the_migrations_before_the_baseline_made_is_taken_for_one_of_it(catalogued: Pipeline) -> None:
+    catalogued.execute("COMMENT ON SCHEMA ledger IS NULL")  # they knew no files of views
+    assert "The database is not migrated" in run(catalogued, "status").stderr
+    assert run(catalogued, "db", "migrate").exit_code == 0
+    assert run(catalogued, "status").exit_code == 0
+
+
+def test_a_release_does_not_migrate_what_a_newer_one_has_migrated(catalogued: Pipeline) -> None:
+    catalogued.execute("UPDATE ledger.alembic_version SET version_num = '9999'")
+    refused = run(catalogued, "db", "migrate")
+    assert refused.exit_code == 1
+    assert "database_incomplete The database is of a newer release" in refused.stderr
+    assert run(catalogued, "status").exit_code == 0
 
 
 def test_a_login_without_its_grants_is_told_how_to_get_them(catalogued: Pipeline) -> None:

@@ -1,11 +1,12 @@
--- Members of the scenes that were loaded, where each is still what was loaded: else the scene is made again.
+-- Of the scenes that were loaded those whose members are each still what was loaded, locked until the end of the
+-- transaction: one of which a member changed or left is made again.
 WITH loaded AS (
     SELECT *
     FROM unnest(%(scene_ids)s::text[], %(names)s::text[], %(etags)s::text[], %(patch_revisions)s::integer[])
         AS c (scene_id, name, etag, patch_revision)
 ),
 held AS MATERIALIZED (
-    SELECT b.scene_id, b.name, b.etag
+    SELECT b.scene_id, b.name, b.etag, b.patch_revision
     FROM ledger.blob AS b
     JOIN loaded AS l
         ON l.name = b.name AND l.scene_id = b.scene_id AND l.etag = b.etag AND l.patch_revision = b.patch_revision
@@ -21,20 +22,6 @@ whole AS (
     GROUP BY scene_id
     HAVING count(h.name) = count(*)
 )
-UPDATE ledger.blob AS b
-SET catalogued_etag = h.etag,
-    catalogued_rule = %(rule_digest)s,
-    catalogued_at = clock_timestamp(),
-    searchable_at = coalesce(b.searchable_at, clock_timestamp()),
-    failed_etag = NULL,
-    failed_rule = NULL,
-    failed_stage = NULL,
-    failed_at = NULL,
-    error_code = NULL,
-    error_message = NULL,
-    permanent = false,
-    attempts = 0,
-    run_id = %(run_id)s
+SELECT h.name, h.etag, h.patch_revision
 FROM held AS h
 JOIN whole AS w USING (scene_id)
-WHERE b.source = %(source)s AND b.name = h.name
