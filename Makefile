@@ -30,11 +30,11 @@ soak: ## The tests that take minutes: runs and Celery workers killed amid thousa
 	@bash scripts/setup.sh --with-azurite
 	@$(VENV)/bin/pytest -m soak $(ARGS)
 
-reliability: ## Every fault of the fault suite, and what came of it in docs/reliability.md (as root, most of an hour)
+reliability: ## Every fault of the fault suite, and what came of it in docs/faults.md (as root, most of an hour)
 	@bash scripts/setup.sh --with-azurite
 	@mkdir -p .geo_assets && rm -f .geo_assets/faults.jsonl
 	@GEO_ASSETS_FAULT_RECORDS=$(CURDIR)/.geo_assets/faults.jsonl $(VENV)/bin/pytest -m "" tests/faults $(ARGS)
-	@$(VENV)/bin/python -m tests.faults.fault_record .geo_assets/faults.jsonl docs/reliability.md
+	@$(VENV)/bin/python -m tests.faults.fault_record .geo_assets/faults.jsonl docs/faults.md
 
 bench: ## Measure against the tools one would use instead (QUICK=1: small, under 5 minutes)
 	@bash scripts/setup.sh --with-bench

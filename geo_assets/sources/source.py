@@ -185,7 +185,7 @@ class Source(Rule):
     """When items go whose blobs are gone, and how many at once."""
     relist: Interval | None = None
     """How often the sensor lists the whole source; by default in each tick, or every hour if a queue brings its
-    events (docs/guides/relisting.md)."""
+    events (docs/guides/events.md)."""
     statistics: bool = False
     """Whether pixels are read for the statistics of bands."""
     footprint: FootprintRule = FootprintRule()

@@ -1,7 +1,7 @@
 """The table of faults: what was done to geo_assets, how often, what was lost, and how long it took to be true again.
 
-Here: taking down what the tests saw, and the table in docs/reliability.md. As a program it writes that table:
-`python -m tests.faults.fault_record RECORDS docs/reliability.md`.
+Here: taking down what the tests saw, and the table in docs/faults.md. As a program it writes that table:
+`python -m tests.faults.fault_record RECORDS docs/faults.md`.
 """
 
 import json
