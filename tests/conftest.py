@@ -3,6 +3,7 @@
 Here: fixtures more than one folder of tests needs. Not here: how services start (`tests.services`).
 """
 
+import gc
 import os
 import signal
 import socket
@@ -81,6 +82,12 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="geo_assets-tests-"))
         folder.chmod(0o755)
         os.environ[SHARED] = str(folder)
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector of garbage leave alone what is imported by now: going through it took a fifth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
