@@ -69,11 +69,11 @@ def command(
 
 
 class Victim:
-    """What is killed: how it starts on a database, when its work has begun, and how long that takes in a quiet hour."""
+    """What is killed: how it starts on a database, when its work has begun, and how long that takes once measured."""
 
-    def __init__(self, start: Start, has_begun: Begun, *, quiet_seconds: float) -> None:
-        self._start, self._has_begun, self.seconds = start, has_begun, quiet_seconds
-        self.is_measured = False
+    def __init__(self, start: Start, has_begun: Begun) -> None:
+        self._start, self._has_begun = start, has_begun
+        self.seconds, self.is_measured = 0.0, False
 
     def measure(self, pipeline: Pipeline) -> None:
         """Find out how long its work takes here and now."""
@@ -83,9 +83,8 @@ class Victim:
         assert process.returncode == 0, output
         self.seconds, self.is_measured = time.monotonic() - began, True
 
-    def kill(self, pipeline: Pipeline, number: int | None) -> None:
-        """Kill it in the ``number``-th part of its work, or amid it, and wait until nothing of it is left."""
-        number = MOMENTS // 2 if number is None else number
+    def kill(self, pipeline: Pipeline, number: int) -> None:
+        """Kill it in the ``number``-th part of its work, and wait until nothing of it is left."""
         with self._begun(pipeline) as process:
             time.sleep(self.seconds * (number + 0.5) / MOMENTS)
             if process.poll() is None:  # one whose moment is the last may have ended

@@ -1,4 +1,4 @@
-"""A run worker killed in the middle: the next run ends with blobs = items + reasons."""
+"""A run worker killed in the middle: its run is found to be dead, and the next ends with blobs = items + reasons."""
 
 import os
 import signal
@@ -39,14 +39,28 @@ def cli(pipeline: Pipeline, tmp_path: Path) -> DagsterCli:
         ("while cataloguing", lambda pipeline: 0 < pipeline.status().catalogued < BLOBS),
     ],
 )
-def test_after_kill_9_the_next_run_finishes(
-    pipeline: Pipeline, cli: DagsterCli, moment: str, reached: Callable[[Pipeline], bool]
+def test_after_kill_9_the_run_is_reported_as_failed_and_the_next_finishes(
+    pipeline: Pipeline,
+    cli: DagsterCli,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    reached: Callable[[Pipeline], bool],
 ) -> None:
+    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
+    monkeypatch.setattr(abandoned_runs, "SILENT_SECONDS", 0.0)
     worker = cli.start_job("ingest_rasters")
     wait_until(lambda: reached(pipeline), moment)
-    os.killpg(worker.pid, signal.SIGKILL)
-    worker.communicate()
-    assert pipeline.status().pending > 0
+    os.killpg(worker.pid, signal.SIGSTOP)
+    with DagsterInstance.from_config(str(cli.home)) as instance:
+        assert fail_abandoned(instance, pipeline) == [], "a living worker was taken for dead"
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.communicate()
+        assert pipeline.status().pending > 0
+        (run,) = instance.get_runs()
+        assert run.status is DagsterRunStatus.STARTED
+        wait_until(lambda: fail_abandoned(instance, pipeline) == [run.run_id], "when the lock is gone", seconds=20)
+        (run,) = instance.get_runs()
+        assert run.status is DagsterRunStatus.FAILURE
     described_before = described_at(pipeline)
     status, output = cli.run_job("ingest_rasters")
     assert status == 0, output
@@ -54,24 +68,6 @@ def test_after_kill_9_the_next_run_finishes(
     pipeline.check_promise()
     kept = {name: moment for name, moment in described_at(pipeline).items() if name in described_before}
     assert kept == described_before, "a blob was described twice for one version"
-
-
-def test_a_run_whose_worker_was_killed_is_found_and_reported_as_failed(
-    pipeline: Pipeline, cli: DagsterCli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
-    monkeypatch.setattr(abandoned_runs, "SILENT_SECONDS", 0.0)
-    worker = cli.start_job("ingest_rasters")
-    wait_until(lambda: pipeline.status().described > 0, "while describing")
-    with DagsterInstance.from_config(str(cli.home)) as instance:
-        assert fail_abandoned(instance, pipeline) == [], "a living worker was taken for dead"
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.communicate()
-        (run,) = instance.get_runs()
-        assert run.status is DagsterRunStatus.STARTED
-        wait_until(lambda: fail_abandoned(instance, pipeline) == [run.run_id], "when the lock is gone", seconds=20)
-        (run,) = instance.get_runs()
-        assert run.status is DagsterRunStatus.FAILURE
 
 
 def fail_abandoned(instance: DagsterInstance, pipeline: Pipeline) -> list[str]:

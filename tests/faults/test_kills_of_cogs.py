@@ -10,6 +10,8 @@ from tests.faults.killing import Moment
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 
+pytestmark = pytest.mark.soak  # of killed runs, `make test` has that of `test_killed_worker`
+
 SILVER = "geo_assets.resources.silver:SilverStore"
 LEDGER = "geo_assets.ledger.cogs:CogLedger"
 COPY = "geo_assets.storage.local_blob_store:shutil.copyfileobj"
@@ -26,16 +28,6 @@ MOMENTS = {
     "after its first file is removed": Moment("after", f"{SILVER}.remove", 1),
 }
 GO = "the rasters go"
-QUICK = ("after a COG, before it is recorded", GO)
-
-
-def parameters() -> list[object]:
-    """One for `make test`, all others for `make soak`."""
-    return [
-        pytest.param(moment, then, id=f"{name}, {then}", marks=[] if (name, then) == QUICK else [pytest.mark.soak])
-        for then in ("nothing happens", GO)
-        for name, moment in MOMENTS.items()
-    ]
 
 
 @pytest.fixture
@@ -73,7 +65,8 @@ def assert_each_file_has_its_owner(pipeline: Pipeline, silver: Path) -> None:
     pipeline.check_promise()
 
 
-@pytest.mark.parametrize(("moment", "meanwhile"), parameters())
+@pytest.mark.parametrize("meanwhile", ["nothing happens", GO])
+@pytest.mark.parametrize("moment", [pytest.param(moment, id=name) for name, moment in MOMENTS.items()])
 def test_no_file_is_left_without_owner(
     pipeline: Pipeline, cli: DagsterCli, tmp_path: Path, moment: Moment, meanwhile: str
 ) -> None:

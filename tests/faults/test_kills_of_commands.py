@@ -52,7 +52,8 @@ from tests.rasters import write_raster
 from tests.services import PROJECT
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.alters_roles
+# Of killed commands, `make test` has that of `test_kills_of_repair`.
+pytestmark = [pytest.mark.alters_roles, pytest.mark.soak]
 
 GROUP = "kill -9 of a command"
 BLOBS = 60
@@ -60,10 +61,7 @@ OLDER_PGSTAC = "0.9.10"
 TAGS = json.dumps({"dagster/partition": SOURCE})
 SEARCH = json.dumps({"collections": [SOURCE], "limit": 100})
 
-# The one of `make test` is by the clock of a quiet machine; before the numbered ones an undisturbed run is measured.
-at_moments = pytest.mark.parametrize(
-    "number", [pytest.param(None, id="amid"), *(pytest.param(each, marks=pytest.mark.soak) for each in range(MOMENTS))]
-)
+at_moments = pytest.mark.parametrize("number", range(MOMENTS))
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def judged(filled: Filled, pipeline: Pipeline, name: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def restores(filled: Filled) -> Victim:
     """`db restore` of the backup."""
-    return Victim(lambda pipeline: command(pipeline, "db", "restore", str(filled.backup)), in_session, quiet_seconds=4)
+    return Victim(lambda pipeline: command(pipeline, "db", "restore", str(filled.backup)), in_session)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +197,7 @@ def migrations(next_release: NextRelease) -> Victim:
     def start(pipeline: Pipeline) -> "subprocess.Popen[str]":
         return command(pipeline, "db", "migrate", variables=next_release.variables)
 
-    return Victim(start, in_session, quiet_seconds=4)
+    return Victim(start, in_session)
 
 
 @pytest.fixture(scope="module")
@@ -209,19 +207,19 @@ def backups() -> Victim:
     def start(pipeline: Pipeline) -> "subprocess.Popen[str]":
         return command(pipeline, "db", "backup", str(pipeline.sources_path.parent / "catalogue.dump"))
 
-    return Victim(start, in_session, quiet_seconds=0.5)
+    return Victim(start, in_session)
 
 
 @pytest.fixture(scope="module")
 def retentions() -> Victim:
     """The job retention."""
-    return Victim(start_job("retention"), has_run("retention"), quiet_seconds=2)
+    return Victim(start_job("retention"), has_run("retention"))
 
 
 @pytest.fixture(scope="module")
 def snapshots() -> Victim:
     """The job snapshot of the source."""
-    return Victim(start_job("snapshot", "--tags", TAGS), has_run("snapshot"), quiet_seconds=2)
+    return Victim(start_job("snapshot", "--tags", TAGS), has_run("snapshot"))
 
 
 def is_backup(file: Path) -> bool:
@@ -248,9 +246,9 @@ def check_all_or_nothing(pipeline: Pipeline) -> None:
 
 @at_moments
 def test_a_restore_is_whole_or_nothing_and_the_next_try_succeeds(
-    filled: Filled, own_cluster: EmbeddedPostgres, restores: Victim, number: int | None
+    filled: Filled, own_cluster: EmbeddedPostgres, restores: Victim, number: int
 ) -> None:
-    if number is not None and not restores.is_measured:
+    if not restores.is_measured:
         with empty_database(own_cluster) as url:
             restores.measure(filled.on(url))
     with empty_database(own_cluster) as url:
@@ -265,7 +263,6 @@ def test_a_restore_is_whole_or_nothing_and_the_next_try_succeeds(
         assert not pipeline.query("SELECT FROM pg_namespace WHERE nspname = 'geo_assets_restore'")
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
 def test_a_restore_whose_server_is_killed_is_whole_or_nothing_and_the_next_try_succeeds(
     filled: Filled, restores: Victim, tmp_path: Path, share: float
@@ -294,7 +291,6 @@ def test_a_restore_whose_server_is_killed_is_whole_or_nothing_and_the_next_try_s
         cluster.destroy()
 
 
-@pytest.mark.soak
 @at_moments
 def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
     filled: Filled,
@@ -302,9 +298,9 @@ def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
     own_cluster: EmbeddedPostgres,
     migrations: Victim,
     next_release: NextRelease,
-    number: int | None,
+    number: int,
 ) -> None:
-    if number is not None and not migrations.is_measured:
+    if not migrations.is_measured:
         with copy_of(own_cluster, older) as url:
             migrations.measure(filled.on(url))
     with copy_of(own_cluster, older) as url:
@@ -329,14 +325,13 @@ def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
         assert len(row["found"]) == BLOBS
 
 
-@pytest.mark.soak
 @at_moments
 def test_a_backup_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left(
-    filled: Filled, tmp_path: Path, backups: Victim, number: int | None
+    filled: Filled, tmp_path: Path, backups: Victim, number: int
 ) -> None:
     pipeline = replace(filled.pipeline, sources_path=tmp_path / "sources.yaml")
     (tmp_path / "sources.yaml").write_text(filled.pipeline.sources_path.read_text())
-    if number is not None and not backups.is_measured:
+    if not backups.is_measured:
         backups.measure(pipeline)
     file = tmp_path / "killed" / "catalogue.dump"
     file.parent.mkdir()
@@ -350,12 +345,11 @@ def test_a_backup_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left
     assert list(file.parent.iterdir()) == [file]
 
 
-@pytest.mark.soak
 @at_moments
 def test_a_retention_is_finished_by_the_next(
-    filled: Filled, own_cluster: EmbeddedPostgres, retentions: Victim, number: int | None
+    filled: Filled, own_cluster: EmbeddedPostgres, retentions: Victim, number: int
 ) -> None:
-    if number is not None and not retentions.is_measured:
+    if not retentions.is_measured:
         with copy_of(own_cluster, filled.database) as url:
             retentions.measure(filled.on(url))
     with copy_of(own_cluster, filled.database) as url:
@@ -370,15 +364,14 @@ def test_a_retention_is_finished_by_the_next(
         assert not pipeline.query("SELECT FROM event_logs AS e WHERE e.run_id NOT IN (SELECT run_id FROM runs)")
 
 
-@pytest.mark.soak
 @at_moments
 def test_a_snapshot_is_there_whole_or_not_at_all_and_the_next_clears_what_was_left(
-    filled: Filled, own_cluster: EmbeddedPostgres, snapshots: Victim, number: int | None
+    filled: Filled, own_cluster: EmbeddedPostgres, snapshots: Victim, number: int
 ) -> None:
     here = filled.pipeline.sources_path.parent
     with copy_of(own_cluster, filled.database) as url:
         pipeline = filled.on(url)
-        if number is not None and not snapshots.is_measured:
+        if not snapshots.is_measured:
             snapshots.measure(pipeline)
             pipeline.execute("DELETE FROM runs WHERE pipeline_name = 'snapshot'")
         shutil.rmtree(here / "silver", ignore_errors=True)

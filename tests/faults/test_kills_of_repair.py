@@ -1,4 +1,7 @@
-"""kill -9 at ten moments of `geo-assets repair`: the catalogue is whole, and the second try puts all of it right."""
+"""kill -9 at ten moments of `geo-assets repair`: the catalogue is whole, and the second try puts all of it right.
+
+Of commands that are killed, `make test` has one of these.
+"""
 
 import signal
 from pathlib import Path
@@ -27,6 +30,7 @@ MOMENTS = {
     "during repair, before items are removed": Moment("after", STATEMENT, 6),
     "after all is mended": Moment("after", f"{CENSUS}.mend", 1),
 }
+QUICK = "during repair, before items are removed"
 BLOB = "content -> 'properties' ->> 'geo_assets:blob'"
 DAMAGE = (
     f"DELETE FROM pgstac.items WHERE {BLOB} = 'missing.tif'",
@@ -41,7 +45,10 @@ DAMAGE = (
 
 @pytest.mark.parametrize(
     "moment",
-    [pytest.param(moment, id=name) for name, moment in MOMENTS.items()],
+    [
+        pytest.param(moment, id=name, marks=[] if name == QUICK else [pytest.mark.soak])
+        for name, moment in MOMENTS.items()
+    ],
 )
 def test_a_repair_that_is_killed_is_finished_by_the_next(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: Moment

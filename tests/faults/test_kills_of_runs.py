@@ -6,7 +6,7 @@ from tests.faults.conftest import OpenWorld
 from tests.faults.fault_record import fault
 from tests.faults.killing import Moment
 
-pytestmark = pytest.mark.soak  # of killed runs, `make test` has those of `test_killed_worker`
+pytestmark = pytest.mark.soak  # of killed runs, `make test` has that of `test_killed_worker`
 
 GROUP = "kill -9 during a run"
 LISTING = "geo_assets.ledger.listings"

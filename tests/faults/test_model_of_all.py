@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from tests.faults.conftest import OpenWorld
 from tests.faults.event_world import HIDDEN_SECONDS, EventWorld
@@ -32,9 +32,9 @@ class AllOfIt(RuleBasedStateMachine):
     The world goes on from example to example, so nothing that is drawn depends on what it holds: hypothesis forbids it.
     """
 
-    def __init__(self, world: EventWorld, loop: Ticking) -> None:
+    def __init__(self, world: EventWorld, loop: Ticking, *, has_kills: bool) -> None:
         super().__init__()
-        self.world, self.loop = world, loop
+        self.world, self.loop, self.has_kills = world, loop, has_kills
         self.on_the_way: list[Event] = []
         self.is_lost = False
 
@@ -74,6 +74,7 @@ class AllOfIt(RuleBasedStateMachine):
     def tick(self) -> None:
         self.loop.turn()
 
+    @precondition(lambda self: self.has_kills)
     @rule(moment=st.sampled_from(MOMENTS))
     def crash(self, moment: Moment) -> None:
         """A daemon that is killed where it comes to the moment in one turn."""
@@ -92,12 +93,16 @@ class AllOfIt(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(2, 6), pytest.param(25, 15, marks=pytest.mark.soak)], ids=["some", "many"]
+    ("examples", "steps", "has_kills"),
+    [(2, 6, False), pytest.param(25, 15, True, marks=pytest.mark.soak)],
+    ids=["some", "many"],
 )
-def test_any_sequence_ends_as_the_container_is(open_world: OpenWorld, examples: int, steps: int) -> None:
+def test_any_sequence_ends_as_the_container_is(
+    open_world: OpenWorld, examples: int, steps: int, *, has_kills: bool
+) -> None:
     world = open_world(["storage_queue"])
     with ticking(world) as loop:
-        machine: Any = lambda: AllOfIt(world, loop)  # noqa: E731
+        machine: Any = lambda: AllOfIt(world, loop, has_kills=has_kills)  # noqa: E731
         run_state_machine_as_test(
             machine,
             settings=settings(

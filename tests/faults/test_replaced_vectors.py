@@ -71,13 +71,8 @@ def test_no_reader_sees_the_item_of_another_version_than_the_table(pipeline: Pip
     assert pipeline.census.take(SOURCE).green
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param(1, id="after the first file"),
-        pytest.param(2, id="after the second file", marks=pytest.mark.soak),
-    ],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [1, 2], ids=["after the first file", "after the second file"])
 def test_after_kill_9_between_files_each_item_is_of_its_table(
     pipeline: Pipeline, file: Path, tmp_path: Path, number: int
 ) -> None:
