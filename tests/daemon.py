@@ -28,7 +28,7 @@ class Daemon:
         self.pipeline = pipeline
         self.sensor = sensor
         self.cursor: str | None = None
-        side_by_side._left.clear()  # the daemon of another test has left its looks
+        side_by_side.forget()  # the daemon of another test has left its looks
 
     def tick(self) -> SensorExecutionData:
         """One tick; a cursor is kept unless the tick raises."""

@@ -9,7 +9,7 @@ happens to the messages (`observer`).
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
@@ -24,7 +24,7 @@ from geo_assets.storage.blob_stores import Stores
 from geo_assets.storage.container_look import TooMuchForALook, by_stem, group_names, look_at
 from geo_assets.storage.listing import build_matcher
 from geo_assets.storage.related_blobs import is_sidecar, is_store_part, places_rasters, store_folder, tells_version
-from geo_assets.workers.daemon_threads import start
+from geo_assets.workers.daemon_threads import Errand, collect, start
 
 _REASONS = ("wrong_account", "wrong_container", "wrong_prefix", "not_included", "in_store", "sidecar", "limited_source")
 """Why an event concerns no source, the one that came nearest last."""
@@ -111,11 +111,13 @@ def look_at_all(looks: Iterable[Look], *, sources: Mapping[str, Source], blob_st
         by_source[look.source].append(look.name)
     until = time.monotonic() + LOOK_SECONDS
     under_way = [_SourceLook(sources[name], names, until=until) for name, names in sorted(by_source.items())]
-    threads = [start(partial(each.run, blob_stores), name=f"look-{each.source.name}") for each in under_way]
-    wait(threads, timeout=max(0.0, until - time.monotonic()))
-    for thread in threads:
-        if thread.done():
-            thread.result()  # what nobody foresaw is the batch's trouble
+    errands = [
+        Errand.begin(partial(each.run, blob_stores), name=f"look-{each.source.name}", seconds=LOOK_SECONDS)
+        for each in under_way
+    ]
+    ended, _ = collect(errands, seconds=until - time.monotonic())
+    for errand in ended:
+        errand.future.result()  # what nobody foresaw is the batch's trouble
     looked = Looked()
     for each in under_way:
         each.end(looked)

@@ -6,10 +6,9 @@ happens to a batch (`geo_assets.events.observer`), what follows for runs (`queue
 
 import logging
 import random
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, as_completed, wait
+from concurrent.futures import Future, as_completed
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,7 @@ from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble, next_trouble
-from geo_assets.workers.daemon_threads import start
+from geo_assets.workers.daemon_threads import Errand, Patience, collect, start
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)
 """Of a queue that is unavailable."""
@@ -61,17 +60,16 @@ class Turn:
 
 @dataclass
 class _Asked:
-    """A batch of at most ``most`` messages that a thread is asking for, and then takes: since when by its clock."""
+    """A batch of at most ``most`` messages that a thread is asking for, and then takes."""
 
     most: int
-    since: float = field(default_factory=time.monotonic)
+    patience: Patience = field(default_factory=lambda: Patience(SILENT_SECONDS))
     has_messages: bool = False
     batch: "Future[TakenBatch | None]" = field(default_factory=Future)
 
-    @property
-    def is_left(self) -> bool:
-        """Whether it has had its time."""
-        return time.monotonic() - self.since > (TAKING_SECONDS if self.has_messages else SILENT_SECONDS)
+    def show_messages(self) -> None:
+        """Say that messages have come: to take them is given more time."""
+        self.has_messages, self.patience.seconds = True, TAKING_SECONDS
 
 
 @dataclass
@@ -132,7 +130,10 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         idle = [intake for intake in self._intakes if intake.asked is None]
-        wait([start(each.line.close, name=f"close-{each.rule.name}") for each in idle], timeout=_CLOSE_SECONDS)
+        closing = [
+            Errand.begin(each.line.close, name=f"close-{each.rule.name}", seconds=_CLOSE_SECONDS) for each in idle
+        ]
+        collect(closing, seconds=_CLOSE_SECONDS)
 
     @property
     def troubles(self) -> dict[str, Trouble]:
@@ -194,14 +195,18 @@ class Receiver:
 
     def _collect(self, *, seconds: float) -> Turn:
         """What the threads have brought by now, or bring within these seconds."""
-        under_way = [(intake, intake.asked) for intake in self._intakes if intake.asked is not None]
-        wait([asked.batch for _, asked in under_way], timeout=seconds)
+        under_way = {
+            Errand(intake.asked.batch, intake.asked.patience): (intake, intake.asked)
+            for intake in self._intakes
+            if intake.asked is not None
+        }
+        ended, left = collect(under_way, seconds=seconds)
         batches: list[TakenBatch] = []
         more = False
-        for intake, asked in under_way:
-            if not asked.batch.done():
+        for errand, (intake, asked) in under_way.items():
+            if errand not in ended:
                 more = more or asked.has_messages
-                if asked.is_left:
+                if errand in left:
                     self._leave(intake, asked)
                 continue
             intake.asked = None
@@ -265,7 +270,7 @@ class Receiver:
             messages = line.queue.receive(asked.most, wait=patience)
             if not messages:
                 return None
-            asked.has_messages = True
+            asked.show_messages()
             return self._take(intake, line.queue, messages)
         except BaseException:
             line.close()

@@ -1,19 +1,19 @@
 """Looking at many sources side by side, so that one that does not answer holds up no other, nor the end of a tick.
 
-Here: threads, and the time that each has. Not here: what a look is and what follows from it (`observation`, `blob`).
+Here: the threads, and the time that each has. Not here: how a thread is left (`workers.daemon_threads`), what a look is
+and what follows from it (`observation`, `blob`).
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import Any, Generic, TypeVar
 
 from geo_assets.errors import StorageUnavailable
 from geo_assets.sources.source import Source
-from geo_assets.workers.daemon_threads import start
+from geo_assets.workers.daemon_threads import Errand, Patience, collect, start
 
 AT_ONCE = 6
 """The number of looks that run in parallel: each takes a processor for the answer, and a connection to the database."""
@@ -29,37 +29,26 @@ _POLL_SECONDS = 0.2
 Seen = TypeVar("Seen")
 
 
-@dataclass
-class LookClock:
+class LookClock(Patience):
     """What a look has to know of time, and shows of itself."""
 
-    deadline: float
-    """By the monotonic clock: when the look should come to an end, as others wait for theirs."""
-    shown_at: float = field(default_factory=time.monotonic)
-
-    def show(self) -> None:
-        """Say that the look has a result."""
-        self.shown_at = time.monotonic()
-
-    @property
-    def silent_seconds(self) -> float:
-        """Since it last showed anything."""
-        return time.monotonic() - self.shown_at
+    def __init__(self, deadline: float) -> None:
+        super().__init__(LEFT_AFTER_SECONDS)
+        self.deadline = deadline
+        """By the monotonic clock: when the look should come to an end, as others wait for theirs."""
 
 
 Look = Callable[[LookClock], Seen]
 
 
-@dataclass(frozen=True, slots=True)
-class _Started(Generic[Seen]):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Started(Errand[Seen], Generic[Seen]):
     source: Source
-    pace: LookClock
-    future: "Future[Seen]"
 
     def outcome(self) -> "Seen | Exception | StillWaiting":
         """What the look gave, or why it gave nothing by now."""
         if not self.future.done():
-            silent = self.pace.silent_seconds
+            silent = self.patience.silent_seconds
             if silent <= SILENT_AFTER_SECONDS:
                 return StillWaiting(silent)
             return StorageUnavailable(f"The store did not answer for {silent:.0f} s.")
@@ -83,6 +72,10 @@ class SideBySide:
 
     def __init__(self) -> None:
         self._left: dict[str, _Started[Any]] = {}
+
+    def forget(self) -> None:
+        """Forget what was left: its threads go on, and what they bring is dropped."""
+        self._left.clear()
 
     def look(
         self, sources: Sequence[Source], begin: Callable[[Source], Look[Seen] | None], *, end: float
@@ -108,22 +101,20 @@ class SideBySide:
                     continue
                 share = (end - time.monotonic()) / ceil((len(waiting) + 1) / AT_ONCE)
                 pace = LookClock(deadline=time.monotonic() + share)
-                started.append(_Started(source, pace, start(partial(look, pace), name="look")))
+                started.append(_Started(start(partial(look, pace), name="look"), pace, source))
             if not started:
                 return
-            wait([each.future for each in started], timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for each in list(started):
-                if each.future.done():
-                    started.remove(each)
-                    yield each.source, each.outcome()
-                elif each.pace.silent_seconds > LEFT_AFTER_SECONDS:
-                    started.remove(each)
-                    self._left[each.source.name] = each
-                    yield each.source, StillWaiting(each.pace.silent_seconds)
+            ended, left = collect(started, seconds=_POLL_SECONDS, until_first=True)
+            started = [each for each in started if each not in ended and each not in left]
+            for each in left:
+                self._left[each.source.name] = each
+                yield each.source, StillWaiting(each.patience.silent_seconds)
+            for each in ended:
+                yield each.source, each.outcome()
 
 
 def _may_start(started: "Sequence[_Started[Seen]]") -> bool:
-    at_work = sum(each.pace.silent_seconds < WAITS_AFTER_SECONDS for each in started)
+    at_work = sum(each.patience.silent_seconds < WAITS_AFTER_SECONDS for each in started)
     return at_work < AT_ONCE and len(started) < MOST_AT_ONCE
 
 
