@@ -13,7 +13,8 @@ from rasterio.transform import from_origin
 
 from benchmarks.result import BenchmarkFailed, Result, at_least, at_most
 from benchmarks.world import SOURCE, Context, Pipeline
-from geo_assets.ledger.cogs import CogLedger, StandingCog
+from geo_assets.ledger.cogs import StandingCog
+from geo_assets.resources.database import Database
 
 NAMES = ("cog_vs_gdal", "cog_peak_rss", "cogs_parallel")
 MIB = 1024**2
@@ -112,8 +113,7 @@ def _make(pipeline: Pipeline, folder: Path) -> dict[str, StandingCog]:
 
 
 def _cogs(pipeline: Pipeline) -> dict[str, StandingCog]:
-    ledger = CogLedger(database_url=pipeline.databases.catalogue_url)
-    return {cog.name: cog for cog in ledger.standing(SOURCE)}
+    return {cog.name: cog for cog in Database(database_url=pipeline.databases.catalogue_url).cogs.standing(SOURCE)}
 
 
 def _copy_by_gdal(pipeline: Pipeline, files: list[Path], *, processes: int = 1) -> float:

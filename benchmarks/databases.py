@@ -9,11 +9,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.postgres.dagster_storage import create_dagster_tables, give_dagster_tables
 from geo_assets.postgres.databases import ensure_embedded_databases
 from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.postgres.logins import PIPELINE_LOGIN
+from geo_assets.resources.database import Database
 
 _CATALOGUE_TEMPLATE = "catalogue_template"
 _DAGSTER_TEMPLATE = "dagster_template"
@@ -55,7 +55,7 @@ class Databases:
 def make_templates(cluster: EmbeddedPostgres) -> None:
     """Migrate the two databases that all others are copies of."""
     ensure_embedded_databases(cluster, catalogue=_CATALOGUE_TEMPLATE, dagster=_DAGSTER_TEMPLATE)
-    schema = CatalogueSchema(database_url=cluster.url(_CATALOGUE_TEMPLATE))
+    schema = Database(database_url=cluster.url(_CATALOGUE_TEMPLATE)).schemas
     schema.install()
     schema.grant_roles()
     give_dagster_tables(cluster.url(_DAGSTER_TEMPLATE))

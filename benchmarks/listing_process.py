@@ -17,8 +17,7 @@ from dagster import DagsterInstance, materialize
 
 from geo_assets.assets.container_listing import container_listing
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.catalogue.census import Census
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 
@@ -34,11 +33,15 @@ class Listed:
 
 def list_into_ledger(source: str) -> int:
     """Materialize container_listing; how many blobs the ledger has then."""
-    resources = {"sources_file": SourcesFile(), "blob_stores": BlobStores(), "ledger": Ledger(), "census": Census()}
+    resources = {
+        "sources_file": SourcesFile(),
+        "blob_stores": BlobStores(),
+        "database": Database(),
+    }
     with DagsterInstance.ephemeral() as instance:
         register_partitions(instance, [source])
         materialize([container_listing], partition_key=source, resources=resources, instance=instance)
-    return Ledger().status(source).blobs
+    return Database().blobs.status(source).blobs
 
 
 def list_with_sdk(source: str) -> int:

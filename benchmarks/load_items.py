@@ -13,9 +13,9 @@ from benchmarks.corpus import blob_content, blob_name
 from benchmarks.result import Result, ratio
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved, source_rule
 from geo_assets.assets.stac_items import LOAD_SIZE
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.models import BlobRef
 from geo_assets.raster.header import read_raster_metadata
+from geo_assets.resources.database import Database
 from geo_assets.sources.source import Source
 from geo_assets.stac.item import build_collection, build_item
 
@@ -32,7 +32,7 @@ def run(context: Context) -> list[Result]:
 
     def rate(load: Callable[[Pipeline, Sequence[Built]], None]) -> float:
         with context.pipeline("az://corpus") as pipeline:
-            PgStac(database_url=pipeline.databases.catalogue_url).upsert_collection(
+            Database(database_url=pipeline.databases.catalogue_url).catalogue.upsert_collection(
                 build_collection(pipeline.source, None, None)
             )
             began = time.perf_counter()
@@ -44,7 +44,7 @@ def run(context: Context) -> list[Result]:
 
 
 def _load_ours(pipeline: Pipeline, items: Sequence[Built]) -> None:
-    pgstac = PgStac(database_url=pipeline.databases.catalogue_url)
+    pgstac = Database(database_url=pipeline.databases.catalogue_url).catalogue
     for start in range(0, len(items), LOAD_SIZE):
         pgstac.load(pipeline.source, items[start : start + LOAD_SIZE])
 

@@ -17,12 +17,10 @@ import shapely
 from benchmarks.result import BenchmarkFailed, Result, at_least, at_most
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved
 from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.catalogue.collections import Collections
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.models import BlobRef
+from geo_assets.resources.database import Database
 from geo_assets.settings import Settings
 from geo_assets.storage.local_blob_store import LocalBlobStore
-from geo_assets.vectors.tables import VectorTables
 
 NAMES = ("vector_vs_ogr2ogr", "vector_peak_rss")
 KINDS = ("points", "polygons")
@@ -67,7 +65,10 @@ def _against_ogr2ogr(context: Context, folder: Path, rows: int) -> Result:
     peer: dict[str, float] = {}
     with context.pipeline(folder.as_uri(), tables={}, datetime=[{"fixed": "2020-01-01T00:00:00Z"}]) as pipeline:
         url = pipeline.databases.catalogue_url
-        refresh_collection(pipeline.source, pgstac=PgStac(database_url=url), collections=Collections(database_url=url))
+        refresh_collection(
+            pipeline.source,
+            database=Database(database_url=url),
+        )
         for kind in KINDS:
             path = folder / f"{kind}.gpkg"
 
@@ -87,8 +88,8 @@ def _rate(load: Callable[[Pipeline, Path], None], pipeline: Pipeline, path: Path
 
 
 def _load_ours(pipeline: Pipeline, path: Path) -> None:
-    tables = VectorTables(database_url=pipeline.databases.catalogue_url)
-    pipeline.ledger.register_source(pipeline.source)
+    tables = Database(database_url=pipeline.databases.catalogue_url).tables
+    pipeline.database.sources.register(pipeline.source)
     store = LocalBlobStore(path.parent)
     blob = store.head(path.name)
     assert isinstance(blob, BlobRef)
@@ -126,7 +127,7 @@ def _peak_memory(context: Context, folder: Path, rows: int) -> Result:
         folder.as_uri(), tables={}, include=["polygons.gpkg"], datetime=["last_modified"]
     ) as pipeline:
         measured = pipeline.run_job("load_vectors", watch_memory=True)
-        (table,) = VectorTables(database_url=pipeline.databases.catalogue_url).tables(SOURCE)
+        (table,) = Database(database_url=pipeline.databases.catalogue_url).tables.all(SOURCE)
         if table.rows != rows:
             raise BenchmarkFailed(f"{rows} rows were to be loaded: {table.rows}")
     ours = {"loading": measured.peak_children_bytes / MIB, "whole run": measured.peak_rss_bytes / MIB}

@@ -23,8 +23,8 @@ from benchmarks.corpus import NAME_DATETIME, upload_corpus
 from benchmarks.databases import Databases, fresh_databases, make_templates
 from benchmarks.processes import Measured, run_measured
 from benchmarks.result import BenchmarkFailed
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.postgres.embedded import EmbeddedPostgres
+from geo_assets.resources.database import Database
 from geo_assets.sources.source import Source, get_source
 from tests.services import AZURITE_ACCOUNT, AZURITE_KEY, PROJECT, Azurite, own_environment, running_azurite
 
@@ -99,9 +99,9 @@ class Pipeline:
         return get_source(self.folder / "sources.yaml", SOURCE)
 
     @property
-    def ledger(self) -> Ledger:
+    def database(self) -> Database:
         """The ledger of this pipeline."""
-        return Ledger(database_url=self.databases.catalogue_url)
+        return Database(database_url=self.databases.catalogue_url)
 
     def environment(self, **variables: str) -> dict[str, str]:
         """The environment of a program that works on this pipeline."""
@@ -146,7 +146,7 @@ class Pipeline:
     def ingest(self, *, blobs: int, watch_memory: bool = False) -> Measured:
         """Run ingest_rasters and check that each of ``blobs`` has its item; else BenchmarkFailed."""
         measured = self.run_job("ingest_rasters", watch_memory=watch_memory)
-        status = self.ledger.status(SOURCE)
+        status = self.database.blobs.status(SOURCE)
         if (status.blobs, status.catalogued) != (blobs, blobs):
             raise BenchmarkFailed(f"{blobs} blobs were to be catalogued: {status}")
         return measured

@@ -18,14 +18,7 @@ from geo_assets.assets.retention import retention, retention_schedule
 from geo_assets.assets.stac_collections import stac_collections
 from geo_assets.assets.stac_items import stac_items
 from geo_assets.assets.vector_tables import vector_tables
-from geo_assets.catalogue.census import Census
-from geo_assets.catalogue.collections import Collections
-from geo_assets.catalogue.pgstac import PgStac
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.history import LedgerHistory
-from geo_assets.ledger.path_comparison import PathComparison
-from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
@@ -36,7 +29,6 @@ from geo_assets.sensors.blob import blob_sensor
 from geo_assets.sensors.cogs import cog_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
 from geo_assets.sensors.snapshot_schedule import snapshot_schedule
-from geo_assets.vectors.tables import VectorTables
 
 
 def build_definitions(
@@ -51,16 +43,8 @@ def build_definitions(
         "sources_file": SourcesFile(),
         "blob_stores": BlobStores(),
         "message_queues": MessageQueues(),
-        "ledger": Ledger(),
-        "pgstac": PgStac(),
-        "census": Census(),
-        "cog_ledger": CogLedger(),
-        "collections": Collections(),
-        "path_comparison": PathComparison(),
-        "catalogue_schema": CatalogueSchema(),
-        "ledger_history": LedgerHistory(),
+        "database": Database(),
         "silver_store": SilverStore(),
-        "vector_tables": VectorTables(),
         "io_manager": StepValues(),
     }
     return Definitions(

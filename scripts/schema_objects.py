@@ -7,6 +7,7 @@ Here: writing it again, after a migration or a view was added, or pypgstac chang
 import tempfile
 from pathlib import Path
 
+from geo_assets.ledger.database import Connections
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import SCHEMA_OBJECTS, read_objects
 from geo_assets.postgres.embedded import EmbeddedPostgres
@@ -17,7 +18,7 @@ _HEAD = "# What the migrations make. Written by `python -m scripts.schema_object
 
 def made_by_migrations(url: str) -> str:
     """The text of the file, for the database at ``url``, which was just migrated."""
-    with CatalogueSchema(database_url=url).connect() as connection:
+    with Connections(url).connect() as connection:
         return _HEAD + "".join(f"{line}\n" for line in sorted(read_objects(connection)))
 
 
@@ -28,7 +29,7 @@ def main() -> None:
         try:
             cluster.start()
             cluster.ensure_databases(_DATABASE)
-            CatalogueSchema(database_url=cluster.url(_DATABASE)).install()
+            CatalogueSchema(Connections(cluster.url(_DATABASE))).install()
             SCHEMA_OBJECTS.write_text(made_by_migrations(cluster.url(_DATABASE)), "utf-8")
         finally:
             cluster.destroy()

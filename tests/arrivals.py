@@ -11,9 +11,9 @@ from azure.storage.queue import QueueClient
 
 from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.observer import EventObserver, TakenBatch
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.listings import ListingDiff
 from geo_assets.models import Message
+from geo_assets.resources.database import Database
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
@@ -30,11 +30,13 @@ class Arrivals:
     queue: MessageQueue
     rule: QueueRule
     sources: dict[str, Source]
-    ledger: Ledger
+    database: Database
 
     @property
     def observer(self) -> EventObserver:
-        return EventObserver(self.queue, self.rule, sources=self.sources, blob_stores=BlobStores(), ledger=self.ledger)
+        return EventObserver(
+            self.queue, self.rule, sources=self.sources, blob_stores=BlobStores(), connections=self.database.connections
+        )
 
     def put(self, name: str, content: bytes = b"x") -> bytes:
         """Write a blob; the event that tells so."""
@@ -60,23 +62,23 @@ class Arrivals:
 
     def listed(self) -> list[ListingDiff]:
         """List every source into the ledger."""
-        return [list_into(self.ledger, source) for source in self.sources.values()]
+        return [list_into(self.database, source) for source in self.sources.values()]
 
     def rows(self, columns: str = "name, deleted_at IS NOT NULL AS gone") -> list[dict[str, object]]:
-        with self.ledger.connect() as connection:
+        with self.database.connections.connect() as connection:
             return connection.execute(f"SELECT {columns} FROM ledger.blob ORDER BY source, name").fetchall()
 
     def batches(self) -> list[dict[str, object]]:
-        with self.ledger.connect() as connection:
+        with self.database.connections.connect() as connection:
             return connection.execute("SELECT * FROM ledger.received_batch ORDER BY id").fetchall()
 
 
-def list_into(ledger: Ledger, source: Source) -> ListingDiff:
+def list_into(database: Database, source: Source) -> ListingDiff:
     """List a source into the ledger as the asset does."""
     with (
         BlobStores().open(source) as store,
-        ledger.open_listing(source, run_id="run") as writer,
-        ledger.open_clock() as now,
+        database.listings.open_listing(source, run_id="run") as writer,
+        database.open_clock() as now,
     ):
         listing = SourceListing(source, timed_pages(store.list_pages(source.prefix), now))
         for page in listing:

@@ -6,8 +6,9 @@ Here: what all tests of the ledger share. Not here: the database (`tests.conftes
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from geo_assets.ledger.blobs import Batch, Ledger, StageName
+from geo_assets.ledger.blobs import Batch, StageName
 from geo_assets.models import BandMetadata, BlobPage, BlobRef, Failure, RasterMetadata
+from geo_assets.resources.database import Database
 from geo_assets.sources.source import CollectionRule, Source
 
 SOURCE = Source(name="landsat", url="az://bronze", collection=CollectionRule(id="landsat", description="d"))
@@ -31,10 +32,10 @@ def blob(name: str, etag: str = "1", *, size_bytes: int = 1000) -> BlobRef:
 
 
 def listed(
-    ledger: Ledger, *pages: Sequence[BlobRef], complete: bool = True, source: Source = SOURCE
+    database: Database, *pages: Sequence[BlobRef], complete: bool = True, source: Source = SOURCE
 ) -> tuple[int, int, int, int]:
     """List these pages; (new, changed, deleted, unchanged)."""
-    with ledger.open_listing(source, run_id="run") as writer:
+    with database.listings.open_listing(source, run_id="run") as writer:
         for page in pages:
             writer.add_page(BlobPage(page))
         diff = writer.finish(complete=complete)
@@ -42,27 +43,27 @@ def listed(
     return diff.new, diff.changed, diff.deleted, diff.unchanged
 
 
-def everything(ledger: Ledger, stage: StageName = "describe", *, source: str = SOURCE.name) -> Batch:
+def everything(database: Database, stage: StageName = "describe", *, source: str = SOURCE.name) -> Batch:
     """All that awaits a stage, as one batch."""
-    (batch,) = ledger.plan_batches(source, stage, as_of=ledger.now(), batch_size=10_000)
+    (batch,) = database.blobs.plan_batches(source, stage, as_of=database.now(), batch_size=10_000)
     return batch
 
 
-def describe(ledger: Ledger, *blobs: BlobRef) -> None:
+def describe(database: Database, *blobs: BlobRef) -> None:
     """Record metadata of these versions."""
-    ledger.record_described(SOURCE.name, [(blob, METADATA) for blob in blobs], run_id="run")
+    database.blobs.record_described(SOURCE.name, [(blob, METADATA) for blob in blobs], run_id="run")
 
 
 def fail(
-    ledger: Ledger, failed: BlobRef, *, stage: StageName = "describe", permanent: bool = True, code: str = "bad"
+    database: Database, failed: BlobRef, *, stage: StageName = "describe", permanent: bool = True, code: str = "bad"
 ) -> None:
     failure = Failure(failed.name, failed.etag, code, f"{code} happened", permanent)
-    ledger.record_failures(SOURCE, [failure], stage=stage, run_id="run")
+    database.blobs.record_failures(SOURCE, [failure], stage=stage, run_id="run")
 
 
-def counts(ledger: Ledger, source: str = SOURCE.name) -> dict[str, int]:
+def counts(database: Database, source: str = SOURCE.name) -> dict[str, int]:
     """The counts that are not zero, after a check that they add up."""
-    status = ledger.status(source)
+    status = database.blobs.status(source)
     assert status.blobs == status.catalogued + status.pending + status.quarantined
     names = ("blobs", "described", "catalogued", "pending", "quarantined", "deleted")
     return {name: count for name in names if (count := getattr(status, name))}

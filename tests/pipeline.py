@@ -18,25 +18,18 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from geo_assets.assets.reports import MAPS_TAG
-from geo_assets.catalogue.census import Census
-from geo_assets.catalogue.collections import Collections
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.definitions import build_definitions
-from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
-from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.history import LedgerHistory
-from geo_assets.ledger.path_comparison import PathComparison
-from geo_assets.ledger.schema import CatalogueSchema
+from geo_assets.ledger.blobs import SourceStatus, StandingFailure
 from geo_assets.postgres.dagster_storage import give_dagster_tables
 from geo_assets.postgres.databases import login_passwords
 from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
 from geo_assets.postgres.logins import PIPELINE_LOGIN
+from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.step_values import StepValues
 from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
-from geo_assets.vectors.tables import VectorTables
 from geo_assets.workers.pool import Work
 
 T = TypeVar("T")
@@ -62,19 +55,9 @@ class Pipeline:
         return as_user(self.database_url, SUPERUSER)
 
     @property
-    def ledger(self) -> Ledger:
-        """The ledger of this pipeline."""
-        return Ledger(database_url=self.database_url)
-
-    @property
-    def pgstac(self) -> PgStac:
-        """The catalogue of this pipeline."""
-        return PgStac(database_url=self.database_url)
-
-    @property
-    def census(self) -> Census:
-        """The census of this pipeline."""
-        return Census(database_url=self.database_url)
+    def database(self) -> Database:
+        """The database of this pipeline."""
+        return Database(database_url=self.database_url, owner_database_url=self.owner_url)
 
     def resources(self) -> dict[str, Any]:
         """The resources of the definitions, on this pipeline's parts."""
@@ -82,15 +65,7 @@ class Pipeline:
             "sources_file": SourcesFile(path=str(self.sources_path)),
             "blob_stores": BlobStores(),
             "message_queues": MessageQueues(),
-            "ledger": self.ledger,
-            "pgstac": self.pgstac,
-            "census": self.census,
-            "cog_ledger": CogLedger(database_url=self.database_url),
-            "collections": Collections(database_url=self.database_url),
-            "path_comparison": PathComparison(database_url=self.database_url),
-            "catalogue_schema": CatalogueSchema(database_url=self.owner_url),
-            "ledger_history": LedgerHistory(database_url=self.database_url),
-            "vector_tables": VectorTables(database_url=self.database_url),
+            "database": self.database,
             "io_manager": StepValues(database_url=self.database_url),
             **self.overrides,
         }
@@ -135,15 +110,15 @@ class Pipeline:
 
     def status(self, source: str = SOURCE) -> SourceStatus:
         """The counts of one source."""
-        return self.ledger.status(source)
+        return self.database.blobs.status(source)
 
     def failures(self, source: str = SOURCE) -> dict[str, StandingFailure]:
         """The reasons that stand, by blob name."""
-        return {failure.name: failure for failure in self.ledger.failures(source)}
+        return {failure.name: failure for failure in self.database.blobs.failures(source)}
 
     def items(self, source: str = SOURCE) -> dict[str, dict[str, Any]]:
         """The items of one source by the blob they describe."""
-        items = self.pgstac.items_of(source, most=100_000)
+        items = self.database.catalogue.items_of(source, most=100_000)
         return {item["properties"]["geo_assets:blob"]: item for item in items}
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
@@ -204,7 +179,7 @@ def open_pipeline(database_url: str, folder: Path) -> Iterator[Pipeline]:
 def migrate_as_owner(url: str) -> None:
     """Migrate a database as `geo-assets db migrate` does, with Dagster's tables to come beside the catalogue's."""
     pipeline_url = as_user(url, PIPELINE_LOGIN)
-    schema = CatalogueSchema(database_url=url)
+    schema = Database(database_url=url).schemas
     schema.install()
     schema.grant_roles(login_passwords(Settings(_env_file=None, database_url=SecretStr(pipeline_url))))
     give_dagster_tables(url)

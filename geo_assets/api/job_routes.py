@@ -212,7 +212,7 @@ def _status(parts: Parts, job_id: str) -> dict[str, Any]:
     source = source_of(job.parameters)
     counts: dict[str, int] = {}
     if source is not None:
-        rows = parts.jobs.rows("count_job_files", source=source, run_ids=run_ids, every=False)
+        rows = parts.database.connections.rows("count_job_files", source=source, run_ids=run_ids, every=False)
         counts = {row["state"]: row["files"] for row in rows}
     failed = latest is not None and state == "failed"
     return {
@@ -241,7 +241,9 @@ def _tasks(parts: Parts, job_id: str, filters: dict[str, Any], limit: int) -> di
         page.sort(key=lambda step: str(step["task"]))
         return _page(job, "step", page[: limit + 1], limit)
     run_ids = _known_runs(job, runs, None)
-    rows = parts.jobs.rows("select_job_files", source=source, run_ids=run_ids, most=limit + 1, **filters)
+    rows = parts.database.connections.rows(
+        "select_job_files", source=source, run_ids=run_ids, most=limit + 1, **filters
+    )
     return _page(job, "file", [{"task": row.pop("name"), **row} for row in rows], limit)
 
 

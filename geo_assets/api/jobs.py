@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.api.dagster_server import RunState
 from geo_assets.api.problems import InvalidRequest
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.locks import Lock, take_until_end
 
@@ -138,28 +138,31 @@ class ApiJob:
     seen_at: datetime
 
 
-class ApiJobs(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class ApiJobs:
     """The jobs of the API in the ledger."""
+
+    connections: Connections
 
     @contextmanager
     def submitting(self, job_id: str) -> Iterator[Connection]:
         """A transaction in which no other process submits this job."""
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             take_until_end(connection, Lock.API_JOB, job_id)
             yield connection
 
     def find(self, job_id: str) -> ApiJob | None:
         """The job; None where none was submitted under this id."""
-        return next((ApiJob(**row) for row in self.rows("select_api_job", job_id=job_id)), None)
+        return next((ApiJob(**row) for row in self.connections.rows("select_api_job", job_id=job_id)), None)
 
     def latest(self, *, most: int) -> list[ApiJob]:
         """Up to ``most`` jobs, the latest submitted first."""
-        return [ApiJob(**row) for row in self.rows("select_api_jobs", most=most)]
+        return [ApiJob(**row) for row in self.connections.rows("select_api_jobs", most=most)]
 
     def record_seen(self, job: ApiJob, state: JobState, run_ids: Sequence[str]) -> None:
         """Keep what was seen of a job, for when Dagster has forgotten its runs."""
         if state != job.state or set(run_ids) - set(job.run_ids):
-            self.rows("store_api_job_seen", job_id=job.job_id, state=state, run_ids=list(run_ids))
+            self.connections.rows("store_api_job_seen", job_id=job.job_id, state=state, run_ids=list(run_ids))
 
 
 def store(

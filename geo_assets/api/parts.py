@@ -22,11 +22,11 @@ from geo_assets.api.current_settings import CurrentSettings
 from geo_assets.api.dagster_server import DagsterServer
 from geo_assets.api.jobs import ApiJobs
 from geo_assets.api.problems import Busy
-from geo_assets.catalogue.collections import Collections
-from geo_assets.ledger.blobs import Ledger, Poison, SourceStatus
-from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.ledger.blobs import SourceStatus
+from geo_assets.ledger.events import StandingPoison
 from geo_assets.postgres.databases import api_url
 from geo_assets.postgres.logins import JOBS_LOGIN
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
@@ -117,10 +117,8 @@ class Parts:
         self.settings = settings
         self.current_settings = CurrentSettings(settings)
         self.access = Access(settings)
-        self.jobs = ApiJobs(database_url=url)
-        self.ledger = Ledger(database_url=url)
-        self.collections = Collections(database_url=url)
-        self.path_comparison = PathComparison(database_url=url)
+        self.database = Database(database_url=url)
+        self.jobs = ApiJobs(self.database.connections)
         self.sources_file = SourcesFile(path=str(settings.sources_file))
         self.dagster = DagsterServer.of(settings)
         self._sources: tuple[tuple[int, int], dict[str, Source]] | None = None
@@ -165,15 +163,15 @@ class Parts:
 
     def statuses(self) -> list[SourceStatus]:
         """The state of each declared source."""
-        return [self.ledger.status(name) for name in self.sources()]
+        return [self.database.blobs.status(name) for name in self.sources()]
 
     def listed_at(self) -> dict[str, datetime | None]:
         """When each declared source was last listed whole; None where it never was."""
-        return {name: self.ledger.listed_at(source) for name, source in self.sources().items()}
+        return {name: self.database.listings.listed_at(source) for name, source in self.sources().items()}
 
-    def poison(self) -> list[Poison]:
+    def poison(self) -> list[StandingPoison]:
         """The dead letters of queues that wait for a person."""
-        return self.ledger.poison()
+        return self.database.events.poison()
 
     @property
     def dagster_address(self) -> str:

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
-from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, ScratchFull
+from geo_assets.ledger.database import Connections
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
@@ -74,7 +74,7 @@ async def look_at_all(parts: Parts) -> list[Component]:
 
 def database_versions(parts: Parts) -> dict[str, Any]:
     """The versions of PgSTAC and of the ledger. Raises DatabaseUnavailable, also where anything of them is missing."""
-    return dict(check_schema(parts.ledger))
+    return dict(check_schema(parts.database.connections))
 
 
 def as_document(looks: list[Component]) -> dict[str, Any]:
@@ -207,8 +207,8 @@ async def stats(request: Request) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         return {
-            "database": parts.ledger.row("select_database_stats"),
-            "collections": [asdict(each) for each in parts.collections.all()],
+            "database": parts.database.connections.row("select_database_stats"),
+            "collections": [asdict(each) for each in parts.database.collections.all()],
             "sources": [asdict(each) for each in parts.statuses()],
         }
 
@@ -219,8 +219,7 @@ async def stats(request: Request) -> dict[str, Any]:
 async def sources(request: Request, most: Annotated[int, Query(ge=0, le=1000)] = 20) -> dict[str, Any]:
     """What the page for people shows; `former_sources` are no longer declared and left items or tables."""
     parts = parts_of(request)
-    handover = SourceHandover(database_url=parts.ledger.database_url)
-    former = await parts.work(lambda: handover.former_sources(parts.sources()))
+    former = await parts.work(lambda: parts.database.handover.former_sources(parts.sources()))
     return {"sources": await parts.work(_sources, parts, most), "former_sources": [asdict(each) for each in former]}
 
 
@@ -229,7 +228,7 @@ async def comparison(request: Request, hours: Annotated[float, Query(gt=0, le=24
     """What each channel brought in the last ``hours``, and how soon it was searchable."""
     parts = parts_of(request)
     since = datetime.now(UTC) - timedelta(hours=hours)
-    paths = await parts.work(lambda: parts.path_comparison.compare(since=since))
+    paths = await parts.work(lambda: parts.database.path_comparison.compare(since=since))
     return {"since": since, "paths": [path.as_dict() for path in paths]}
 
 
@@ -251,8 +250,8 @@ def _redeploy(parts: Parts, confirm: str) -> dict[str, Any]:
     settings = parts.settings
     if settings.api_database_url is not None and settings.owner_database_url is None:
         raise _only_the_owner_migrates()
-    schema = CatalogueSchema(database_url=owner_url(settings))  # asked for here alone: no other request acts as it
-    with schema.connect() as connection:
+    schema = CatalogueSchema(Connections(owner_url(settings)))  # asked for here alone: no other request acts as it
+    with schema.connections.connect() as connection:
         name = connection.info.dbname
     if confirm != name:
         raise InvalidRequest(
@@ -276,12 +275,12 @@ def _sources(parts: Parts, most: int) -> list[dict[str, Any]]:
     declared = parts.sources()
     return [
         {
-            **asdict(parts.ledger.status(name)),
+            **asdict(parts.database.blobs.status(name)),
             "url": source.url,
             "collection": source.collection.id,
             "title": source.collection.title or source.collection.id,
             "makes": "tables" if source.tables else "items",
-            "failures": [asdict(each) for each in parts.ledger.failures(name, most=most)],
+            "failures": [asdict(each) for each in parts.database.blobs.failures(name, most=most)],
             "dagster": f"{parts.dagster_address}/runs?q[]=tag:dagster%2Fpartition%3D{name}",
         }
         for name, source in declared.items()

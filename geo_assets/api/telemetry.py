@@ -18,7 +18,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
-from geo_assets.ledger.blobs import Poison, SourceStatus
+from geo_assets.ledger.blobs import SourceStatus
+from geo_assets.ledger.events import StandingPoison
 
 _SHARED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -113,7 +114,7 @@ class Known(Protocol):
     def listed_at(self) -> Mapping[str, datetime | None]:
         """When each source was last listed whole; None where it never was."""
 
-    def poison(self) -> Sequence[Poison]:
+    def poison(self) -> Sequence[StandingPoison]:
         """The dead letters of queues that wait for a person."""
 
 

@@ -8,10 +8,9 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import Stopwatch, snapshot_metadata
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.catalogue.reading import read_catalogue
 from geo_assets.display import one_line
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.scratch import open_scratch
@@ -33,8 +32,7 @@ SECONDS_BETWEEN_WORDS = 5.0
 def catalog_snapshot(
     context: AssetExecutionContext,
     sources_file: SourcesFile,
-    ledger: Ledger,
-    pgstac: PgStac,
+    database: Database,
     silver_store: SilverStore,
 ) -> MaterializeResult[None]:
     """Write all items of the collection, as they stand at one moment, and publish the file when it is complete."""
@@ -44,13 +42,13 @@ def catalog_snapshot(
     with clear_failures(), Stopwatch() as watch, open_scratch(silver_store.settings) as folder:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
-        ledger.take_turn(source.name, run_id=context.run.run_id)  # of two snapshots, the later one is published later
+        database.take_turn(source.name, run_id=context.run.run_id)  # of two snapshots, the later one is published later
         path = folder / "items.parquet"
-        with read_catalogue(pgstac, source.collection.id) as reading:
+        with read_catalogue(database.connections, source.collection.id) as reading:
             items = write_geoparquet(reading, path, progress=_Words(context, reading.items))
         rows, size = first_rows(path, most=ROWS_SHOWN), path.stat().st_size
         href = silver_store.publish(path, snapshot_name(source.collection.id), content_type=GEOPARQUET)
-        footprints = [item["geometry"] for item in pgstac.items_of(source.name, most=500)]
+        footprints = [item["geometry"] for item in database.catalogue.items_of(source.name, most=500)]
     return MaterializeResult(
         metadata=snapshot_metadata(
             source, items=items, size_bytes=size, href=href, rows=rows, geometries=footprints, seconds=watch.seconds

@@ -24,10 +24,10 @@ from pydantic import Field
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.partitions import sources_partitions
 from geo_assets.assets.repair import SAMPLE, compare_headers
-from geo_assets.catalogue.census import Census, CensusReport, Kind
+from geo_assets.catalogue.census import CensusReport, Kind
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
-from geo_assets.vectors.tables import VectorTables
 
 # Checks by partition are a preview in the pinned version of Dagster; its word about that is not for users.
 warnings.filterwarnings("ignore", category=PreviewWarning, message="Specifying a partitions_def")
@@ -69,12 +69,14 @@ def _census_of(asset: str, *, name: str) -> AssetChecksDefinition:
         ],
     )
     def checks(
-        context: AssetCheckExecutionContext, sources_file: SourcesFile, census: Census
+        context: AssetCheckExecutionContext, sources_file: SourcesFile, database: Database
     ) -> Iterator[AssetCheckResult]:
         """Compare the source's blobs and items in the database; the blobs themselves are not asked."""
         with clear_failures():
             source = sources_file.get(context.partition_key)
-            report = census.take(source.name, collection_id=source.collection.id, declared=list(sources_file.all()))
+            report = database.census.take(
+                source.name, collection_id=source.collection.id, declared=list(sources_file.all())
+            )
         for check, (wrong, shown, _) in CHECKS.items():
             yield _result(report, asset, check, wrong, shown)
 
@@ -103,14 +105,16 @@ def _agreement_of(asset: str, *, pool: str, description: str) -> AssetChecksDefi
         config: HeaderSample,
         sources_file: SourcesFile,
         blob_stores: BlobStores,
-        census: Census,
-        vector_tables: VectorTables,
+        database: Database,
     ) -> AssetCheckResult:
         """Open a sample of the source's blobs again and compare them with what PgSTAC and PostGIS hold."""
         with clear_failures():
             source = sources_file.get(context.partition_key)
             headers = compare_headers(
-                source, sample=config.blobs, blob_stores=blob_stores, census=census, vector_tables=vector_tables
+                source,
+                sample=config.blobs,
+                blob_stores=blob_stores,
+                database=database,
             )
         return AssetCheckResult(
             passed=not headers.disagreements,

@@ -14,8 +14,8 @@ from geo_assets.assets.cog_report import orphans_metadata, published_metadata
 from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.partitions import sources_partitions
 from geo_assets.cogs.plan import files_start, may_be_of_cog
-from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import BlobRef, SilverFile
+from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 
@@ -38,10 +38,10 @@ class FilesOfSource:
 
 
 def look_at_files(
-    source: str, *, places: Iterable[str], cog_ledger: CogLedger, silver_store: SilverStore
+    source: str, *, places: Iterable[str], database: Database, silver_store: SilverStore
 ) -> FilesOfSource:
     """List the files of ``source`` in these places and in all that the ledger knows of. Raises what listing raises."""
-    recorded = {(file.place, file.name_in_place) for file in cog_ledger.files(source)}
+    recorded = {(file.place, file.name_in_place) for file in database.cogs.files(source)}
     found = {
         (place, blob.name): blob
         for place in {*places, *(place for place, _ in recorded)}
@@ -52,7 +52,7 @@ def look_at_files(
         for (place, name), blob in found.items()
         if (place, name) not in recorded and may_be_of_cog(name)
     ]
-    return FilesOfSource(found, cog_ledger.orphans(source), unrecorded)
+    return FilesOfSource(found, database.cogs.orphans(source), unrecorded)
 
 
 def remove_unrecorded(files: FilesOfSource, *, silver_store: SilverStore) -> list[SilverFile]:
@@ -70,14 +70,14 @@ def remove_unrecorded(files: FilesOfSource, *, silver_store: SilverStore) -> lis
     description="Every recorded COG exists, has its recorded size and passed validation; no other file is there.",
 )
 def cogs_are_there(
-    context: AssetCheckExecutionContext, sources_file: SourcesFile, cog_ledger: CogLedger, silver_store: SilverStore
+    context: AssetCheckExecutionContext, sources_file: SourcesFile, database: Database, silver_store: SilverStore
 ) -> AssetCheckResult:
     """List the source's files; a row a COG, and the files that no COG has."""
     with clear_failures():
         source = sources_file.get(context.partition_key)
-        standing = [cog for cog in cog_ledger.standing(source.name) if cog.name_in_place]
+        standing = [cog for cog in database.cogs.standing(source.name) if cog.name_in_place]
         places = [silver_store.at(source.cogs.url).place] if source.cogs else []
-        files = look_at_files(source.name, places=places, cog_ledger=cog_ledger, silver_store=silver_store)
+        files = look_at_files(source.name, places=places, database=database, silver_store=silver_store)
     rows, wrong = published_metadata(standing, files.found)
     without_cog = [*files.orphans, *files.unrecorded]
     return AssetCheckResult(

@@ -83,6 +83,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
     description = "One checked Cloud Optimized GeoTIFF per raster, with a thumbnail, in the output location."
     group = SILVER
     kinds = frozenset({"gdal", "tiff"})
+    resources = Stage.resources | {"silver_store"}
     pool = "cogs"
     batch_type = CogBatch
     store_is_down_after = 3
@@ -95,7 +96,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
         if source.cogs is None:
             return Plan([], 0, 0)
         run.silver_store.at(source.cogs.url).check_is_outside(source.url)
-        rasters = run.cog_ledger.to_make(source, most=source.cogs.max_per_run)
+        rasters = run.database.cogs.to_make(source, most=source.cogs.max_per_run)
         batches = [CogBatch(source.name, tuple(batch)) for batch in cut_batches(rasters)]
         named = [
             (each.rasters[0].name if len(each.rasters) == 1 else f"{len(each.rasters)}_rasters", each)
@@ -128,7 +129,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
         if ready.made is None:
             facts = {"pixels": "its own", "bands": None, "all_bands": True, "grid": None, "kind": None}
             cog = PublishedCog(href=ready.href, is_linked=True, facts=facts)
-            run.cog_ledger.record(run.source, ready.blob, cog, run_id=run.run_id)
+            run.database.cogs.record(run.source, ready.blob, cog, run_id=run.run_id)
             return [Outcome(raster, ready)]
         assert run.source.cogs is not None
         _publish(run, ready.blob, ready.metadata, ready.made, run.silver_store.at(run.source.cogs.url))
@@ -142,7 +143,7 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
         """Record why there is none."""
         for outcome in refused:
             assert isinstance(outcome.result, GeoAssetsError)
-            run.cog_ledger.record_failure(run.source, outcome.unit, outcome.result, run_id=run.run_id)
+            run.database.cogs.record_failure(run.source, outcome.unit, outcome.result, run_id=run.run_id)
 
     def tally(self, outcome: Outcome[RasterToDo, ReadyCog]) -> BatchReport:
         """With a preview of what was made."""
@@ -153,15 +154,15 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
 
     def finish(self, run: StageRun, scope: Scope, report: BatchReport) -> Metadata:
         """Remove files that no COG has; then previews, figures, and a row for each raster."""
-        source, cog_ledger = run.source, run.cog_ledger
+        source, database = run.source, run.database
         removed = _forget_unspoken_for(run)
-        swept = cog_ledger.sweep(run.silver_store.remove, source=source.name)
+        swept = database.cogs.sweep(run.silver_store.remove, source=source.name)
         for place, error in swept.left.items():
             run.log.warning(one_line(f"{source.name}: files without a COG stay in {place}: {error}"))
         return cogs_report(
             source,
-            cog_ledger.counts(source),
-            cog_ledger.standing(source.name, most=200),
+            database.cogs.counts(source),
+            database.cogs.standing(source.name, most=200),
             report.previews,
             removed=removed,
             files_removed=len(swept.removed),
@@ -175,11 +176,11 @@ class CogsStage(Stage[CogBatch, RasterToDo, ReadyCog]):
 
         Alerts report a raster's unforeseen errors, which fail no run: the next one tries it again.
         """
-        standing = run.cog_ledger.standing(scope.source)
+        standing = run.database.cogs.standing(scope.source)
         failing = [cog for cog in standing if cog.error_code not in (None, Unforeseen.code) and not cog.permanent]
         if failing:
             raise CogsIncomplete(
-                f"{run.cog_ledger.counts(run.source).to_make} rasters of {scope.source} still await their COG. "
+                f"{run.database.cogs.counts(run.source).to_make} rasters of {scope.source} still await their COG. "
                 f"For example {failing[0].name}: {failing[0].error_message} ({failing[0].error_code})"
             )
 
@@ -190,7 +191,7 @@ cogs = build_stage_asset(CogsStage())
 def _look(run: StageRun, raster: RasterToDo, store: BlobStore) -> ReadyCog:
     """What is known of a raster, with its address where it is a COG already. Raises why it can have none."""
     assert run.source.cogs is not None
-    found = run.cog_ledger.raster(run.source.name, raster.name, raster.etag)
+    found = run.database.cogs.raster(run.source.name, raster.name, raster.etag)
     if found is None:
         raise BlobChanged(f"{raster.name} has another version by now.")
     blob, metadata = found
@@ -231,7 +232,7 @@ def _publish(run: StageRun, blob: BlobRef, metadata: RasterMetadata, made: MadeC
     name = cog_name(source=run.source.name, prefix=run.source.prefix, blob_name=blob.name)
     thumbnail, place = thumbnail_name(name) if made.thumbnail else None, silver.place
     names = [each for each in (thumbnail, name) if each]
-    with run.cog_ledger.publishing(run.source, blob, place=place, names_in_place=names, run_id=run.run_id):
+    with run.database.cogs.publishing(run.source, blob, place=place, names_in_place=names, run_id=run.run_id):
         thumbnail_href = None
         if made.thumbnail is not None and thumbnail is not None:
             thumbnail_href = silver.publish(made.thumbnail, thumbnail, content_type=PNG)
@@ -246,14 +247,14 @@ def _publish(run: StageRun, blob: BlobRef, metadata: RasterMetadata, made: MadeC
             size_bytes=made.size_bytes,
             seconds=made.seconds,
         )
-        run.cog_ledger.record(run.source, blob, cog, run_id=run.run_id)
+        run.database.cogs.record(run.source, blob, cog, run_id=run.run_id)
 
 
 def _forget_unspoken_for(run: StageRun) -> int:
     keep = bool(run.source.cogs and run.source.cogs.keep)
-    gone = run.cog_ledger.to_remove(run.source)
+    gone = run.database.cogs.to_remove(run.source)
     for cog in gone:
-        run.cog_ledger.forget(run.source.name, cog.name, keep_files=keep)
+        run.database.cogs.forget(run.source.name, cog.name, keep_files=keep)
     return sum(cog.is_made for cog in gone)
 
 

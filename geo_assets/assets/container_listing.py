@@ -15,20 +15,17 @@ from geo_assets.assets.labels import BRONZE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import SAMPLE, repair_source, repairs
 from geo_assets.assets.reports import Stopwatch, listing_metadata
-from geo_assets.catalogue.census import Census
-from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.display import one_line
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.listings import ListingDiff
 from geo_assets.ledger.schema_check import check_schema
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
 from geo_assets.storage.blob_store import BlobStore, reading_ahead
 from geo_assets.storage.listing import SourceListing, build_matcher, outside_shards, timed_pages
 from geo_assets.storage.related_blobs import page_marker
-from geo_assets.vectors.tables import VectorTables
 
 
 class ListingOptions(Config):
@@ -56,9 +53,7 @@ def container_listing(
     config: ListingOptions,
     sources_file: SourcesFile,
     blob_stores: BlobStores,
-    ledger: Ledger,
-    census: Census,
-    vector_tables: VectorTables,
+    database: Database,
 ) -> Iterator[MaterializeResult[None]]:
     """List the source; a failed listing fails the step, never counts as an empty one, and is gone on with next time.
 
@@ -68,26 +63,24 @@ def container_listing(
     with clear_failures(), Stopwatch() as watch:
         source = sources_file.get(context.partition_key)
         register_partitions(context.instance, [source.name])
-        check_schema(ledger)
+        check_schema(database.connections)
         if config.dry_run:
-            plan = plan_source(source, blob_stores=blob_stores, ledger=ledger)
+            plan = plan_source(source, blob_stores=blob_stores, database=database)
             context.log.info(
                 one_line("dry run: " + ", ".join(f"{name} {value}" for name, value in plan.as_dict().items()))
             )
             return
-        ledger.take_turn(source.name, run_id=context.run.run_id)
+        database.take_turn(source.name, run_id=context.run.run_id)
         diff, ignored = list_source(
             context,
             source,
             blob_stores=blob_stores,
-            ledger=ledger,
+            database=database,
             event_allowance=sources_file.event_allowance(source),
         )
-        ledger.clear_trouble(source.name)
-        ledger.group_blobs(source, run_id=context.run.run_id)
-        if adopted := SourceHandover(database_url=ledger.database_url).take_over(
-            source, sources_file.all(), complete=diff.complete
-        ):
+        database.sources.clear_trouble(source.name)
+        database.scenes.group_blobs(source, run_id=context.run.run_id)
+        if adopted := database.handover.take_over(source, sources_file.all(), complete=diff.complete):
             context.log.info(
                 one_line(f"{source.name}: {adopted:,} blobs taken over from a source that is no longer declared")
             )
@@ -96,15 +89,14 @@ def container_listing(
             repair = repair_source(
                 source,
                 blob_stores=blob_stores,
-                census=census,
-                vector_tables=vector_tables,
+                database=database,
                 declared=list(sources_file.all()),
                 sample=config.sample,
             )
             repaired = repair.mended
             context.log.info(one_line("repair: " + ", ".join(f"{name} {number}" for name, number in repaired.items())))
-        status = ledger.status(source.name)
-        extensions, sizes = ledger.extensions(source.name), ledger.size_histogram(source.name)
+        status = database.blobs.status(source.name)
+        extensions, sizes = database.blobs.extensions(source.name), database.blobs.size_histogram(source.name)
     metadata = listing_metadata(
         diff,
         status=status,
@@ -122,7 +114,7 @@ def list_source(
     source: Source,
     *,
     blob_stores: BlobStores,
-    ledger: Ledger,
+    database: Database,
     event_allowance: timedelta | None,
 ) -> tuple[ListingDiff, Counter[str]]:
     """Stream the listing into the ledger, shard by shard; the diff, and the blobs passed over by extension.
@@ -131,17 +123,17 @@ def list_source(
     """
     ignored: Counter[str] = Counter()
     with blob_stores.open(source) as store:
-        shards = ledger.shards_in_turn(source)
+        shards = database.listings.shards_in_turn(source)
         diffs = [
             _list_shard(
-                context, source, shard, store=store, ledger=ledger, ignored=ignored, event_allowance=event_allowance
+                context, source, shard, store=store, database=database, ignored=ignored, event_allowance=event_allowance
             )
             for shard in shards
         ]
         if source.shards:
-            diffs.append(_look_outside_shards(context, source, store=store, ledger=ledger))
+            diffs.append(_look_outside_shards(context, source, store=store, database=database))
     diff = reduce(ListingDiff.__add__, diffs)
-    diff = replace(diff, renamed=ledger.record_renames(source, run_id=context.run.run_id))
+    diff = replace(diff, renamed=database.deletions.record_renames(source, run_id=context.run.run_id))
     said = (
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
         + (f", {diff.renamed} of the new are renamed" if diff.renamed else "")
@@ -158,7 +150,7 @@ def _list_shard(
     shard: str,
     *,
     store: BlobStore,
-    ledger: Ledger,
+    database: Database,
     ignored: Counter[str],
     event_allowance: timedelta | None,
 ) -> ListingDiff:
@@ -166,8 +158,8 @@ def _list_shard(
     name = f"{source.name}/{shard}".rstrip("/")
     run_id = context.run.run_id
     with (
-        ledger.open_listing(source, run_id=run_id, shard=shard, event_allowance=event_allowance) as writer,
-        ledger.open_clock() as now,
+        database.listings.open_listing(source, run_id=run_id, shard=shard, event_allowance=event_allowance) as writer,
+        database.open_clock() as now,
     ):
         if writer.marker is not None:
             context.log.info(one_line(f"{name}: going on after {writer.diff.blobs:,} blobs that an earlier run listed"))
@@ -189,10 +181,10 @@ def _list_shard(
 
 
 def _look_outside_shards(
-    context: AssetExecutionContext, source: Source, *, store: BlobStore, ledger: Ledger
+    context: AssetExecutionContext, source: Source, *, store: BlobStore, database: Database
 ) -> ListingDiff:
     """Check that the shards hold the whole source; what the ledger has outside them is then gone."""
-    matches, as_of = build_matcher(source), ledger.now()
+    matches, as_of = build_matcher(source), database.now()
     for found in outside_shards(source, store.list_level):
         names = (blob.name for page in store.list_pages(found) for blob in page) if found.endswith("/") else [found]
         if any(map(matches, names)):
@@ -200,5 +192,5 @@ def _look_outside_shards(
                 f"{source.name} has blobs outside its shards: {found}.",
                 remedy=f"Add a shard for {found} to the source in sources.yaml, or exclude it there.",
             )
-    gone = ledger.record_gone_outside_shards(source, as_of=as_of, run_id=context.run.run_id)
+    gone = database.listings.record_gone_outside_shards(source, as_of=as_of, run_id=context.run.run_id)
     return ListingDiff(deleted=gone, complete=True)

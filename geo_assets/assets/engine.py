@@ -32,7 +32,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.repair import repairs
-from geo_assets.assets.stage import RESOURCES, BatchReport, Outcome, Scope, Stage, StageBatch, StageRun, Unit
+from geo_assets.assets.stage import BatchReport, Outcome, Scope, Stage, StageBatch, StageRun, Unit
 from geo_assets.display import one_line
 from geo_assets.errors import (
     DatabaseUnavailable,
@@ -87,7 +87,7 @@ def _plan_op(stage: Stage[Any, Any, Any]) -> OpDefinition:
         ins={name: In(Nothing) for name in stage.after},
         out={"batches": DynamicOut(stage.batch_type), "scope": Out(Scope, is_required=False)},
         config_schema=stage.options.to_config_schema().as_field() if stage.options else None,
-        required_resource_keys={"sources_file", *RESOURCES},
+        required_resource_keys=set(stage.resources),
     )
     def plan(context: OpExecutionContext) -> Iterator[DynamicOutput[Any] | Output[Scope]]:
         with clear_failures():
@@ -97,14 +97,14 @@ def _plan_op(stage: Stage[Any, Any, Any]) -> OpDefinition:
                     return
                 raise refusal
             register_partitions(context.instance, [run.source.name])
-            check_schema(run.ledger)
-            run.ledger.register_source(run.source)
-            run.ledger.group_blobs(run.source, run_id=run.run_id)
-            if ids := run.ledger.correlation_ids(run.source.name, most=MAX_CORRELATION_IDS):
+            check_schema(run.database.connections)
+            run.database.sources.register(run.source)
+            run.database.scenes.group_blobs(run.source, run_id=run.run_id)
+            if ids := run.database.blobs.correlation_ids(run.source.name, most=MAX_CORRELATION_IDS):
                 run.log.info(one_line(f"{run.source.name}: correlation ids {', '.join(ids)}"))
             options = stage.options(**context.op_config) if stage.options else None
             withdrawn = stage.prepare(run, options)
-            as_of = run.ledger.now()
+            as_of = run.database.now()
             planned = stage.plan(run, as_of=as_of)
             scope = Scope(
                 source=run.source.name,
@@ -132,7 +132,7 @@ def _work_op(stage: Stage[Any, Any, Any]) -> OpDefinition:
         ins={"batch": In(stage.batch_type)},
         out=Out(BatchReport),
         pool=stage.pool,
-        required_resource_keys={"sources_file", *RESOURCES},
+        required_resource_keys=set(stage.resources),
     )
     def work(context: OpExecutionContext, batch: Any) -> Any:
         with clear_failures():
@@ -148,7 +148,7 @@ def _finish_op(stage: Stage[Any, Any, Any]) -> OpDefinition:
     @op(
         name=stage.ops[2],
         description=stage.descriptions[2],
-        required_resource_keys={"sources_file", *RESOURCES},
+        required_resource_keys=set(stage.resources),
     )
     def finish(context: OpExecutionContext, scope: Scope, reports: list[BatchReport]) -> None:
         with clear_failures():

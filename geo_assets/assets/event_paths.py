@@ -9,7 +9,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.reports import paths_metadata
 from geo_assets.display import one_line
-from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.resources.database import Database
 
 
 class Period(Config):
@@ -24,12 +24,10 @@ class Period(Config):
     kinds={"postgres"},
     owners=OWNERS,
 )
-def event_paths(
-    context: AssetExecutionContext, config: Period, path_comparison: PathComparison
-) -> MaterializeResult[None]:
+def event_paths(context: AssetExecutionContext, config: Period, database: Database) -> MaterializeResult[None]:
     """Ask the ledger; nothing is changed."""
     with clear_failures():
-        paths = path_comparison.compare(since=datetime.now(UTC) - timedelta(hours=config.hours))
+        paths = database.path_comparison.compare(since=datetime.now(UTC) - timedelta(hours=config.hours))
     for path in paths:
         context.log.info(
             one_line(", ".join(f"{name} {value}" for name, value in path.as_dict().items() if value is not None))

@@ -44,9 +44,11 @@ class LedgerStage(Stage[Batch, U, D]):
     def plan(self, run: StageRun, *, as_of: datetime) -> Plan[Batch]:
         """The blobs that the ledger has pending, by name."""
         source = run.source.name
-        blobs, size_bytes = run.ledger.count_pending(source, self.state, as_of=as_of)
+        blobs, size_bytes = run.database.blobs.count_pending(source, self.state, as_of=as_of)
         size = max(1, ceil(blobs / STEP_BUDGET)) if self.one_file_a_step else batch_size(blobs)
-        batches = run.ledger.plan_batches(source, self.state, as_of=as_of, batch_size=size, by_scene=self.by_scene(run))
+        batches = run.database.blobs.plan_batches(
+            source, self.state, as_of=as_of, batch_size=size, by_scene=self.by_scene(run)
+        )
         named = [(each.first if each.blobs == 1 else f"{each.blobs}_blobs", each) for each in batches]
         return Plan(named, blobs, size_bytes)
 
@@ -66,17 +68,17 @@ class LedgerStage(Stage[Batch, U, D]):
             own = failures[self.state_of(outcome.result)]
             own += [Failure.of(blob, outcome.result) for blob in self.blobs_of(outcome.unit)]
         for state, each in failures.items():
-            run.ledger.record_failures(run.source, each, stage=state, run_id=run.run_id)
+            run.database.blobs.record_failures(run.source, each, stage=state, run_id=run.run_id)
 
     def check(self, run: StageRun, scope: Scope) -> None:
         """Raise unless every blob of the scope is done or has its reason.
 
         Alerts report a blob's unforeseen errors, which fail no run: the next one tries it again.
         """
-        left, _ = run.ledger.count_pending(scope.source, self.state, as_of=scope.as_of, but=[Unforeseen.code])
+        left, _ = run.database.blobs.count_pending(scope.source, self.state, as_of=scope.as_of, but=[Unforeseen.code])
         if left == 0:
             return
-        reasons = [failure for failure in run.ledger.failures(scope.source) if not failure.permanent]
+        reasons = [failure for failure in run.database.blobs.failures(scope.source) if not failure.permanent]
         example = f" For example {reasons[0].message} ({reasons[0].code})" if reasons else ""
         message = f"{left} of {scope.blobs} blobs of {scope.source} are still pending ({self.state}).{example}"
         raise (StorageUnavailable if self.state == "describe" else LoadIncomplete)(
@@ -100,9 +102,9 @@ class ItemStage(LedgerStage[U, D]):
     def prepare(self, run: StageRun, options: Any) -> int:
         """Withdraw the items, and drop the tables, of blobs that can have none; held deletions stop nothing."""
         source = run.source
-        run.ledger.judge_deletions(source)
+        run.database.deletions.judge(source)
         if options.consent_to_deletions:
-            consented = run.ledger.consent_to_deletions(source.name)
+            consented = run.database.deletions.consent(source.name)
             run.log.info(one_line(f"{source.name}: {consented} deletions approved"))
         withdrawn = self._withdraw(run)
         run.log.info(one_line(f"{source.name}: {withdrawn} items removed"))
@@ -114,7 +116,7 @@ class ItemStage(LedgerStage[U, D]):
         scope = replace(scope, withdrawn=scope.withdrawn + self._withdraw(run))
         # A run that is tried again may have died between its last blob and this.
         if scope.blobs or brought or scope.withdrawn or run.context.run.parent_run_id:
-            refresh_collection(run.source, pgstac=run.pgstac, collections=run.collections, summarize=True)
+            refresh_collection(run.source, database=run.database, summarize=True)
         return {
             **self.figures(run, scope, report),
             "catalogued": report.done + brought,
@@ -133,11 +135,11 @@ class ItemStage(LedgerStage[U, D]):
     def check(self, run: StageRun, scope: Scope) -> None:
         """Raise where blobs are left to do, or where deletions await consent."""
         super().check(run, scope)
-        run.ledger.check_no_deletions_held(run.source)
+        run.database.deletions.check_none_held(run.source)
 
     @staticmethod
     def _withdraw(run: StageRun) -> int:
         """Withdraw the items of blobs that can have none, then drop their tables; how many items went."""
-        withdrawn = run.pgstac.withdraw_dead(run.source)
-        run.vector_tables.drop_unclaimed(run.source.name)  # also of a source that made tables before
+        withdrawn = run.database.catalogue.withdraw_dead(run.source)
+        run.database.tables.drop_unclaimed(run.source.name)  # also of a source that made tables before
         return withdrawn

@@ -50,13 +50,13 @@ class RasterMetadataStage(LedgerStage[BlobRef, Described]):
 
     def prepare(self, run: StageRun, options: Any) -> int:  # noqa: ARG002
         """Have the workers started while the plan is made."""
-        if run.ledger.outstanding(run.source.name).pending:
+        if run.database.blobs.outstanding(run.source.name).pending:
             prepare_workers()
         return 0
 
     def units(self, run: StageRun, batch: Batch) -> Sequence[BlobRef]:
         """The blobs of the batch that have no metadata yet."""
-        return run.ledger.blobs_to_describe(batch)
+        return run.database.blobs.to_describe(batch)
 
     def blobs_of(self, unit: BlobRef) -> Sequence[BlobRef]:
         """The blob itself."""
@@ -76,8 +76,8 @@ class RasterMetadataStage(LedgerStage[BlobRef, Described]):
         """Store what was read, and mark these versions described."""
         rasters = [(blob, read) for blob, read in done if isinstance(read, RasterMetadata)]
         documents = [(blob, read) for blob, read in done if not isinstance(read, RasterMetadata)]
-        run.ledger.record_described(run.source.name, rasters, run_id=run.run_id)
-        run.ledger.record_documents(run.source.name, documents, run_id=run.run_id)
+        run.database.blobs.record_described(run.source.name, rasters, run_id=run.run_id)
+        run.database.scenes.record_documents(run.source.name, documents, run_id=run.run_id)
         return [Outcome(blob, read) for blob, read in done]
 
     def tally(self, outcome: Outcome[BlobRef, Described]) -> BatchReport:
@@ -90,7 +90,7 @@ class RasterMetadataStage(LedgerStage[BlobRef, Described]):
 
     def finish(self, run: StageRun, scope: Scope, report: BatchReport) -> Metadata:
         """Counts, bytes, rate, failures and a map."""
-        return raster_report(scope, report, tags=run.context.run.tags, ledger=run.ledger)
+        return raster_report(scope, report, tags=run.context.run.tags, database=run.database)
 
 
 raster_metadata = build_stage_asset(RasterMetadataStage())

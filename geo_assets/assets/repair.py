@@ -10,7 +10,7 @@ from functools import partial
 
 from dagster import DagsterRun
 
-from geo_assets.catalogue.census import Census, CensusReport, Sample
+from geo_assets.catalogue.census import CensusReport, Sample
 from geo_assets.errors import (
     BlobChanged,
     BlobMissing,
@@ -22,6 +22,7 @@ from geo_assets.errors import (
     Unforeseen,
 )
 from geo_assets.raster.reader import read_headers
+from geo_assets.resources.database import Database
 from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
@@ -29,7 +30,6 @@ from geo_assets.stac.agreement import header_disagreements, member_disagreements
 from geo_assets.stac.table_item import build_table_items
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.related_blobs import asset_name
-from geo_assets.vectors.tables import VectorTables
 
 REPAIR_TAG = "geo_assets/repair"
 """A tag of a run that repairs after its listing; `dagster job execute` would not give a partitioned job its config."""
@@ -81,8 +81,7 @@ def compare_headers(
     *,
     sample: int,
     blob_stores: BlobStores,
-    census: Census,
-    vector_tables: VectorTables,
+    database: Database,
     but: Collection[str] = (),
 ) -> HeaderCensus:
     """Open up to ``sample`` catalogued blobs, ``but`` these, again and compare them with their items and tables.
@@ -90,11 +89,11 @@ def compare_headers(
     A blob that changed, went, or could not be fetched meanwhile says nothing about its item; nor does a vector file
     that is more than may be read at once.
     """
-    drawn = census.sample(source, most=sample, but=but)
+    drawn = database.census.sample(source, most=sample, but=but)
     with blob_stores.open(source) as store:
         if source.tables is not None:
             agreements = list(
-                _compare_tables(source, drawn, store=store, vector_tables=vector_tables, settings=blob_stores.settings)
+                _compare_tables(source, drawn, store=store, database=database, settings=blob_stores.settings)
             )
         else:
             agreements = list(_compare_rasters(source, drawn, store=store, blob_stores=blob_stores))
@@ -139,7 +138,7 @@ def _compare_rasters(
 
 
 def _compare_tables(
-    source: Source, drawn: Sequence[Sample], *, store: BlobStore, vector_tables: VectorTables, settings: Settings
+    source: Source, drawn: Sequence[Sample], *, store: BlobStore, database: Database, settings: Settings
 ) -> Iterator[_Agreement]:
     """The vector files that could be compared with their tables and items, and what disagrees."""
     size_bytes = 0
@@ -148,7 +147,7 @@ def _compare_tables(
         if number and size_bytes > MOST_VECTOR_BYTES:
             return
         try:
-            tables = vector_tables.compare(source, each.blob, store=store, settings=settings)
+            tables = database.tables.compare(source, each.blob, store=store, settings=settings)
             described = [table.described for table in tables]
             href = store.href(each.blob.name)
             expected = build_table_items(source=source, blob=each.blob, tables=described, href=href)
@@ -167,8 +166,7 @@ def repair_source(
     source: Source,
     *,
     blob_stores: BlobStores,
-    census: Census,
-    vector_tables: VectorTables,
+    database: Database,
     declared: Collection[str] | None = None,
     sample: int = SAMPLE,
     consent: bool = False,
@@ -179,18 +177,17 @@ def repair_source(
     until none of one does. Raises DeletionsHeld if many orphaned items would be removed and ``consent`` is not set, and
     what the store raises.
     """
-    found = census.take(source.name, collection_id=source.collection.id, declared=declared, most=MOST_MENDED)
+    found = database.census.take(source.name, collection_id=source.collection.id, declared=declared, most=MOST_MENDED)
     headers, clean = HeaderCensus(compared=0, not_compared=0, disagreements={}), False
     while not clean:
         drawn = compare_headers(
             source,
             sample=sample,
             blob_stores=blob_stores,
-            census=census,
-            vector_tables=vector_tables,
+            database=database,
             but=headers.disagreements,
         )
         headers, clean = headers + drawn, not drawn.disagreements
     misread = headers.disagreements.keys() - headers.not_mended
-    mended = census.mend(source, found, misread=misread, consent=consent)
+    mended = database.census.mend(source, found, misread=misread, consent=consent)
     return Repair(found, headers, mended)

@@ -15,12 +15,12 @@ from typing import Any, Self
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from geo_assets.assets.stage import BatchReport, Scope
-from geo_assets.catalogue.pgstac import PgStac
-from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
+from geo_assets.ledger.blobs import SourceStatus, StandingFailure
 from geo_assets.ledger.listings import ListingDiff
 from geo_assets.ledger.path_comparison import COUNTS, SHARES, PathFigures
 from geo_assets.ledger.scenes import WaitingScene
 from geo_assets.models import Footprint
+from geo_assets.resources.database import Database
 from geo_assets.sources.source import Source
 from geo_assets.storage.listing import SIDECARS
 
@@ -89,19 +89,19 @@ def listing_metadata(
     return metadata
 
 
-def raster_report(scope: Scope, done: BatchReport, *, tags: Mapping[str, str], ledger: Ledger) -> Metadata:
+def raster_report(scope: Scope, done: BatchReport, *, tags: Mapping[str, str], database: Database) -> Metadata:
     """What describing the rasters of a scope came to, with the map of where the source's rasters lie.
 
     A run over nothing new draws no map, for the last run's still holds; nor does one whose ``tags`` say so.
     """
     drawn = scope.blobs and tags.get(MAPS_TAG) != "false"
-    rasters = ledger.described(scope.source, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
+    rasters = database.blobs.described(scope.source, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
     geometries = [raster.footprint.geometry for raster in rasters if isinstance(raster.footprint, Footprint)]
     return {
         **_footprints_metadata(geometries, of=f"rasters of {scope.source}"),
-        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+        **_failures_metadata(database.blobs.failures(scope.source, most=MOST_FAILURES_SHOWN)),
         "described": done.done,
-        **_stage_metadata(scope, done, ledger=ledger),
+        **_stage_metadata(scope, done, database=database),
         "bytes_read": done.bytes_read,
     }
 
@@ -112,28 +112,32 @@ def items_report(
     *,
     source: Source,
     tags: Mapping[str, str],
-    ledger: Ledger,
-    pgstac: PgStac,
+    database: Database,
 ) -> Metadata:
     """What cataloguing a scope came to, with the map of the source's items where they are no longer the same.
 
     A run whose ``tags`` say so draws none.
     """
     drawn = (scope.blobs or scope.withdrawn) and tags.get(MAPS_TAG) != "false"
-    items = pgstac.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
+    items = database.catalogue.items_of(source.name, most=MOST_FOOTPRINTS_DRAWN) if drawn else []
     return {
         **_footprints_metadata([item["geometry"] for item in items], of=f"items of {source.name}"),
-        **_failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN)),
-        **_waiting_metadata(ledger.waiting_scenes(scope.source, most=MOST_FAILURES_SHOWN)),
-        **_stage_metadata(scope, done, ledger=ledger),
+        **_failures_metadata(database.blobs.failures(scope.source, most=MOST_FAILURES_SHOWN)),
+        **_waiting_metadata(database.scenes.waiting(scope.source, most=MOST_FAILURES_SHOWN)),
+        **_stage_metadata(scope, done, database=database),
         "collection": source.collection.id,
     }
 
 
-def stage_report(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+def stage_report(scope: Scope, done: BatchReport, *, database: Database) -> Metadata:
     """What a stage over a scope came to, without a map."""
-    failures = _failures_metadata(ledger.failures(scope.source, most=MOST_FAILURES_SHOWN))
-    return {**failures, "done": done.done, **_stage_metadata(scope, done, ledger=ledger), "bytes_read": done.bytes_read}
+    failures = _failures_metadata(database.blobs.failures(scope.source, most=MOST_FAILURES_SHOWN))
+    return {
+        **failures,
+        "done": done.done,
+        **_stage_metadata(scope, done, database=database),
+        "bytes_read": done.bytes_read,
+    }
 
 
 def snapshot_metadata(
@@ -160,10 +164,10 @@ def snapshot_metadata(
     }
 
 
-def _stage_metadata(scope: Scope, done: BatchReport, *, ledger: Ledger) -> Metadata:
+def _stage_metadata(scope: Scope, done: BatchReport, *, database: Database) -> Metadata:
     """Figures of this run, then the state of the whole source after it."""
     seconds = max(time.time() - scope.started_at, 1e-3)
-    status = ledger.status(scope.source)
+    status = database.blobs.status(scope.source)
     return {
         "failed": done.failed,
         "blobs_in_run": scope.blobs,

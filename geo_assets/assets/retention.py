@@ -25,8 +25,8 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.own_runs import OWN_TAG, api_jobs_in_use, measure_events, own_runs, runs_of_latest
 from geo_assets.assets.own_runs import delete_step_events as remove_step_events
 from geo_assets.display import one_line
-from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.history import LedgerHistory, Removed
+from geo_assets.ledger.history import Removed
+from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -105,43 +105,43 @@ def delete_step_events(context: OpExecutionContext, config: StepEventRetention) 
 
 
 @op(description="Delete the values that ended runs left between their steps.")
-def delete_step_values(context: OpExecutionContext, config: StepValueRetention, ledger_history: LedgerHistory) -> None:
+def delete_step_values(context: OpExecutionContext, config: StepValueRetention, database: Database) -> None:
     """Delete values, but of runs that may still ask for them."""
     in_progress = context.instance.get_run_ids(RunsFilter(statuses=IN_PROGRESS))
     with clear_failures():
         _report(
             context,
-            values=ledger_history.delete_step_values(before=_ago(config.days), runs_in_progress=in_progress),
+            values=database.history.delete_step_values(before=_ago(config.days), runs_in_progress=in_progress),
         )
 
 
 @op(description="Delete old attempts, listings, events, jobs and writes of the API, and blobs long gone from it.")
-def delete_ledger_history(context: OpExecutionContext, config: LedgerRetention, ledger_history: LedgerHistory) -> None:
+def delete_ledger_history(context: OpExecutionContext, config: LedgerRetention, database: Database) -> None:
     """Slim the ledger; the state of every blob, and the reason why it has no item, stays."""
     jobs_before = _ago(config.api_job_days)
     with clear_failures():
-        old_jobs = ledger_history.old_api_jobs(before=jobs_before)
+        old_jobs = database.history.old_api_jobs(before=jobs_before)
         # Whether a job has ended, its run says: its row has what was last seen, which may be long ago.
         in_use = api_jobs_in_use(context.instance, old_jobs, since=jobs_before)
         _report(
             context,
-            api_jobs=ledger_history.delete_api_jobs(
+            api_jobs=database.history.delete_api_jobs(
                 [each for each in old_jobs if each not in in_use], before=jobs_before
             ),
-            api_writes=ledger_history.delete_api_writes(before=_ago(config.api_write_days)),
-            failed_attempts=ledger_history.delete_failed_attempts(before=_ago(config.attempt_days)),
-            listings=ledger_history.delete_listings(before=_ago(config.listing_days)),
-            received_batches=ledger_history.delete_received_batches(before=_ago(config.event_days)),
-            messages=ledger_history.delete_messages(before=_ago(config.event_days)),
-            tombstones=ledger_history.delete_tombstones(before=_ago(config.tombstone_days)),
+            api_writes=database.history.delete_api_writes(before=_ago(config.api_write_days)),
+            failed_attempts=database.history.delete_failed_attempts(before=_ago(config.attempt_days)),
+            listings=database.history.delete_listings(before=_ago(config.listing_days)),
+            received_batches=database.history.delete_received_batches(before=_ago(config.event_days)),
+            messages=database.history.delete_messages(before=_ago(config.event_days)),
+            tombstones=database.history.delete_tombstones(before=_ago(config.tombstone_days)),
         )
 
 
 @op(description="Remove files that no raster's COG has, also of sources that are no longer declared.")
-def remove_orphaned_files(context: OpExecutionContext, cog_ledger: CogLedger, silver_store: SilverStore) -> None:
+def remove_orphaned_files(context: OpExecutionContext, database: Database, silver_store: SilverStore) -> None:
     """Remove them where the store lets us; what stays is tried again the next day."""
     with clear_failures():
-        swept = cog_ledger.sweep(silver_store.remove)
+        swept = database.cogs.sweep(silver_store.remove)
     for place, error in swept.left.items():
         context.log.warning(one_line(f"files without a COG stay in {place}: {error}"))
     context.add_output_metadata({"files": len(swept.removed), "places_not_swept": len(swept.left)})

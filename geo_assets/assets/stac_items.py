@@ -170,9 +170,9 @@ class ItemsStage(ItemStage[Described, Built]):
     def units(self, run: StageRun, batch: Batch) -> Sequence[Described]:
         """The rasters or scenes of the batch that await their item."""
         if run.source.group is None:
-            return [DescribedRaster(*each) for each in run.ledger.blobs_to_catalogue(batch)]
+            return [DescribedRaster(*each) for each in run.database.blobs.to_catalogue(batch)]
         first, last = batch.first, batch.last
-        scenes = run.ledger.scenes_to_catalogue(run.source.name, first=first, last=last, as_of=batch.as_of)
+        scenes = run.database.scenes.to_catalogue(run.source.name, first=first, last=last, as_of=batch.as_of)
         return [DescribedScene(scene) for scene in scenes]
 
     def blobs_of(self, unit: Described) -> Sequence[BlobRef]:
@@ -185,22 +185,22 @@ class ItemsStage(ItemStage[Described, Built]):
         with run.blob_stores.open(run.source) as store:
             for portion in _portions(units):
                 names = [blob.name for unit in portion for blob in unit.blobs]
-                remarks = run.ledger.remarks(run.source.name, names)
+                remarks = run.database.scenes.remarks(run.source.name, names)
                 for unit in portion:
                     own = {blob.name: remarks[blob.name] for blob in unit.blobs if blob.name in remarks}
                     yield outcome_of(unit, partial(_build, unit, run.source, store.href, own, validator))
 
     def keep(self, run: StageRun, done: Sequence[tuple[Described, Built]]) -> Sequence[Outcome[Described, Built]]:
         """Claim the ids, load the items of those that have theirs, read them back, and mark their versions."""
-        owners = run.pgstac.claim(run.source, [(unit.version, built.item) for unit, built in done])
+        owners = run.database.catalogue.claim(run.source, [(unit.version, built.item) for unit, built in done])
         own = [(unit, built) for unit, built in done if built.item["id"] not in owners]
-        run.pgstac.load(run.source, [(unit.version, built.item) for unit, built in own])
+        run.database.catalogue.load(run.source, [(unit.version, built.item) for unit, built in own])
         remarks = {name: said for _, built in own for name, said in built.remarks.items()}
         rasters = [unit.version for unit, _ in own if isinstance(unit, DescribedRaster)]
         scenes = [unit.scene for unit, _ in own if isinstance(unit, DescribedScene)]
-        run.ledger.record_catalogued(run.source, rasters, run_id=run.run_id, remarks=remarks)
-        run.ledger.record_scenes_catalogued(run.source, scenes, run_id=run.run_id, remarks=remarks)
-        run.ledger.record_surplus(run.source, scenes, run_id=run.run_id)
+        run.database.blobs.record_catalogued(run.source, rasters, run_id=run.run_id, remarks=remarks)
+        run.database.scenes.record_catalogued(run.source, scenes, run_id=run.run_id, remarks=remarks)
+        run.database.scenes.record_surplus(run.source, scenes, run_id=run.run_id)
         return [
             Outcome(unit, unit.id_taken(built.item, owners[taken]) if (taken := built.item["id"]) in owners else built)
             for unit, built in done
@@ -220,8 +220,7 @@ class ItemsStage(ItemStage[Described, Built]):
             report,
             source=run.source,
             tags=run.context.run.tags,
-            ledger=run.ledger,
-            pgstac=run.pgstac,
+            database=run.database,
         )
 
 

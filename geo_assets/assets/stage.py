@@ -16,25 +16,19 @@ from dagster import (
     OpExecutionContext,
 )
 
-from geo_assets.catalogue.collections import Collections
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.errors import (
     GeoAssetsError,
 )
 from geo_assets.foreign_errors import reason_of, stops_the_batch
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.cogs import CogLedger
+from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
-from geo_assets.vectors.tables import VectorTables
 
 Metadata = Mapping[str, Any]
 
 MAX_PREVIEWS = 24
-RESOURCES = ("blob_stores", "ledger", "pgstac", "collections", "cog_ledger", "silver_store", "vector_tables")
-"""What a stage may use, beside the file of sources."""
 
 
 class Unit(Protocol):
@@ -139,12 +133,7 @@ class StageRun:
     settings: Settings
     context: OpExecutionContext
     blob_stores: BlobStores
-    ledger: Ledger
-    pgstac: PgStac
-    collections: Collections
-    cog_ledger: CogLedger
-    silver_store: SilverStore
-    vector_tables: VectorTables
+    database: Database
 
     @classmethod
     def of(cls, context: OpExecutionContext, source: str) -> Self:
@@ -152,16 +141,23 @@ class StageRun:
 
         Raises InvalidConfiguration where no such source is declared, SourceBusy where another run works on it.
         """
-        resources = {name: getattr(context.resources, name) for name in RESOURCES}
-        sources_file = context.resources.sources_file
-        run = cls(sources_file.get(source), sources_file.settings, context, **resources)
-        run.ledger.take_turn(run.source.name, run_id=run.run_id)
+        given = context.resources
+        run = cls(
+            given.sources_file.get(source), given.sources_file.settings, context, given.blob_stores, given.database
+        )
+        run.database.take_turn(run.source.name, run_id=run.run_id)
         return run
 
     @property
     def run_id(self) -> str:
         """The id of the run."""
         return self.context.run_id
+
+    @property
+    def silver_store(self) -> SilverStore:
+        """Where files go that are made; of a stage whose ``resources`` name it."""
+        store: SilverStore = self.context.resources.silver_store
+        return store
 
     @property
     def log(self) -> DagsterLogManager:
@@ -186,6 +182,8 @@ class Stage(ABC, Generic[B, U, D]):
     batch_type: ClassVar[type]
     options: ClassVar[type[Config] | None] = None
     """The configuration of its plan."""
+    resources: ClassVar[frozenset[str]] = frozenset({"sources_file", "blob_stores", "database"})
+    """The Dagster resources that its ops need."""
     reads_store: ClassVar[bool] = True
     """Whether work reads blobs: while the store is down it is not begun."""
     store_is_down_after: ClassVar[int] = 8

@@ -56,12 +56,12 @@ class VectorTablesStage(ItemStage[BlobRef, Loaded]):
 
     def prepare(self, run: StageRun, options: Any) -> int:
         """Clear what killed runs left, then withdraw."""
-        run.vector_tables.clear_scratch(run.source.name, run.settings)
+        run.database.tables.clear_scratch(run.source.name, run.settings)
         return super().prepare(run, options)
 
     def units(self, run: StageRun, batch: Batch) -> Sequence[BlobRef]:
         """The files of the batch that are not loaded yet."""
-        return run.ledger.blobs_to_describe(batch)
+        return run.database.blobs.to_describe(batch)
 
     def blobs_of(self, unit: BlobRef) -> Sequence[BlobRef]:
         """The file itself."""
@@ -70,7 +70,7 @@ class VectorTablesStage(ItemStage[BlobRef, Loaded]):
     def work(self, run: StageRun, units: Sequence[BlobRef]) -> Generator[Outcome[BlobRef, Loaded], None, None]:
         """Load one file after the other; one that has to wait keeps no other from being loaded."""
         with run.blob_stores.open(run.source) as store:
-            load = partial(run.vector_tables.load, run.source, store=store, settings=run.settings, run_id=run.run_id)
+            load = partial(run.database.tables.load, run.source, store=store, settings=run.settings, run_id=run.run_id)
             for blob in units:
                 yield outcome_of(blob, partial(load, blob))
 
@@ -99,7 +99,7 @@ class VectorTablesStage(ItemStage[BlobRef, Loaded]):
                 outcome_of(
                     blob,
                     partial(
-                        run.vector_tables.catalogue,
+                        run.database.tables.catalogue,
                         run.source,
                         blob,
                         href=store.href(blob.name),
@@ -107,23 +107,23 @@ class VectorTablesStage(ItemStage[BlobRef, Loaded]):
                         run_id=run.run_id,
                     ),
                 )
-                for blob in run.vector_tables.to_catalogue(run.source.name)
+                for blob in run.database.tables.to_catalogue(run.source.name)
             ]
         refused = [(each.unit, each.result) for each in outcomes if isinstance(each.result, GeoAssetsError)]
         failures = [Failure.of(blob, reason) for blob, reason in refused]
-        run.ledger.record_failures(run.source, failures, stage="catalogue", run_id=run.run_id)
+        run.database.blobs.record_failures(run.source, failures, stage="catalogue", run_id=run.run_id)
         return len(outcomes) - len(refused)
 
     def figures(self, run: StageRun, scope: Scope, report: BatchReport) -> Metadata:
         """The tables, then counts and failures."""
         return {
-            "tables": MetadataValue.md(tables_markdown(run.vector_tables.tables(run.source.name))),
-            **stage_report(scope, report, ledger=run.ledger),
+            "tables": MetadataValue.md(tables_markdown(run.database.tables.all(run.source.name))),
+            **stage_report(scope, report, database=run.database),
         }
 
     def check(self, run: StageRun, scope: Scope) -> None:
         """Raise the reason for which a file has to wait for the next run, where one has to; then as all stages."""
-        for failure in run.ledger.failures(run.source.name):
+        for failure in run.database.blobs.failures(run.source.name):
             for reason in WAITING:
                 if not failure.permanent and failure.code == reason.code:
                     remedy = "All else is done; the next run tries again."

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from geo_assets.catalogue.items import Item
 from geo_assets.errors import DeletionsHeld
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.locks import Lock, holding
@@ -88,8 +88,11 @@ class Sample:
     kind: MemberKind
 
 
-class Census(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class Census:
     """Compares the ledger's blobs with PgSTAC's items."""
+
+    connections: Connections
 
     def take(
         self,
@@ -105,7 +108,9 @@ class Census(DatabaseResource):
         the names of the sources there are (None: all that the ledger knows).
         """
         names = None if declared is None else list(declared)
-        rows = self.rows("select_findings", source=source, collection_id=collection_id, declared=names, most=most)
+        rows = self.connections.rows(
+            "select_findings", source=source, collection_id=collection_id, declared=names, most=most
+        )
         totals = {row["kind"]: row["total"] for row in rows}
         return CensusReport(
             source=source,
@@ -118,7 +123,7 @@ class Census(DatabaseResource):
     def sample(self, source: Source, *, most: int, but: Collection[str] = ()) -> list[Sample]:
         """Up to ``most`` catalogued blobs of ``source`` but these, at random and in random order, with their items."""
         bound = {"source": source.name, "reading": source.reading_digest, "most": most, "but": list(but)}
-        rows = self.rows("sample_items", **bound)
+        rows = self.connections.rows("sample_items", **bound)
         samples = []
         for _, group in groupby(rows, key=itemgetter("name")):
             own = list(group)
@@ -141,10 +146,10 @@ class Census(DatabaseResource):
         again = report.names("missing", "stale", "duplicate")
         unowned = [found for found in report.findings if found.kind in _WITHDRAWN and found.item_id]
         if not consent:
-            self._check_few(source, report, items=self.row("count_deletions", source=source.name)["items"])
+            self._check_few(source, report, items=self.connections.row("count_deletions", source=source.name)["items"])
         misread = sorted(set(misread))
         with (
-            self.connect() as connection,
+            self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, source.collection.id),
             connection.transaction(),
         ):
@@ -162,7 +167,7 @@ class Census(DatabaseResource):
             return findings
         writers = {
             (row["collection_id"], row["item_id"]): row["written_by"]
-            for row in self.rows("select_writers", **_ids(unclaimed))
+            for row in self.connections.rows("select_writers", **_ids(unclaimed))
         }
         return [replace(found, written_by=writers.get((found.collection_id, found.item_id))) for found in findings]
 

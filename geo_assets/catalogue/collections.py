@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geo_assets.errors import CatalogueRefusal
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.locks import Lock, holding
 from geo_assets.sources.source import Source
@@ -29,26 +29,29 @@ class StoredCollection:
     items: int
 
 
-class Collections(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class Collections:
     """The collections of the catalogue."""
+
+    connections: Connections
 
     def all(self) -> list[StoredCollection]:
         """Every collection, by id."""
-        return [StoredCollection(**row) for row in self.rows("select_collections")]
+        return [StoredCollection(**row) for row in self.connections.rows("select_collections")]
 
     def get(self, collection_id: str) -> dict[str, Any] | None:
         """The collection as PgSTAC holds it; None where there is none."""
-        rows = self.rows("select_collection", collection_id=collection_id)
+        rows = self.connections.rows("select_collection", collection_id=collection_id)
         return rows[0]["collection"] if rows else None
 
     def item(self, collection_id: str, item_id: str) -> dict[str, Any] | None:
         """The item as PgSTAC holds it; None where there is none."""
-        rows = self.rows("select_item", collection_id=collection_id, item_id=item_id)
+        rows = self.connections.rows("select_item", collection_id=collection_id, item_id=item_id)
         return rows[0]["item"] if rows else None
 
     def summaries(self, collection_id: str) -> dict[str, Any]:
         """STAC summaries of the items that are in the collection now: values, ranges and bands; reads all of them."""
-        row = self.row(
+        row = self.connections.row(
             "select_collection_summaries",
             collection_id=collection_id,
             valued=VALUED,
@@ -71,7 +74,7 @@ class Collections(DatabaseResource):
             )
         bound = {"collection_id": collection_id, "item_id": None}
         with (
-            self.connect() as connection,
+            self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, collection_id),
             connection.transaction(),
         ):
@@ -93,7 +96,7 @@ class Collections(DatabaseResource):
         check_not_protected(collection_id, sources)
         bound = {"collection_id": collection_id, "item_id": item_id}
         with (
-            self.connect() as connection,
+            self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, collection_id),
             connection.transaction(),
         ):

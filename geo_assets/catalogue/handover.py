@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from geo_assets.catalogue.items import delete_items, hold_collection
 from geo_assets.errors import CatalogueRefusal, DeletionsHeld, InvalidConfiguration
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.sources.source import Place, Source
 
@@ -25,12 +25,15 @@ class FormerSource:
     tables: int
 
 
-class SourceHandover(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class SourceHandover:
     """How sources leave the catalogue."""
+
+    connections: Connections
 
     def former_sources(self, declared: Collection[str]) -> list[FormerSource]:
         """The sources that are not ``declared`` and still have items or tables."""
-        return [FormerSource(**row) for row in self.rows("select_former_sources", declared=list(declared))]
+        return [FormerSource(**row) for row in self.connections.rows("select_former_sources", declared=list(declared))]
 
     def former_source(self, name: str, declared: Collection[str]) -> FormerSource:
         """The one called ``name``. Raises InvalidConfiguration where it is declared, or left nothing."""
@@ -42,7 +45,7 @@ class SourceHandover(DatabaseResource):
 
     def former_items(self, name: str, *, most: int) -> list[dict[str, str]]:
         """Up to ``most`` items of a source, as collection_id, item_id and the name of the blob or scene."""
-        return [dict(row) for row in self.rows("select_items_of_former", source=name, most=most)]
+        return [dict(row) for row in self.connections.rows("select_items_of_former", source=name, most=most)]
 
     def has_to_take_over(self, source: Source, declared: Mapping[str, Source]) -> bool:
         """Whether the next listing of ``source`` takes something over from a source that is not ``declared``."""
@@ -50,7 +53,9 @@ class SourceHandover(DatabaseResource):
         if not formers:
             return False
         whole = [name for name, url in formers.items() if source.limit is None and _is_heir(source, url, declared)]
-        return bool(self.row("has_to_take_over", source=source.name, formers=list(formers), whole=whole)["has_work"])
+        return bool(
+            self.connections.row("has_to_take_over", source=source.name, formers=list(formers), whole=whole)["has_work"]
+        )
 
     def take_over(self, source: Source, declared: Mapping[str, Source], *, complete: bool) -> int:
         """Take blobs of ``source`` over from sources that are not ``declared``, with all that is known of them.
@@ -94,7 +99,7 @@ class SourceHandover(DatabaseResource):
                 remedy=f"If intended, run `geo-assets orphans {former.source} --remove --approve`; otherwise declare "
                 "the source again, or adopt them.",
             )
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             self._hold(connection, self._collections(former.source))
             released = connection.execute(read_sql("release_all_claims"), {"source": former.source}).fetchall()
             delete_items(connection, former.source, released)
@@ -103,18 +108,18 @@ class SourceHandover(DatabaseResource):
 
     def forget_source(self, name: str) -> None:
         """Forget a source that has no blobs any more, unless it still has tables."""
-        with self.borrow() as connection:
+        with self.connections.borrow() as connection:
             connection.execute(read_sql("delete_source"), {"source": name})
 
     def _formers(self, source: Source, declared: Mapping[str, Source]) -> dict[str, str]:
         """The URLs of the sources that are not declared and have the place of ``source``, by name."""
         ours = Place.of(source.url)
-        rows = self.rows("select_undeclared_sources", declared=[*declared, source.name])
+        rows = self.connections.rows("select_undeclared_sources", declared=[*declared, source.name])
         return {row["source"]: row["url"] for row in rows if Place.of(row["url"]).overlaps(ours)}
 
     def _hand_over(self, source: Source, former: str, *, whole: bool) -> int:
         bound = {"source": source.name, "former": former, "whole": whole}
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             self._hold(connection, [source.collection.id, *self._collections(former)])
             connection.execute(read_sql("create_handed_over"))
             connection.execute(read_sql("choose_handed_over"), bound)
@@ -143,7 +148,7 @@ class SourceHandover(DatabaseResource):
             hold_collection(connection, collection_id)
 
     def _collections(self, source: str) -> Sequence[str]:
-        return [row["collection_id"] for row in self.rows("select_collections_of", source=source)]
+        return [row["collection_id"] for row in self.connections.rows("select_collections_of", source=source)]
 
 
 def _is_heir(source: Source, url: str, declared: Mapping[str, Source]) -> bool:

@@ -15,7 +15,7 @@ from pypgstac.load import Loader, Methods
 
 from geo_assets.catalogue.items import Item, claim_ids, delete_items, load_errors, read_back
 from geo_assets.errors import LoadIncomplete
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.locks import Lock, holding
@@ -33,17 +33,20 @@ class CollectionExtent:
     interval: tuple[datetime, datetime] | None
 
 
-class PgStac(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class PgStac:
     """The catalogue's items and collections."""
+
+    connections: Connections
 
     def upsert_collection(self, collection: dict[str, Any]) -> None:
         """Create the collection, or replace what it states about itself."""
-        with self.borrow() as connection:
+        with self.connections.borrow() as connection:
             connection.execute("SELECT pgstac.upsert_collection(%s)", (Jsonb(collection),))
 
     def collection_extent(self, collection_id: str) -> CollectionExtent:
         """The extent of the items that are in the collection now."""
-        row = self.row("select_collection_extent", collection_id=collection_id)
+        row = self.connections.row("select_collection_extent", collection_id=collection_id)
         if not row["items"]:
             return CollectionExtent(items=0, bbox=None, interval=None)
         return CollectionExtent(
@@ -57,7 +60,7 @@ class PgStac(DatabaseResource):
 
         Where a blob owned another id by an earlier rule, that item is withdrawn in the same transaction.
         """
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             return claim_ids(connection, source, wanted)
 
     def load(self, source: Source, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
@@ -69,7 +72,11 @@ class PgStac(DatabaseResource):
             return
         collection_id = source.collection.id
         what = f"the item of {loaded[0][0].name}" if len(loaded) == 1 else f"{len(loaded):,} items"
-        with self.connect() as connection, holding(connection, Lock.COLLECTION, collection_id), load_errors(what):
+        with (
+            self.connections.connect() as connection,
+            holding(connection, Lock.COLLECTION, collection_id),
+            load_errors(what),
+        ):
             there = connection.execute("SELECT FROM pgstac.collections WHERE id = %s", (collection_id,)).fetchone()
             if there is None:  # of which PgSTAC's loader says no more than of a bad item
                 raise LoadIncomplete(f"Collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
@@ -79,7 +86,7 @@ class PgStac(DatabaseResource):
     def withdraw_dead(self, source: Source) -> int:
         """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
         with (
-            self.connect() as connection,
+            self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, source.collection.id),
             connection.transaction(),
         ):
@@ -89,10 +96,10 @@ class PgStac(DatabaseResource):
 
     def items_of(self, source: str, *, most: int) -> list[Item]:
         """Up to ``most`` items of ``source``, the newest first."""
-        return [row["item"] for row in self.rows("select_items", source=source, most=most)]
+        return [row["item"] for row in self.connections.rows("select_items", source=source, most=most)]
 
     def _delsert(self, items: Sequence[Item]) -> None:
-        database = PgstacDB(dsn=self.resolved_url())
+        database = PgstacDB(dsn=self.connections.url)
         try:
             Loader(database).load_items(iter([dict(item) for item in items]), Methods.delsert)
         finally:

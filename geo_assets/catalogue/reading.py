@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 
 BATCH_SIZE = 2_000
@@ -36,12 +36,12 @@ class CatalogueReading:
 
 
 @contextmanager
-def read_catalogue(database: DatabaseResource, *collection_ids: str) -> Iterator[CatalogueReading]:
+def read_catalogue(connections: Connections, *collection_ids: str) -> Iterator[CatalogueReading]:
     """Read these collections, or all, in one repeatable-read transaction.
 
     Raises InvalidConfiguration where a collection does not exist, DatabaseUnavailable.
     """
-    with database.connect() as connection, connection.transaction():
+    with connections.connect() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         found = connection.execute(read_sql("export_collections"), {"collection_ids": list(collection_ids) or None})
         collections = {row["collection"]["id"]: row["collection"] for row in found}

@@ -33,7 +33,7 @@ from dagster_celery.executor import CeleryExecutor, _submit_task
 from dagster_celery.make_app import make_app
 
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, TransientError
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.settings import Settings
 
@@ -96,7 +96,7 @@ class StepTask(Task):  # type: ignore[misc]
         packed = unpack_value(arguments["execute_step_args_packed"], as_type=ExecuteStepArgs)
         instance_ref = InstanceRef.from_dir(os.environ["DAGSTER_HOME"])
         arguments["execute_step_args_packed"] = pack_value(copy(packed, instance_ref=instance_ref))
-        with Ledger().working_on(self.request.id):
+        with Database().working_on(self.request.id):
             return self.run(**arguments)
 
 
@@ -189,24 +189,24 @@ class WatchingCeleryExecutor(CeleryExecutor):
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Run the plan. While it waits for workers it is alive, and says so to `fail_if_abandoned`."""
-        ledger = Ledger()
+        database = Database()
 
         def send(app: Celery, context: PlanOrchestrationContext, step: Any, *rest: Any) -> WatchedStep:
             return WatchedStep(
                 lambda: _submit_task(app, context, step, *rest),
-                has_worker=ledger.has_worker,
+                has_worker=database.has_worker,
                 queued=lambda: count_queued(app, rest[0]),
                 report=lambda text: _report(context, text, step_key=step.key),
             )
 
         source = plan_context.dagster_run.tags.get(PARTITION_TAG)
-        with ledger.working_on(plan_context.run_id):
+        with database.working_on(plan_context.run_id):
             if source is not None:  # kept between steps too, when no worker does
-                ledger.take_turn(source, run_id=plan_context.run_id)
+                database.take_turn(source, run_id=plan_context.run_id)
             try:
                 yield from core_celery_execution_loop(plan_context, execution_plan, step_execution_fn=send)
             finally:
-                ledger.end_turns(plan_context.run_id)
+                database.end_turns(plan_context.run_id)
 
 
 def count_queued(app: Celery, queue: str) -> int:

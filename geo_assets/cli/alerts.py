@@ -15,7 +15,7 @@ from geo_assets.alerts.alerts import Alert, Finding, Message, Told
 from geo_assets.alerts.destinations import deliver_all, open_destinations
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.dagster_process import prepare_dagster_home
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.findings import find_troubles
 from geo_assets.settings import Settings
@@ -70,7 +70,7 @@ def test_command(*, as_json: bool) -> None:
 def list_command(*, as_json: bool) -> None:
     """List the alerts that are active, sent or not, including kinds that sources.yaml ignores."""
     with clear_errors(), _dagster_instance(Settings()) as instance:
-        troubles = find_troubles(instance, sources_file=SourcesFile(), ledger=Ledger())
+        troubles = find_troubles(instance, sources_file=SourcesFile(), database=Database())
     if as_json:
         print_json([asdict(finding) for finding in troubles.findings])
         return

@@ -11,14 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.catalogue.collections import Collections
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.catalogue.reading import CatalogueReading, read_catalogue
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.scratch import appearing_whole
-from geo_assets.vectors.tables import VectorTables
 
 
 @click.group("collections")
@@ -31,7 +29,7 @@ def collections_group() -> None:
 def list_command(*, as_json: bool) -> None:
     """List the collections with their items and the sources that declare them."""
     with clear_errors():
-        stored, sources = Collections().all(), SourcesFile().all().values()
+        stored, sources = Database().collections.all(), SourcesFile().all().values()
     rows: list[dict[str, Any]] = [
         {
             "id": collection.id,
@@ -58,7 +56,7 @@ def list_command(*, as_json: bool) -> None:
 def show_command(collection: str) -> None:
     """Print COLLECTION as JSON, as it is in PgSTAC."""
     with clear_errors():
-        found = Collections().get(collection)
+        found = Database().collections.get(collection)
         if found is None:
             raise CatalogueRefusal(
                 f"Collection `{collection}` does not exist.", remedy="List them with `geo-assets collections list`."
@@ -72,7 +70,7 @@ def update_command(source: str) -> None:
     """Create or update the collection of SOURCE as sources.yaml states it, with extent and summaries of its items."""
     with clear_errors():
         declared = SourcesFile().get(source)
-        extent = refresh_collection(declared, pgstac=PgStac(), collections=Collections(), summarize=True)
+        extent = refresh_collection(declared, database=Database(), summarize=True)
     console.print(f"Collection {declared.collection.id} is as sources.yaml states it, with {extent.items:,} items.")
 
 
@@ -82,7 +80,7 @@ def update_command(source: str) -> None:
 def delete_command(collection: str, *, with_items: bool) -> None:
     """Delete COLLECTION unless it is protected. If a source still declares it, the next run creates it again."""
     with clear_errors():
-        items = Collections().delete(collection, sources=SourcesFile().all(), with_items=with_items)
+        items = Database().collections.delete(collection, sources=SourcesFile().all(), with_items=with_items)
     console.print(f"Collection {shown(collection)} and its {items:,} items are deleted.")
 
 
@@ -97,7 +95,7 @@ def tables_group() -> None:
 def list_tables_command(source: str | None, *, as_json: bool) -> None:
     """List the tables of SOURCE, or of all sources, with their files and what was repaired and left out."""
     with clear_errors():
-        tables = VectorTables().tables(source)
+        tables = Database().tables.all(source)
     if as_json:
         print_json([asdict(each) for each in tables])
         return
@@ -122,7 +120,7 @@ def list_tables_command(source: str | None, *, as_json: bool) -> None:
 def drop_table_command(source: str, file: str) -> None:
     """Drop the tables of FILE of SOURCE and remove their items. If the file still exists, the next run loads it."""
     with clear_errors():
-        dropped = VectorTables().drop(SourcesFile().get(source), file)
+        dropped = Database().tables.drop(SourcesFile().get(source), file)
     console.print(f"Dropped: {', '.join(dropped)}; the items are removed.")
 
 
@@ -143,7 +141,11 @@ def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
     """Write a static STAC catalogue into FOLDER, a new or empty one: catalog.json, collections and items."""
     from geo_assets.catalogue.static_catalog import write_static_catalog
 
-    with clear_errors(), read_catalogue(PgStac(), *collections) as reading, _progress(reading) as (bar, task):
+    with (
+        clear_errors(),
+        read_catalogue(Database().connections, *collections) as reading,
+        _progress(reading) as (bar, task),
+    ):
         items = write_static_catalog(reading, folder, progress=lambda done: bar.update(task, completed=done))
     console.print(f"{items:,} items in {len(reading.collections)} collections: {shown(str(folder / 'catalog.json'))}")
 
@@ -158,7 +160,7 @@ def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
     with (
         clear_errors(),
         appearing_whole(file) as path,
-        read_catalogue(PgStac(), *collections) as reading,
+        read_catalogue(Database().connections, *collections) as reading,
         _progress(reading) as (bar, task),
     ):
         items = write_geoparquet(

@@ -7,14 +7,14 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
-from geo_assets.catalogue.census import KINDS, Census, CensusReport, Finding, Kind
-from geo_assets.catalogue.handover import FormerSource, SourceHandover
+from geo_assets.catalogue.census import KINDS, CensusReport, Finding, Kind
+from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import RenamedOption, approve_names, clear_errors, console, json_option, print_json, shown
 from geo_assets.ledger.schema_check import check_schema
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
-from geo_assets.vectors.tables import VectorTables
 
 NOTHING_COMPARED = HeaderCensus(compared=0, not_compared=0, disagreements={})
 
@@ -34,20 +34,18 @@ def census_command(source: str | None, *, sample: int, as_json: bool) -> None:
     items. What only waits is named as well: for the next run, the end of a grace period, or approval. Items of a source
     that is no longer declared (former) are counted with its collection, else in a row of their own.
     """
-    census, answers, green = Census(), list[dict[str, Any]](), True
+    database, answers, green = Database(), list[dict[str, Any]](), True
     with clear_errors():
-        check_schema(census)
+        check_schema(database.connections)
         everything = SourcesFile().all()
         names = list(everything)
         for declared in _sources(source):
-            found = census.take(declared.name, collection_id=declared.collection.id, declared=names)
-            headers = compare_headers(
-                declared, sample=sample, blob_stores=BlobStores(), census=census, vector_tables=VectorTables()
-            )
+            found = database.census.take(declared.name, collection_id=declared.collection.id, declared=names)
+            headers = compare_headers(declared, sample=sample, blob_stores=BlobStores(), database=database)
             green = green and found.green and not headers.disagreements
             answers.append(_answer(found, headers))
         collections = {declared.collection.id for declared in everything.values()}
-        formers = [] if source else SourceHandover().former_sources(names)
+        formers = [] if source else database.handover.former_sources(names)
         counted_apart = [former for former in formers if former.collection_id not in collections]
         answers += [_answer(_census_of_former(former), NOTHING_COMPARED) for former in counted_apart]
         green = green and not counted_apart
@@ -68,16 +66,15 @@ def repair_command(source: str | None, *, sample: int, approve: bool, as_json: b
     next ingest_rasters or load_vectors processes them. Items that no blob owns or no source made are removed. The job
     `reconcile` does all of it at once.
     """
-    census, answers = Census(), []
+    database, answers = Database(), []
     with clear_errors():
-        check_schema(census)
+        check_schema(database.connections)
         names = list(SourcesFile().all())
         for declared in _sources(source):
             repair = repair_source(
                 declared,
                 blob_stores=BlobStores(),
-                census=census,
-                vector_tables=VectorTables(),
+                database=database,
                 declared=names,
                 sample=sample,
                 consent=approve,
@@ -93,7 +90,7 @@ def _sources(name: str | None) -> list[Source]:
 
 def _census_of_former(former: FormerSource) -> CensusReport:
     counts: dict[Kind, int] = {**dict.fromkeys(KINDS, 0), "former": former.items}
-    first = SourceHandover().former_items(former.source, most=20)
+    first = Database().handover.former_items(former.source, most=20)
     return CensusReport(former.source, counts, [Finding("former", **item) for item in first])
 
 

@@ -8,8 +8,9 @@ from rich.table import Column, Table
 
 from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
-from geo_assets.ledger.cogs import CogCounts, CogLedger, StandingCog
+from geo_assets.ledger.cogs import CogCounts, StandingCog
 from geo_assets.models import SilverFile
+from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 
@@ -30,14 +31,15 @@ def cogs_command(source: str, *, limit: int, failed: bool, orphans: bool, remove
     """
     if remove and not orphans:
         raise click.UsageError("--remove needs --orphans.")
-    ledger = CogLedger()
+    database = Database()
     if orphans:
-        _show_orphans(source, ledger, remove=remove, as_json=as_json)
+        _show_orphans(source, database, remove=remove, as_json=as_json)
         return
     with clear_errors():
-        counts = ledger.counts(SourcesFile().get(source))
-        standing = [cog for cog in ledger.standing(source) if cog.error_code or not failed][:limit]
-        number = ledger.orphan_counts().get(source, 0)
+        cogs = database.cogs
+        counts = cogs.counts(SourcesFile().get(source))
+        standing = [cog for cog in cogs.standing(source) if cog.error_code or not failed][:limit]
+        number = cogs.orphan_counts().get(source, 0)
     if as_json:
         rasters = [asdict(cog) for cog in standing]
         print_json({"source": source, **asdict(counts), "orphans": number, "rasters": rasters})
@@ -47,14 +49,14 @@ def cogs_command(source: str, *, limit: int, failed: bool, orphans: bool, remove
         console.print(f"{number:,} files have no COG: see `geo-assets cogs {shown(source)} --orphans`.")
 
 
-def _show_orphans(source: str, ledger: CogLedger, *, remove: bool, as_json: bool) -> None:
+def _show_orphans(source: str, database: Database, *, remove: bool, as_json: bool) -> None:
     silver, removed, left = SilverStore(), list[SilverFile](), dict[str, str]()
     with clear_errors():
         declared = SourcesFile().all().get(source)
         url = declared.cogs.url if declared and declared.cogs else None
-        files = look_at_files(source, places=[silver.at(url).place], cog_ledger=ledger, silver_store=silver)
+        files = look_at_files(source, places=[silver.at(url).place], database=database, silver_store=silver)
         if remove:
-            swept = ledger.sweep(silver.remove, source=source)
+            swept = database.cogs.sweep(silver.remove, source=source)
             removed = [*swept.removed, *remove_unrecorded(files, silver_store=silver)]
             left = {place: str(error) for place, error in swept.left.items()}
     gone = {(file.place, file.name_in_place) for file in removed}

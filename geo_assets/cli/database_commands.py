@@ -72,9 +72,10 @@ def migrate() -> None:
 def backup(file: Path) -> None:
     """Write the catalogue, its ledger and its tables to FILE, as of this moment, while runs go on."""
     from geo_assets.ledger.backup import CatalogueBackup
+    from geo_assets.ledger.database import Connections
 
     with clear_errors():
-        contents = CatalogueBackup(database_url=owner_url(Settings())).write(file)
+        contents = CatalogueBackup(Connections(owner_url(Settings()))).write(file)
     console.print(f"{shown(str(file))}: {file.stat().st_size:,} bytes; {_counts(contents)}.")
 
 
@@ -83,10 +84,11 @@ def backup(file: Path) -> None:
 def restore(file: Path) -> None:
     """Restore FILE into an empty database, and migrate it to this release (see docs/operate/backup.md)."""
     from geo_assets.ledger.backup import CatalogueBackup
+    from geo_assets.ledger.database import Connections
 
     settings = Settings()
     with clear_errors(), databases_running(settings):
-        catalogue = CatalogueBackup(database_url=owner_url(settings))
+        catalogue = CatalogueBackup(Connections(owner_url(settings)))
         catalogue.restore(file)
         migrate_databases(settings)
         contents = catalogue.contents()
@@ -108,15 +110,16 @@ def migrate_databases(settings: Settings) -> dict[str, str]:
     Raises DatabaseIncomplete where the catalogue lacks what migrations made, and none makes again.
     """
     # Imported here: Dagster, alembic and pypgstac take two seconds, and `db url` needs none of them.
+    from geo_assets.ledger.database import Connections
     from geo_assets.ledger.schema import CatalogueSchema
     from geo_assets.ledger.schema_check import check_schema
     from geo_assets.postgres.dagster_storage import create_dagster_tables, give_dagster_tables
 
     if uses_embedded(settings):
         ensure_embedded_databases(embedded_postgres(settings))
-    schema = CatalogueSchema(database_url=owner_url(settings))
+    schema = CatalogueSchema(Connections(owner_url(settings)))
     versions = schema.install()
-    check_schema(schema)
+    check_schema(schema.connections)
     schema.grant_roles(login_passwords(settings))
     if is_pipelines(settings):
         schema.give_tables()

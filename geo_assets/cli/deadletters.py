@@ -11,8 +11,8 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, limit_option, print_error, print_json, shown
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration, TransientError
-from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, SetAsideRecords, readable
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.events.dead_letters import BODY_CHARACTERS, DeadLetterBox, Outcome, SetAside, readable
+from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sources.rules import QueueRule
@@ -150,7 +150,7 @@ def _rules(queue: str | None) -> list[QueueRule]:
 def _open_box(rule: QueueRule) -> Iterator[DeadLetterBox]:
     """The dead letters of the queue of ``rule``. Raises InvalidConfiguration where its service is not configured."""
     with MessageQueues().open(rule) as queue:
-        yield DeadLetterBox(rule, queue, SetAsideRecords())
+        yield DeadLetterBox(rule, queue, Database().dead_letters)
 
 
 def _check_choice(message_ids: Sequence[str], everything: bool, code: str | None) -> None:
@@ -165,7 +165,7 @@ def _settle(act: Act, message_ids: Sequence[str], *, code: str | None, queue: st
     """Do it to each message; how many came out how. Raises where there is none of an id."""
     outcomes: Counter[Outcome] = Counter()
     unknown = set(message_ids)
-    started_at = Ledger().now()
+    started_at = Database().now()
     for rule in _rules(queue):
         with _open_box(rule) as box:
             if message_ids:

@@ -15,8 +15,8 @@ from geo_assets.cli.console import (
     print_json,
     shown,
 )
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.deletions import Deletions
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 
 REASONS = {
@@ -40,11 +40,11 @@ def deletions_command(source: str, *, approve: bool, limit: int, as_json: bool) 
     A run that would remove more items at once than the source's `deletions` allow holds them and fails after all
     else is done. You approve the deletions that are held now: later ones are judged separately.
     """
-    ledger = Ledger()
+    database = Database()
     with clear_errors():
         SourcesFile().get(source)
-        released = ledger.consent_to_deletions(source) if approve else 0
-        deletions = ledger.deletions(source, most=limit)
+        released = database.deletions.consent(source) if approve else 0
+        deletions = database.deletions.of(source, most=limit)
     if as_json:
         print_json({"source": source, "consented": released, **asdict(deletions)})
         return

@@ -24,15 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from geo_assets.assets.pictures import draw_footprints
-from geo_assets.catalogue.pgstac import PgStac
 from geo_assets.cli.console import clear_errors, console, shown
 from geo_assets.cli.dagster_process import dagster_process, job_arguments, log_file
 from geo_assets.cli.database_commands import migrate_databases
 from geo_assets.cli.source_commands import print_failures, print_statuses
 from geo_assets.errors import InvalidConfiguration, PermanentError
 from geo_assets.foreign_errors import writing
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.postgres.databases import databases_running
+from geo_assets.resources.database import Database
 from geo_assets.settings import Settings, project_folder
 from geo_assets.sources.source import get_source
 
@@ -218,7 +217,7 @@ def demo_command() -> None:
             status.update("Migrating the database")
             migrate_databases(settings)
             status.stop()
-            started_at = Ledger().now()
+            started_at = Database().now()
             _run_job(settings, DEMO_SOURCE)
             _show(settings, DEMO_SOURCE, since=started_at)
 
@@ -235,7 +234,7 @@ def _run_job(settings: Settings, source: str) -> None:
     command = subprocess.list2cmdline(arguments[:-1])
     console.print(f"Job:       {command} '{arguments[-1]}'", soft_wrap=True, highlight=False)
     console.print(f"Log:       {log_file(settings, JOB)}")
-    ledger = Ledger()
+    database = Database()
     columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=True) as progress,
@@ -244,7 +243,7 @@ def _run_job(settings: Settings, source: str) -> None:
         described = progress.add_task("Described", total=None)
         catalogued = progress.add_task("Catalogued", total=None)
         while process.poll() is None:
-            status = ledger.status(source)
+            status = database.blobs.status(source)
             progress.update(described, total=status.blobs or None, completed=status.blobs - status.pending)
             progress.update(catalogued, total=status.blobs or None, completed=status.catalogued)
             time.sleep(0.5)
@@ -253,12 +252,12 @@ def _run_job(settings: Settings, source: str) -> None:
 
 
 def _show(settings: Settings, source: str, *, since: datetime) -> None:
-    ledger = Ledger()
-    status, items = ledger.status(source), PgStac().items_of(source, most=MOST_ITEMS)
+    database = Database()
+    status, items = database.blobs.status(source), database.catalogue.items_of(source, most=MOST_ITEMS)
     console.print(_items_table(items))
-    print_failures(ledger.failures(source))
+    print_failures(database.blobs.failures(source))
     print_statuses([status])
-    console.print(f"This run catalogued {ledger.catalogued_since(source, since)} items.")
+    console.print(f"This run catalogued {database.blobs.catalogued_since(source, since)} items.")
     picture = settings.state_folder / "demo" / "footprints.png"
     with console.status("Drawing footprints"), writing(picture):
         picture.parent.mkdir(parents=True, exist_ok=True)

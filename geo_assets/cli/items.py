@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from geo_assets.assets.jobs import ingest_rasters, load_vectors
-from geo_assets.catalogue.collections import Collections
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
-from geo_assets.ledger.patches import ItemPatches, StandingPatch
+from geo_assets.ledger.patches import StandingPatch
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
@@ -34,7 +34,7 @@ def items_group() -> None:
 def show_item_command(collection: str, item: str) -> None:
     """Print ITEM of COLLECTION as JSON, as it is in PgSTAC."""
     with clear_errors():
-        found = Collections().item(collection, item)
+        found = Database().collections.item(collection, item)
         if found is None:
             raise CatalogueRefusal(f"Collection `{collection}` has no item `{item}`.")
     print_json(found)
@@ -46,7 +46,7 @@ def show_item_command(collection: str, item: str) -> None:
 def delete_item_command(collection: str, item: str) -> None:
     """Delete ITEM of COLLECTION. If its blob still exists, the next run makes the item again."""
     with clear_errors():
-        Collections().delete_item(collection, item, sources=SourcesFile().all())
+        Database().collections.delete_item(collection, item, sources=SourcesFile().all())
     console.print(f"Item {shown(item)} of {shown(collection)} is deleted.")
 
 
@@ -70,7 +70,7 @@ def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> N
     """
     with clear_errors():
         declared, patches = SourcesFile().get(source), list(read_patches(path))
-        store, validator = ItemPatches(), item_validator(Settings().schemas_folder)
+        store, validator = Database().patches, item_validator(Settings().schemas_folder)
         with _progress("checked", len(patches)) as (bar, task):
             accepted, refused = store.check(
                 declared.name, patches, validator=validator, progress=lambda done: bar.update(task, completed=done)
@@ -102,7 +102,7 @@ def patch_command(source: str, path: Path, *, dry_run: bool, as_json: bool) -> N
 def patches_command(source: str, *, remove: tuple[str, ...], remove_all: bool, limit: int, as_json: bool) -> None:
     """List the patches of SOURCE, or remove some."""
     with clear_errors():
-        declared, store = SourcesFile().get(source), ItemPatches()
+        declared, store = SourcesFile().get(source), Database().patches
         removed = store.remove(declared.name, None if remove_all else remove) if remove or remove_all else None
         standing = store.standing(declared.name, most=limit)
     if as_json:

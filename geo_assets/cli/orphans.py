@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.catalogue.handover import FormerSource, SourceHandover
+from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import (
     RenamedOption,
     approve_names,
@@ -17,10 +17,9 @@ from geo_assets.cli.console import (
     print_json,
     shown,
 )
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.schema_check import check_schema
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.vectors.tables import VectorTables
 
 
 @click.command("orphans")
@@ -50,9 +49,10 @@ def orphans_command(
         raise click.UsageError("--adopt and --remove need a SOURCE.")
     if (adopt and remove) or (approve and not remove):
         raise click.UsageError("Use --adopt NEW, or --remove --approve.")
-    handover = SourceHandover()
+    database = Database()
     with clear_errors():
-        check_schema(handover)
+        handover = database.handover
+        check_schema(handover.connections)
         declared = SourcesFile().all()
         if source is None:
             _show_all(handover.former_sources(declared), as_json=as_json)
@@ -61,11 +61,11 @@ def orphans_command(
         answer: dict[str, Any] = {**asdict(former), "adopted": 0, "withdrawn": 0}
         if adopt:
             heir = SourcesFile().get(adopt)
-            Ledger().register_source(heir)
+            database.sources.register(heir)
             answer["adopted"] = handover.adopt(heir, former)
         elif remove:
             answer["withdrawn"] = handover.withdraw_former(former, declared, consent=approve)
-            VectorTables().drop_unclaimed(source)
+            database.tables.drop_unclaimed(source)
             handover.forget_source(source)
         else:
             answer["first"] = handover.former_items(source, most=limit)

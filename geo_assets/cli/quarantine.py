@@ -9,7 +9,8 @@ from rich.table import Column, Table
 
 from geo_assets.cli.console import clear_errors, console, json_option, limit_option, print_json, shown
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, message_and_remedy
-from geo_assets.ledger.quarantine import Quarantine, QuarantinedBlob, QuarantineFilter
+from geo_assets.ledger.quarantine import QuarantinedBlob, QuarantineFilter
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 
 code_option = click.option("--code", help="Only blobs with this code, such as missing_crs")
@@ -33,7 +34,7 @@ def quarantine_group() -> None:
 def list_command(source: str | None, *, code: str | None, prefix: str | None, limit: int, as_json: bool) -> None:
     """List the quarantined blobs of SOURCE (or of each source), with their reasons and how many have each."""
     with clear_errors():
-        which, quarantine = _filter(source, code, prefix), Quarantine()
+        which, quarantine = _filter(source, code, prefix), Database().quarantine
         counts, blobs = quarantine.counts(which), quarantine.blobs(which, most=limit)
     if as_json:
         total = [{"source": name, "code": reason, "blobs": number} for name, reason, number in counts]
@@ -50,7 +51,7 @@ def explain_command(source: str, blob: str, *, as_json: bool) -> None:
     """Show the state of BLOB of SOURCE, the reason, the remedy and earlier attempts."""
     with clear_errors():
         SourcesFile().get(source)
-        known = Quarantine().explain(source, blob)
+        known = Database().quarantine.explain(source, blob)
         if known is None:
             raise InvalidConfiguration(
                 f"Source `{source}` has no blob {blob!r} in the ledger.",
@@ -75,7 +76,7 @@ def replay_command(
     if not (source or code or prefix or everything):
         raise click.UsageError("Name a source, or use --code, --prefix or --all.")
     with clear_errors():
-        replayed = Quarantine().replay(_filter(source, code, prefix))
+        replayed = Database().quarantine.replay(_filter(source, code, prefix))
     if as_json:
         print_json({"replayed": replayed})
     else:

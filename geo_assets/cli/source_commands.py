@@ -10,17 +10,16 @@ from rich.table import Column, Table
 
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
-from geo_assets.catalogue.handover import FormerSource, SourceHandover
+from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.display import say_duration
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.blobs import Ledger, SourceStatus, StandingFailure
-from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.path_comparison import PathComparison
+from geo_assets.ledger.blobs import SourceStatus, StandingFailure
 from geo_assets.ledger.scenes import WaitingScene
 from geo_assets.ledger.schema_check import check_schema
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
@@ -55,15 +54,15 @@ def status_command(source: str | None, *, limit: int, as_json: bool) -> None:
     Sources whose store cannot be listed are shown with the reason and the time of the next try; sources that are no
     longer declared, with what they left.
     """
-    ledger = Ledger()
+    database = Database()
     with clear_errors():
-        check_schema(ledger)
+        check_schema(database.connections)
         if source is None:
-            statuses = [ledger.status(name) for name in SourcesFile().all()]
-            orphans, formers = CogLedger().orphan_counts(), SourceHandover().former_sources(SourcesFile().all())
+            statuses = [database.blobs.status(name) for name in SourcesFile().all()]
+            orphans, formers = database.cogs.orphan_counts(), database.handover.former_sources(SourcesFile().all())
             if as_json:
                 declared = [_with_orphans(status, orphans) for status in statuses]
-                print_json(declared + [_status_of_former(ledger, former, orphans) for former in formers])
+                print_json(declared + [_status_of_former(database, former, orphans) for former in formers])
             else:
                 print_statuses(statuses)
                 print_troubles(statuses)
@@ -72,9 +71,9 @@ def status_command(source: str | None, *, limit: int, as_json: bool) -> None:
                 print_unchecked_schemas()
             return
         SourcesFile().get(source)
-        status, failures = ledger.status(source), ledger.failures(source, most=limit)
-        waiting = ledger.waiting_scenes(source, most=limit)
-        orphans = CogLedger().orphan_counts()
+        status, failures = database.blobs.status(source), database.blobs.failures(source, most=limit)
+        waiting = database.scenes.waiting(source, most=limit)
+        orphans = database.cogs.orphan_counts()
     if as_json:
         print_json(
             {
@@ -166,9 +165,9 @@ def _with_orphans(status: SourceStatus, orphans: Mapping[str, int]) -> dict[str,
     return {**asdict(status), **more}
 
 
-def _status_of_former(ledger: Ledger, former: FormerSource, orphans: Mapping[str, int]) -> dict[str, Any]:
+def _status_of_former(database: Database, former: FormerSource, orphans: Mapping[str, int]) -> dict[str, Any]:
     left = {"declared": False, "former_items": former.items, "former_tables": former.tables}
-    return {**_with_orphans(ledger.status(former.source), orphans), **left}
+    return {**_with_orphans(database.blobs.status(former.source), orphans), **left}
 
 
 def _check(source: Source) -> dict[str, Any]:
@@ -205,10 +204,10 @@ def plan_command(source: str, *, as_json: bool) -> None:
     with clear_errors():
         declared = SourcesFile().get(source)
         if as_json:
-            plan = plan_source(declared, blob_stores=BlobStores(), ledger=Ledger())
+            plan = plan_source(declared, blob_stores=BlobStores(), database=Database())
         else:
             with console.status(f"Listing {source}"):
-                plan = plan_source(declared, blob_stores=BlobStores(), ledger=Ledger())
+                plan = plan_source(declared, blob_stores=BlobStores(), database=Database())
     if as_json:
         print_json(plan.as_dict())
     else:
@@ -242,7 +241,7 @@ _SECONDS = ("latency_p50", "latency_p95", "latency_max", "seconds_a_thousand")
 def paths_command(*, hours: float, as_json: bool) -> None:
     """Compare the channels (listing, Storage Queue, Service Bus): messages, retries, dead letters, and latency."""
     with clear_errors():
-        paths = PathComparison().compare(since=datetime.now(UTC) - timedelta(hours=hours))
+        paths = Database().path_comparison.compare(since=datetime.now(UTC) - timedelta(hours=hours))
     answers = [path.as_dict() for path in paths]
     if as_json:
         print_json(answers)

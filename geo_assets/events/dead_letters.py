@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 from geo_assets.errors import MalformedMessage
 from geo_assets.events.blob_events import pick_entries, unreadable_entries
 from geo_assets.events.message_queue import DeadLetter, MessageQueue
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 from geo_assets.models import Message
 from geo_assets.sources.rules import QueueRule
 
@@ -51,17 +51,20 @@ class SetAside:
 Outcome = Literal["replayed", "dropped", "missing"]
 
 
-class SetAsideRecords(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class SetAsideRecords:
     """What the ledger knows of dead letters."""
+
+    connections: Connections
 
     def of(self, rule: QueueRule, *, most: int = MOST_RECORDS) -> list[DictRow]:
         """The messages of a queue that neither were replayed nor dropped, the longest there first."""
-        return self.rows("select_set_aside", path=rule.path, queue=rule.queue, most=most)
+        return self.connections.rows("select_set_aside", path=rule.path, queue=rule.queue, most=most)
 
     def mark(self, message: SetAside, state: Literal["replayed", "dropped"]) -> None:
         """Record the result for the message, unless it was dead-lettered again since it was read."""
         if message.record is not None:
-            self.rows("mark_message", record=message.record, changed_at=message.changed_at, state=state)
+            self.connections.rows("mark_message", record=message.record, changed_at=message.changed_at, state=state)
 
 
 class DeadLetterBox:

@@ -14,8 +14,9 @@ from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, InvalidConfi
 from geo_assets.events.blob_events import BlobEvent, Dropped, UnreadableEntry, account_of, name_unreadable, read_events
 from geo_assets.events.looks import EventRouter, Look, Looked, Sight, look_at_all
 from geo_assets.events.message_queue import MessageQueue
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.events import EventBatch, Observed, Poison, Sighting
+from geo_assets.ledger.database import Connections
+from geo_assets.ledger.deletions import DeletionLedger
+from geo_assets.ledger.events import EventBatch, EventLedger, Observed, Poison, Sighting
 from geo_assets.models import BlobRef, Message
 from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
@@ -83,13 +84,14 @@ class EventObserver:
         *,
         sources: Mapping[str, Source],
         blob_stores: Stores,
-        ledger: Ledger,
+        connections: Connections,
     ) -> None:
         self._queue = queue
         self._rule = rule
         self._sources = {name: source for name, source in sources.items() if name in (rule.sources or sources)}
         self._blob_stores = blob_stores
-        self._ledger = ledger
+        self._connections = connections
+        self._events, self._deletions = EventLedger(connections), DeletionLedger(connections)
         self._router = EventRouter(self._sources, account=_account(blob_stores.azure_account_url()))
 
     def take(self, messages: Sequence[Message]) -> TakenBatch:
@@ -104,7 +106,7 @@ class EventObserver:
         """
         if not messages:
             return TakenBatch()
-        looked_at = self._ledger.now()
+        looked_at = self._connections.now()
         letters = [self._read(message) for message in messages]
         looked = look_at_all(
             {look for letter in letters for look in letter.looks}, sources=self._sources, blob_stores=self._blob_stores
@@ -129,12 +131,12 @@ class EventObserver:
             to_list=frozenset(look.source for look in looked.left),
         )
         concerned = {sighting.source for sighting in batch.sightings} | batch.to_list
-        number, observed = self._ledger.record_events(batch, [self._sources[name] for name in sorted(concerned)])
+        number, observed = self._events.record_events(batch, [self._sources[name] for name in sorted(concerned)])
         for source in sorted({each.source for each in observed if each.outcome == "deleted"}):
-            self._ledger.record_renames(self._sources[source], run_id=None)
+            self._deletions.record_renames(self._sources[source], run_id=None)
         _log(observed, dropped, left, [*poisoned, *abandoned])
         dead_letters = self._settle(letters, abandoned, poisoned)
-        self._ledger.settle_batch(batch, number, dead_letters=dead_letters)
+        self._events.settle_batch(batch, number, dead_letters=dead_letters)
         return _taken(batch, observed, looked.down)
 
     def _read(self, message: Message) -> _Letter:

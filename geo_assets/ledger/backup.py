@@ -12,13 +12,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geo_assets.errors import DatabaseUnavailable, InvalidBackup, InvalidConfiguration
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 from geo_assets.ledger.schema import RESTORE_SCHEMA, CatalogueSchema
 from geo_assets.postgres.errors import kind_of
 from geo_assets.postgres.locks import Lock, script_line
@@ -33,12 +34,15 @@ _SQLSTATE = re.compile(r"(?:ERROR|FATAL|PANIC): +([0-9A-Z]{5}): ")
 _MARK = "SELECT obj_description(oid, 'pg_namespace') AS digest FROM pg_namespace WHERE nspname = %s"
 
 
-class CatalogueBackup(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class CatalogueBackup:
     """Writes the catalogue's database to a file, and an empty database from one."""
+
+    connections: Connections
 
     def contents(self) -> dict[str, int]:
         """How many items, collections and blobs the database holds now."""
-        return dict(self.row("count_contents"))
+        return dict(self.connections.row("count_contents"))
 
     def write(self, file: Path) -> dict[str, int]:
         """Write all of the database, as of one moment, to ``file``, which appears when it is complete.
@@ -60,17 +64,17 @@ class CatalogueBackup(DatabaseResource):
         InvalidConfiguration where the database has a catalogue, InvalidBackup and DatabaseUnavailable.
         """
         digest = hashlib.sha256(_listed(file)).hexdigest()
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             mark = connection.execute(_MARK, (RESTORE_SCHEMA,)).fetchone()
         if mark is None or mark["digest"] != digest:
             self._require_empty()
-            CatalogueSchema(database_url=self.resolved_url()).make_roles()
+            CatalogueSchema(self.connections).make_roles()
             self._replay(file, digest)
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             connection.execute("ANALYZE")
 
     def _require_empty(self) -> None:
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             query = "SELECT nspname FROM pg_namespace WHERE nspname IN ('pgstac', 'ledger')"
             found = connection.execute(query).fetchall()
             name = connection.info.dbname
@@ -130,7 +134,7 @@ class CatalogueBackup(DatabaseResource):
 
     def _address(self) -> tuple[str, dict[str, str]]:
         """The database as an option of PostgreSQL's programs, and their environment: only there is the password."""
-        parts = conninfo_to_dict(self.resolved_url())
+        parts = conninfo_to_dict(self.connections.url)
         environment = dict(os.environ)
         if (password := parts.pop("password", None)) is not None:
             environment["PGPASSWORD"] = str(password)

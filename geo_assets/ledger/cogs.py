@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from geo_assets.errors import CogNameTaken, GeoAssetsError
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata, SilverFile, Version
 from geo_assets.postgres.locks import Lock, release, take, try_to_take
@@ -99,17 +99,20 @@ class CogCounts:
     original_bytes: int
 
 
-class CogLedger(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class CogLedger:
     """The COGs of the catalogue's rasters."""
+
+    connections: Connections
 
     def to_make(self, source: Source, *, most: int) -> list[RasterToDo]:
         """Up to ``most`` rasters that await their COG: those first that were tried the least."""
-        rows = self.rows("select_cogs_to_make", source=source.name, rule_digest=_digest(source), most=most)
+        rows = self.connections.rows("select_cogs_to_make", source=source.name, rule_digest=_digest(source), most=most)
         return [RasterToDo(**row) for row in rows] if source.cogs else []
 
     def raster(self, source: str, name: str, etag: str) -> tuple[BlobRef, RasterMetadata] | None:
         """The blob and its metadata; None where this is not its present version any more."""
-        for row in self.rows("select_raster_of_cog", source=source, name=name, etag=etag):
+        for row in self.connections.rows("select_raster_of_cog", source=source, name=name, etag=etag):
             metadata = row.pop("metadata")
             return BlobRef(**row), _METADATA.validate_json(metadata)
         return None
@@ -124,7 +127,7 @@ class CogLedger(DatabaseResource):
         """
         files = {"place": place, "names_in_place": list(names_in_place)}
         bound = {**files, "source": source.name, "name": blob.name, "run_id": run_id}
-        with self.connect() as connection:  # whose end unlocks
+        with self.connections.connect() as connection:  # whose end unlocks
             for name in sorted(names_in_place):
                 take(connection, Lock.SILVER_FILE, place, name)
             with connection.transaction():
@@ -136,7 +139,7 @@ class CogLedger(DatabaseResource):
 
     def record(self, source: Source, blob: BlobRef, cog: PublishedCog, *, run_id: str | None) -> None:
         """Record the COG of this version, and make the item pending, in one transaction."""
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             connection.execute(
                 read_sql("record_cog"),
                 {
@@ -162,18 +165,18 @@ class CogLedger(DatabaseResource):
     def record_failure(self, source: Source, blob: Version, error: GeoAssetsError, *, run_id: str | None) -> None:
         """Record why this version has no COG; for good, then that of an earlier version is none any more either."""
         failure = {**asdict(Failure.of(blob, error)), "rule_digest": _digest(source), "run_id": run_id}
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             connection.execute(read_sql("record_cog_failure"), {"source": source.name, **failure})
             connection.execute(read_sql("unmake_cog"), {"source": source.name, "name": blob.name})
 
     def to_remove(self, source: Source) -> list[CogToRemove]:
         """The COGs whose raster is gone, or all of them where the source makes none."""
-        rows = self.rows("select_cogs_to_remove", source=source.name, is_ruled=source.cogs is not None)
+        rows = self.connections.rows("select_cogs_to_remove", source=source.name, is_ruled=source.cogs is not None)
         return [CogToRemove(**row) for row in rows]
 
     def forget(self, source: str, name: str, *, keep_files: bool) -> None:
         """Forget the COG of a blob, and make its item pending; files that are not kept are orphans then."""
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             if keep_files:
                 connection.execute(read_sql("keep_files"), {"source": source, "name": name})
             connection.execute(read_sql("delete_cog"), {"source": source, "name": name})
@@ -181,18 +184,18 @@ class CogLedger(DatabaseResource):
 
     def files(self, source: str) -> list[SilverFile]:
         """All files that the ledger knows of ``source``."""
-        return [SilverFile(**row) for row in self.rows("select_silver_files", source=source)]
+        return [SilverFile(**row) for row in self.connections.rows("select_silver_files", source=source)]
 
     def orphans(self, source: str | None = None) -> list[SilverFile]:
         """The files of ``source``, or of all that ever was one, that no COG has: left by a run that died, or replaced.
 
         A file that is being published right now is among them.
         """
-        return [SilverFile(**row) for row in self.rows("select_orphaned_files", source=source)]
+        return [SilverFile(**row) for row in self.connections.rows("select_orphaned_files", source=source)]
 
     def orphan_counts(self) -> dict[str, int]:
         """How many orphans each source has, of those that have any."""
-        return {row["source"]: row["files"] for row in self.rows("count_orphaned_files")}
+        return {row["source"]: row["files"] for row in self.connections.rows("count_orphaned_files")}
 
     def sweep(self, remove: Callable[[SilverFile], None], *, source: str | None = None) -> Sweep:
         """Have ``remove`` remove each orphan, and forget it; a file that is being published is left alone.
@@ -200,7 +203,7 @@ class CogLedger(DatabaseResource):
         Where ``remove`` raises an error of ours, all else of that place is left to the next sweep.
         """
         done = Sweep()
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             for file in self.orphans(source):
                 if file.place not in done.left and self._removed(connection, file, remove, done.left):
                     done.removed.append(file)
@@ -227,12 +230,12 @@ class CogLedger(DatabaseResource):
 
     def standing(self, source: str, *, most: int = _EVERY) -> list[StandingCog]:
         """The COGs of ``source`` and what was refused one, the latest first."""
-        rows = self.rows("select_cogs", source=source, most=most)
+        rows = self.connections.rows("select_cogs", source=source, most=most)
         return [StandingCog(**{**row, "facts": json.loads(row["facts"] or "null")}) for row in rows]
 
     def counts(self, source: Source) -> CogCounts:
         """How the source's described rasters stand by its present rule."""
-        return CogCounts(**self.row("count_cogs", source=source.name, rule_digest=_digest(source)))
+        return CogCounts(**self.connections.row("count_cogs", source=source.name, rule_digest=_digest(source)))
 
 
 def _digest(source: Source) -> str:

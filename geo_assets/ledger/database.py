@@ -1,21 +1,21 @@
 """Connections to the catalogue's database.
 
-Here: connecting, and running a statement of `sql/` by its name. Not here: the statements' text (`statements`) and what
-they are for (`ledger`, `pgstac`), psycopg's errors (`geo_assets.postgres.errors`).
+Here: connecting, running a statement of `sql/` by its name, and the database's clock. Not here: which database
+(`geo_assets.postgres.databases`), the statements' text (`statements`) and what they are for (the other modules, each
+of which is given `Connections`), psycopg's errors (`geo_assets.postgres.errors`).
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from pydantic import Field
 
-from geo_assets.configured import ConfiguredResource
 from geo_assets.ledger.statements import read_sql
-from geo_assets.postgres.databases import catalogue_url
 from geo_assets.postgres.errors import database_errors
 
 Connection = psycopg.Connection[DictRow]
@@ -30,17 +30,11 @@ def close_kept_connection() -> None:
         del _THREAD.kept
 
 
-class DatabaseResource(ConfiguredResource):
-    """A resource on the catalogue's database; with no url of its own it follows the settings."""
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How to reach the database: no more than its ``url``, so that it travels to a worker as a value."""
 
-    database_url: str = Field(
-        default="",
-        description="PostgreSQL URL of the catalogue. Empty: GEO_ASSETS_DATABASE_URL, else the embedded cluster.",
-    )
-
-    def resolved_url(self) -> str:
-        """The URL to connect to. Raises DatabaseUnavailable where the embedded cluster is not running."""
-        return self.database_url or catalogue_url(self.settings)
+    url: str = field(repr=False)  # there is a password in it
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -57,7 +51,7 @@ class DatabaseResource(ConfiguredResource):
         Without JIT: compiling the view of states took ten seconds, for a statement that then took a tenth of one.
         """
         return psycopg.connect(
-            self.resolved_url(),
+            self.url,
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=10,
@@ -74,19 +68,6 @@ class DatabaseResource(ConfiguredResource):
         with database_errors():
             yield self._kept_connection()
 
-    def _kept_connection(self) -> Connection:
-        wanted = self.resolved_url()
-        of, connection = getattr(_THREAD, "kept", (None, None))
-        if connection is not None and of == wanted:
-            with suppress(psycopg.OperationalError):
-                connection.execute("SELECT 1")  # it may have been cut since
-                return cast(Connection, connection)
-        if connection is not None:
-            connection.close()
-        connection = self.open()
-        _THREAD.kept = (wanted, connection)
-        return connection
-
     def rows(self, statement: str, **values: Any) -> list[DictRow]:
         """The rows of one statement file."""
         with self.borrow() as connection:
@@ -95,3 +76,38 @@ class DatabaseResource(ConfiguredResource):
     def row(self, statement: str, **values: Any) -> DictRow:
         """The one row of a statement file that always gives one."""
         return self.rows(statement, **values)[0]
+
+    def now(self) -> datetime:
+        """The database's clock: the only one that scopes are measured with."""
+        with self.borrow() as connection:
+            return _clock(connection)
+
+    @contextmanager
+    def open_clock(self) -> Iterator[Callable[[], datetime]]:
+        """`now` on a connection of its own, which may be asked from another thread."""
+        with self.connect() as connection:
+
+            def now() -> datetime:
+                with database_errors():
+                    return _clock(connection)
+
+            yield now
+
+    def _kept_connection(self) -> Connection:
+        of, connection = getattr(_THREAD, "kept", (None, None))
+        if connection is not None and of == self.url:
+            with suppress(psycopg.OperationalError):
+                connection.execute("SELECT 1")  # it may have been cut since
+                return cast(Connection, connection)
+        if connection is not None:
+            connection.close()
+        connection = self.open()
+        _THREAD.kept = (self.url, connection)
+        return connection
+
+
+def _clock(connection: Connection) -> datetime:
+    row = connection.execute("SELECT clock_timestamp() AS now").fetchone()
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from geo_assets.errors import DeletionsHeld
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.sources.source import Source
 
@@ -44,42 +44,45 @@ class Deletions:
         return self.held / self.items if self.items else 0.0
 
 
-class DeletionLedger(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class DeletionLedger:
     """The part of the ledger that deletions go through."""
+
+    connections: Connections
 
     def record_renames(self, source: Source, *, run_id: str | None) -> int:
         """Find new blobs that are the content of gone ones, and take over what was read of them; how many.
 
         Call it after a listing of the whole source. Afterwards nothing that was read of gone blobs is kept.
         """
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             bound = {"source": source.name, "run_id": run_id}
             row = connection.execute(read_sql("record_renames"), bound).fetchone()
             connection.execute(read_sql("forget_gone_metadata"), bound)
         assert row is not None
         return int(row["renamed"])
 
-    def judge_deletions(self, source: Source) -> None:
+    def judge(self, source: Source) -> None:
         """Hold the deletions that no run has judged yet if they are more than the source's settings allow."""
         rule = source.deletions
-        with self.borrow() as connection:
+        with self.connections.borrow() as connection:
             connection.execute(
                 read_sql("judge_deletions"), {"source": source.name, "allow": rule.min_count, "most": rule.max_share}
             )
 
-    def consent_to_deletions(self, source: str) -> int:
+    def consent(self, source: str) -> int:
         """Approve the deletions that are held now, and no later ones; how many."""
-        return int(self.row("consent_to_deletions", source=source)["released"])
+        return int(self.connections.row("consent_to_deletions", source=source)["released"])
 
-    def deletions(self, source: str, *, most: int = 0) -> Deletions:
+    def of(self, source: str, *, most: int = 0) -> Deletions:
         """Which items of ``source`` go or wait to go, with up to ``most`` of them, those that await consent first."""
-        counts = self.row("count_deletions", source=source)
-        first = self.rows("select_withdrawals", source=source, most=most) if most else []
+        counts = self.connections.row("count_deletions", source=source)
+        first = self.connections.rows("select_withdrawals", source=source, most=most) if most else []
         return Deletions(**counts, first=[Withdrawal(**row) for row in first])
 
-    def check_no_deletions_held(self, source: Source) -> None:
+    def check_none_held(self, source: Source) -> None:
         """Raise DeletionsHeld, with what would be deleted, where deletions of ``source`` await consent."""
-        deletions = self.deletions(source.name, most=3)
+        deletions = self.of(source.name, most=3)
         if not deletions.held:
             return
         names = ", ".join(item.name for item in deletions.first[: deletions.held])

@@ -15,8 +15,9 @@ import psycopg
 import stamina
 from psycopg.types.json import Jsonb
 
-from geo_assets.ledger.database import Connection
-from geo_assets.ledger.scenes import SceneLedger, group_named
+from geo_assets.ledger.database import Connection, Connections
+from geo_assets.ledger.scenes import group_named
+from geo_assets.ledger.sources import SourceLedger
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Channel, Message
 from geo_assets.sources.source import Source
@@ -83,8 +84,25 @@ class Observed:
     outcome: str
 
 
-class EventLedger(SceneLedger):
+@dataclass(frozen=True, slots=True)
+class StandingPoison:
+    """The dead letters of one queue that wait for a person, with what the ``latest`` of them says."""
+
+    path: str
+    queue: str
+    messages: int
+    latest: int
+    error_code: str
+    error_message: str
+    correlation_id: str | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventLedger:
     """The part of the ledger that events go through."""
+
+    connections: Connections
 
     def record_events(self, batch: EventBatch, sources: Iterable[Source]) -> tuple[int, list[Observed]]:
         """Take a batch in, in one transaction; its number, and what each sighting was to the ledger.
@@ -94,7 +112,7 @@ class EventLedger(SceneLedger):
         """
         registered = {source.name: source for source in sources}
         for source in registered.values():
-            self.register_source(source)
+            SourceLedger(self.connections).register(source)
         retries = stamina.retry_context(
             on=(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected),
             attempts=_TRIES,
@@ -102,7 +120,7 @@ class EventLedger(SceneLedger):
             wait_max=0.5,
             timeout=None,
         )
-        with self.borrow() as connection:
+        with self.connections.borrow() as connection:
             for attempt in retries:
                 with attempt, connection.transaction():
                     return write_batch(connection, batch, registered)
@@ -110,7 +128,7 @@ class EventLedger(SceneLedger):
 
     def settle_batch(self, batch: EventBatch, number: int, *, dead_letters: Mapping[str, str]) -> None:
         """Note that every message of the batch was settled; ``dead_letters``: their ids in the dead-letter queue."""
-        with self.borrow() as connection:
+        with self.connections.borrow() as connection:
             connection.execute(
                 read_sql("settle_batch"),
                 {
@@ -121,6 +139,10 @@ class EventLedger(SceneLedger):
                     "dead_letter_ids": list(dead_letters.values()),
                 },
             )
+
+    def poison(self) -> list[StandingPoison]:
+        """The dead letters that were neither replayed nor dropped, by queue."""
+        return [StandingPoison(**row) for row in self.connections.rows("select_poison")]
 
 
 def write_batch(connection: Connection, batch: EventBatch, sources: Mapping[str, Source]) -> tuple[int, list[Observed]]:

@@ -14,10 +14,11 @@ from typing import Any
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
+from geo_assets.ledger.sources import SourceLedger
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobPage, BlobRef
-from geo_assets.postgres.locks import Lock, take, take_until_end
+from geo_assets.postgres.locks import Lock, take
 from geo_assets.sources.source import Source
 
 RESUME_FOR = timedelta(days=1)
@@ -154,24 +155,11 @@ class ListingWriter:
         self._connection.execute(read_sql("finish_listing"), {**self._bound, **ending})
 
 
-class ListingLedger(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class ListingLedger:
     """The part of the ledger that listings go through."""
 
-    def register_source(self, source: Source) -> None:
-        """Record the source's place and rule, which the states of its blobs depend on."""
-        bound = {
-            "source": source.name,
-            "url": source.url,
-            "collection_id": source.collection.id,
-            "rule_digest": source.rule_digest,
-            "reading_digest": source.reading_digest,
-            "required_assets": list(source.group.required) if source.group else [],
-            "deletion_grace": source.deletions.grace,
-        }
-        with self.borrow() as connection, connection.transaction():
-            if connection.execute(read_sql("select_registered_collection"), bound).fetchone() is None:
-                take_until_end(connection, Lock.OWNERSHIP, source.collection.id)  # waits for writes of the API to it
-            connection.execute(read_sql("register_source"), bound)
+    connections: Connections
 
     @contextmanager
     def open_listing(
@@ -183,7 +171,7 @@ class ListingLedger(DatabaseResource):
         `RESUME_FOR`. Listings of one source take turns, so an older one never undoes a newer one. ``event_allowance``
         is how long an event may take to tell what the listing finds; None if no events report this source.
         """
-        self.register_source(source)
+        SourceLedger(self.connections).register(source)
         bound: dict[str, Any] = {
             "source": source.name,
             "shard": shard,
@@ -191,7 +179,7 @@ class ListingLedger(DatabaseResource):
             "run_id": run_id,
             "resume_for": RESUME_FOR,
         }
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             take(connection, Lock.LISTING, source.name)
             with connection.transaction():
                 row = connection.execute(read_sql("resume_listing"), bound).fetchone()
@@ -207,7 +195,7 @@ class ListingLedger(DatabaseResource):
 
         So runs that never get to the end still come past every shard.
         """
-        listed = {row["shard"]: row for row in self.rows("select_shards_listed", source=source.name)}
+        listed = {row["shard"]: row for row in self.connections.rows("select_shards_listed", source=source.name)}
 
         def turn(shard: str) -> tuple[bool, float]:
             row = listed.get(shard, {"unfinished": False, "finished_at": None})
@@ -217,12 +205,12 @@ class ListingLedger(DatabaseResource):
 
     def listed_at(self, source: Source) -> datetime | None:
         """When the source was last listed whole by its present globs and shards; None where it never was."""
-        moment: datetime | None = self.row("select_listed_at", **_whole(source))["listed_at"]
+        moment: datetime | None = self.connections.row("select_listed_at", **_whole(source))["listed_at"]
         return moment
 
     def listing_asked_at(self, source: Source) -> datetime | None:
         """Since when a listing has to see what was too much for a look; None where nothing is left to one."""
-        rows = self.rows("select_listing_asked", **_whole(source))
+        rows = self.connections.rows("select_listing_asked", **_whole(source))
         return rows[0]["asked_at"] if rows else None
 
     def record_gone_outside_shards(self, source: Source, *, as_of: datetime, run_id: str | None) -> int:
@@ -231,13 +219,15 @@ class ListingLedger(DatabaseResource):
         Call it only where the store was seen, after ``as_of``, to have none there.
         """
         shards = [source.prefix + shard for shard in source.shards]
-        row = self.row("mark_outside_deleted", source=source.name, shards=shards, as_of=as_of, run_id=run_id)
+        row = self.connections.row(
+            "mark_outside_deleted", source=source.name, shards=shards, as_of=as_of, run_id=run_id
+        )
         return int(row["deleted"])
 
     @contextmanager
     def open_comparison(self, source: str) -> Iterator[Callable[[Sequence[BlobRef]], PageComparison]]:
         """A function that compares a page of a listing with the ledger and changes nothing."""
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
 
             def compare(blobs: Sequence[BlobRef]) -> PageComparison:
                 bound = {

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from geo_assets.errors import InvalidItem, InvalidPatch
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.stac.remarks import ItemPatch, apply_patch
 from geo_assets.stac.schemas import ItemValidator
@@ -37,8 +37,11 @@ class StandingPatch:
     pending: bool
 
 
-class ItemPatches(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class ItemPatches:
     """What people state of single items."""
+
+    connections: Connections
 
     def check(
         self,
@@ -56,7 +59,7 @@ class ItemPatches(DatabaseResource):
         refused: list[str] = []
         for start in range(0, len(patches), _AT_ONCE):
             portion = patches[start : start + _AT_ONCE]
-            rows = self.rows(
+            rows = self.connections.rows(
                 "select_patch_targets",
                 source=source,
                 blobs=[patch.blob for patch in portion],
@@ -88,7 +91,7 @@ class ItemPatches(DatabaseResource):
         Their items are pending again. All are kept, or none.
         """
         changed = 0
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             for start in range(0, len(patches), _AT_ONCE):
                 portion = patches[start : start + _AT_ONCE]
                 bound = {
@@ -108,7 +111,7 @@ class ItemPatches(DatabaseResource):
         Raises InvalidPatch where one of ``names`` has none.
         """
         wanted = None if names is None else list(names)
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             bound = {"source": source, "names": wanted}
             removed = [row["name"] for row in connection.execute(read_sql("delete_patches"), bound).fetchall()]
             if wanted is not None and len(removed) < len(set(wanted)):
@@ -122,7 +125,7 @@ class ItemPatches(DatabaseResource):
 
     def standing(self, source: str, *, most: int) -> list[StandingPatch]:
         """Up to ``most`` patches of ``source``, by blob or scene."""
-        return [StandingPatch(**row) for row in self.rows("select_patches", source=source, most=most)]
+        return [StandingPatch(**row) for row in self.connections.rows("select_patches", source=source, most=most)]
 
 
 def _reopen(connection: Connection, source: str, names: Sequence[str]) -> None:

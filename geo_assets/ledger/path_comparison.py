@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 
 COUNTS = ("batches", "messages", "dropped", "redelivered", "abandoned", "poisoned", "blobs", "searchable")
 SHARES = tuple(round(share / 20, 2) for share in range(21))
@@ -66,10 +66,13 @@ class PathFigures:
         return {"path": self.path, **{name: getattr(self, name) for name in COUNTS}, **rounded}
 
 
-class PathComparison(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class PathComparison:
     """The part of the ledger that tells how blobs and messages came."""
+
+    connections: Connections
 
     def compare(self, *, since: datetime) -> list[PathFigures]:
         """The figures of listing, storage_queue and service_bus, in this order. Raises DatabaseUnavailable."""
-        rows = self.rows("compare_paths", since=since, shares=list(SHARES))
+        rows = self.connections.rows("compare_paths", since=since, shares=list(SHARES))
         return [PathFigures(**{**row, "latencies": tuple(row["latencies"] or ())}) for row in rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +37,34 @@ class QuarantinedBlob:
     run_id: str | None
 
 
-class Quarantine(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class Quarantine:
     """The quarantined blobs of the ledger."""
+
+    connections: Connections
 
     def blobs(self, which: QuarantineFilter, *, most: int) -> list[QuarantinedBlob]:
         """Up to ``most`` of them by source and name."""
-        return [QuarantinedBlob(**row) for row in self.rows("select_quarantined", **which.bound(), most=most)]
+        return [
+            QuarantinedBlob(**row) for row in self.connections.rows("select_quarantined", **which.bound(), most=most)
+        ]
 
     def counts(self, which: QuarantineFilter) -> list[tuple[str, str, int]]:
         """(source, code, blobs), the most frequent code of a source first."""
-        return [(row["source"], row["code"], row["blobs"]) for row in self.rows("count_quarantined", **which.bound())]
+        return [
+            (row["source"], row["code"], row["blobs"])
+            for row in self.connections.rows("count_quarantined", **which.bound())
+        ]
 
     def replay(self, which: QuarantineFilter) -> int:
         """Put them back to the work that is left; how many. The next run tries each once."""
-        return int(self.row("replay_quarantined", **which.bound())["replayed"])
+        return int(self.connections.row("replay_quarantined", **which.bound())["replayed"])
 
     def explain(self, source: str, name: str, *, most: int = 20) -> dict[str, Any] | None:
         """The state of one blob, with up to ``most`` failed attempts at it; None if the ledger does not know it."""
-        rows = self.rows("select_blob_state", source=source, name=name)
+        rows = self.connections.rows("select_blob_state", source=source, name=name)
         return (
-            {**rows[0], "attempts": self.rows("select_attempts", source=source, name=name, most=most)} if rows else None
+            {**rows[0], "attempts": self.connections.rows("select_attempts", source=source, name=name, most=most)}
+            if rows
+            else None
         )

@@ -14,8 +14,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from geo_assets.errors import REMEDY_MARK, DuplicateItem, NotInGroup
-from geo_assets.ledger.database import Connection
-from geo_assets.ledger.listings import ListingLedger
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.sources.source import Source
@@ -36,15 +35,19 @@ class WaitingScene:
     waiting_for: tuple[str, ...]
 
 
-class SceneLedger(ListingLedger):
+@dataclass(frozen=True, slots=True)
+class SceneLedger:
     """The part of the ledger that knows of scenes."""
+
+    connections: Connections
 
     def group_blobs(self, source: Source, *, run_id: str | None) -> int:
         """Apply the source's group rule to the blobs it was not applied to yet; how many.
 
-        A blob it does not match is refused: `NotInGroup`. Call it after `register_source`, before any stage's plan.
+        A blob it does not match is refused: `NotInGroup`. Call it when the source is registered, before any stage's
+        plan.
         """
-        with self.borrow() as connection:
+        with self.connections.borrow() as connection:
             if source.group is None:
                 connection.execute(read_sql("ungroup_blobs"), {"source": source.name})
                 return 0
@@ -61,7 +64,7 @@ class SceneLedger(ListingLedger):
         """Store what was read of these JSON members and mark their versions described, in one transaction."""
         if not documents:
             return
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             connection.cursor().executemany(
                 read_sql("store_document"),
                 [
@@ -85,9 +88,9 @@ class SceneLedger(ListingLedger):
                 },
             )
 
-    def scenes_to_catalogue(self, source: str, *, first: str, last: str, as_of: datetime) -> list[Scene]:
+    def to_catalogue(self, source: str, *, first: str, last: str, as_of: datetime) -> list[Scene]:
         """The scenes from id ``first`` to ``last`` in which a blob seen by ``as_of`` awaits its item, whole."""
-        rows = self.rows("select_scene_members", source=source, first=first, last=last, as_of=as_of)
+        rows = self.connections.rows("select_scene_members", source=source, first=first, last=last, as_of=as_of)
         return [
             Scene.of(scene_id, [_member(row) for row in members])
             for scene_id, members in groupby(rows, key=lambda row: str(row["scene_id"]))
@@ -95,10 +98,10 @@ class SceneLedger(ListingLedger):
 
     def remarks(self, source: str, names: Sequence[str]) -> dict[str, Remarks]:
         """What is known of these blobs beyond their present version, of those of which anything is."""
-        rows = self.rows("select_remarks", source=source, names=list(names))
+        rows = self.connections.rows("select_remarks", source=source, names=list(names))
         return {row.pop("name"): Remarks(**row) for row in rows}
 
-    def record_scenes_catalogued(
+    def record_catalogued(
         self,
         source: Source,
         scenes: Sequence[Scene],
@@ -121,7 +124,7 @@ class SceneLedger(ListingLedger):
             "etags": [blob.etag for _, blob in members],
             "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for _, blob in members],
         }
-        with self.borrow() as connection, connection.transaction():
+        with self.connections.borrow() as connection, connection.transaction():
             held = connection.execute(read_sql("hold_whole_scenes"), loaded).fetchall()
             connection.execute(
                 read_sql("mark_catalogued"),
@@ -143,15 +146,15 @@ class SceneLedger(ListingLedger):
             for member in scene.surplus
         ]
         if failures:
-            with self.borrow() as connection, connection.transaction():
+            with self.connections.borrow() as connection, connection.transaction():
                 write_failures(connection, source, failures, stage="catalogue", run_id=run_id)
                 names = [failure.name for failure in failures]
                 connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": names})
         return len(failures)
 
-    def waiting_scenes(self, source: str, *, most: int = 1000) -> list[WaitingScene]:
+    def waiting(self, source: str, *, most: int = 1000) -> list[WaitingScene]:
         """The scenes that wait for required assets, by id."""
-        rows = self.rows("select_waiting_scenes", source=source, most=most)
+        rows = self.connections.rows("select_waiting_scenes", source=source, most=most)
         return [WaitingScene(row["scene"], row["blobs"], tuple(row["waiting_for"])) for row in rows]
 
 

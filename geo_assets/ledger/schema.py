@@ -5,6 +5,7 @@ Here: installing, granting and verifying, each idempotent. Not here: what each r
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import psycopg
@@ -15,12 +16,11 @@ from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate, get_sql
 
 from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable, InvalidConfiguration
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.roles import give_tables, grant_all, login_checks, make_roles
 from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER, PGSTAC_VERSION, check_schema, require_known_version
 from geo_assets.ledger.statements import read_sql
 from geo_assets.ledger.view_files import create_views
-from geo_assets.postgres.databases import owner_url
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.locks import Lock, take, take_until_end
 from geo_assets.postgres.logins import LOADER_ROLE, READER_ROLE
@@ -35,12 +35,11 @@ _OWNS = """
 """
 
 
-class CatalogueSchema(DatabaseResource):
-    """Installs and checks the schemas `pgstac` and `ledger`, as the owner of the database."""
+@dataclass(frozen=True, slots=True)
+class CatalogueSchema:
+    """Installs and checks the schemas `pgstac` and `ledger`; by ``connections`` of the owner of the database."""
 
-    def resolved_url(self) -> str:
-        """The URL of the database for its owner. Raises DatabaseUnavailable where the embedded cluster is down."""
-        return self.database_url or owner_url(self.settings)
+    connections: Connections
 
     def install(self) -> dict[str, str]:
         """Bring PgSTAC and the ledger to this release's version; their versions.
@@ -53,7 +52,7 @@ class CatalogueSchema(DatabaseResource):
                 "The login of this URL does not own the schemas of the database.",
                 remedy="Set GEO_ASSETS_OWNER_DATABASE_URL to the URL of who made them.",
             )
-        with self.connect() as lock:
+        with self.connections.connect() as lock:
             take(lock, Lock.MIGRATION)
             with _migration_errors():
                 lock.execute("CREATE SCHEMA IF NOT EXISTS ledger")
@@ -64,7 +63,7 @@ class CatalogueSchema(DatabaseResource):
 
     def make_roles(self) -> None:
         """Make the roles and logins that a backup names, and no schema: what no file of one database holds."""
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             take_until_end(connection, Lock.MIGRATION)
             connection.execute(get_sql(f"pgstac.{PGSTAC_VERSION}.sql").encode())
             for statement in _WITHOUT_PGSTAC:
@@ -73,25 +72,25 @@ class CatalogueSchema(DatabaseResource):
 
     def grant_roles(self, passwords: Mapping[str, str] | None = None) -> list[str]:
         """Make roles and logins, with these passwords, and grant each just what it needs; their names."""
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             take_until_end(connection, Lock.MIGRATION)
             return grant_all(connection, passwords or {})
 
     def may_install(self) -> bool:
         """Whether this login owns what is installed, or nothing is."""
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             row = connection.execute(_OWNS).fetchone()
         return bool(row and row["owns"])
 
     def give_tables(self) -> int:
         """Make the pipeline's login the owner of tables of vector files that its owner made; how many."""
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             take_until_end(connection, Lock.MIGRATION)
             return give_tables(connection)
 
     def finish_restore(self) -> None:
         """Let nothing say any more that a backup was restored here and is yet to be migrated."""
-        with self.connect() as connection:
+        with self.connections.connect() as connection:
             connection.execute(f"DROP SCHEMA IF EXISTS {RESTORE_SCHEMA}")
 
     def verify(self) -> dict[str, str]:
@@ -99,8 +98,8 @@ class CatalogueSchema(DatabaseResource):
 
         Raises DatabaseUnavailable naming what is wrong.
         """
-        check_schema(self)
-        with self.connect() as connection:
+        check_schema(self.connections)
+        with self.connections.connect() as connection:
             versions = connection.execute(
                 "SELECT pgstac.get_version() AS pgstac, postgis_lib_version() AS postgis, "
                 "current_setting('server_version') AS postgresql"
@@ -124,7 +123,7 @@ class CatalogueSchema(DatabaseResource):
         return {**versions, **dict.fromkeys(checks, "yes")}
 
     def _install_pgstac(self) -> str:
-        database = PgstacDB(dsn=self.resolved_url())
+        database = PgstacDB(dsn=self.connections.url)
         try:
             version = str(Migrate(database).run_migration())
             if database.queue_length():  # of a migration that was ended before it did what it had left for later
@@ -135,7 +134,7 @@ class CatalogueSchema(DatabaseResource):
             database.close()
 
     def _install_ledger(self) -> str:
-        engine = sqlalchemy.create_engine(_sqlalchemy_url(self.resolved_url()), poolclass=sqlalchemy.NullPool)
+        engine = sqlalchemy.create_engine(_sqlalchemy_url(self.connections.url), poolclass=sqlalchemy.NullPool)
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
         config.set_main_option("path_separator", "os")

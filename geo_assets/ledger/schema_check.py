@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from pypgstac import version
 
 from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.ledger.view_files import VIEWS, digests_in, views_digest
 
@@ -27,13 +27,13 @@ _VERSIONS = """
 """
 
 
-def check_schema(database: DatabaseResource) -> dict[str, str]:
+def check_schema(connections: Connections) -> dict[str, str]:
     """The versions of PgSTAC and of the ledger, after a look whether all is there that they are made of: 3 ms.
 
     Of a schema of a newer release, which may have something else in its place, only the version is looked at. Raises
     DatabaseUnavailable where a migration is missing, DatabaseIncomplete where anything else is.
     """
-    with database.connect() as connection:
+    with connections.connect() as connection:
         row = connection.execute(_VERSIONS).fetchone()
         there = read_objects(connection)
     assert row is not None

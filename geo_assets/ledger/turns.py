@@ -1,6 +1,7 @@
 """Whose turn a source is: one run at a time works on it, whatever Dagster's instance lets run at once.
 
-Here: asking for the turn of a run, and who has it. Not here: how long a process keeps it (`ledger.blobs.Ledger`).
+Here: asking for the turn of a run, and who has it. Not here: how long a process keeps it
+(`geo_assets.resources.database`).
 
 All processes of a run share the source's lock, each by a session of its own that is named after the run, so another run
 sees whose turn it is. PostgreSQL releases it when the last of them ends, however it ends.

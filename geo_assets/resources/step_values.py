@@ -13,8 +13,8 @@ from psycopg.types.json import Jsonb
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from geo_assets.errors import InvalidConfiguration, TransientError
-from geo_assets.ledger.database import DatabaseResource
 from geo_assets.ledger.statements import read_sql
+from geo_assets.resources.database import Database
 
 
 class StepValueMissing(TransientError):
@@ -27,25 +27,27 @@ class StepValueMissing(TransientError):
 class StepValues(ConfigurableIOManager):
     """Stores each output as JSON of its declared type, under (run, step, output, mapping key)."""
 
-    database_url: str = Field(default="", description="PostgreSQL URL of the catalogue; empty: as for the ledger.")
-    _database: DatabaseResource | None = PrivateAttr(default=None)
+    database_url: str = Field(
+        default="", description="PostgreSQL URL of the catalogue; empty: as for the resource database."
+    )
+    _database: Database | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         """Have the settings read again by this run, and no more often."""
         self._database = None
 
     @property
-    def database(self) -> DatabaseResource:
+    def database(self) -> Database:
         """The database that the values are kept in."""
         if self._database is None:
-            self._database = DatabaseResource(database_url=self.database_url)
+            self._database = Database(database_url=self.database_url)
         return self._database
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Store a value; the step that made it may be run again and replace it."""
         key = _key(context)
         value = _adapter(_declared_type(context)).dump_python(obj, mode="json")
-        with self.database.borrow() as connection:
+        with self.database.connections.borrow() as connection:
             connection.execute(read_sql("store_step_value"), {**key, "value": Jsonb(value)})
 
     def load_input(self, context: InputContext) -> Any:
@@ -54,7 +56,7 @@ class StepValues(ConfigurableIOManager):
         if upstream is None:
             raise InvalidConfiguration(f"Input {context.name!r} has no upstream output.")
         key = _key(upstream)
-        rows = self.database.rows("select_step_value", **key)
+        rows = self.database.connections.rows("select_step_value", **key)
         if not rows:
             raise StepValueMissing(
                 f"Output {key['output']!r} of step {key['step_key']} of run {key['run_id']} is gone."

@@ -9,18 +9,18 @@ import time
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 
 # A worker between two steps, or one whose database just restarted, holds no lock for a moment.
 SILENT_SECONDS = 120.0
 PARTITION_TAG = "dagster/partition"
 
 
-def fail_if_abandoned(instance: DagsterInstance, run: DagsterRun, *, ledger: Ledger) -> bool:
+def fail_if_abandoned(instance: DagsterInstance, run: DagsterRun, *, database: Database) -> bool:
     """Report the run as failed where it has started, has no worker and has been silent; whether it was so."""
     if run.status is not DagsterRunStatus.STARTED:
         return False
-    if _silent_seconds(instance, run.run_id) <= SILENT_SECONDS or ledger.has_worker(run.run_id):
+    if _silent_seconds(instance, run.run_id) <= SILENT_SECONDS or database.has_worker(run.run_id):
         return False
     instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run goes on.")
     return True

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from geo_assets.alerts.alerts import Message, Told, plan_alerts
 from geo_assets.alerts.destinations import deliver_all, open_destinations
 from geo_assets.display import one_line
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.findings import ALERT_SENSOR, find_troubles
 
@@ -25,14 +25,16 @@ _CURSOR = TypeAdapter(dict[str, dict[str, Told]])
     default_status=DefaultSensorStatus.RUNNING,
     description="Tells people, once, of what needs them: by log, webhook and e-mail (docs/guides/alerts.md).",
 )
-def failure_alert_sensor(context: SensorEvaluationContext, sources_file: SourcesFile, ledger: Ledger) -> SensorResult:
+def failure_alert_sensor(
+    context: SensorEvaluationContext, sources_file: SourcesFile, database: Database
+) -> SensorResult:
     """Find, plan, deliver. What a destination was told moves on only when it took the message.
 
     So a destination that is down hears of everything later, and no other hears anything twice.
     """
     settings, now = sources_file.settings, datetime.now(UTC)
     told = _read_cursor(context.cursor)
-    troubles = find_troubles(context.instance, sources_file=sources_file, ledger=ledger)
+    troubles = find_troubles(context.instance, sources_file=sources_file, database=database)
     destinations = open_destinations(settings, context.log)
     plans = {
         destination.name: plan_alerts(

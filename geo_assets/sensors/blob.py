@@ -21,10 +21,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
-from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
-from geo_assets.ledger.blobs import Ledger, Outstanding
+from geo_assets.ledger.blobs import Outstanding
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
@@ -59,7 +59,7 @@ class SourcesNotObserved(TransientError):
     ),
 )
 def blob_sensor(
-    context: SensorEvaluationContext, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
+    context: SensorEvaluationContext, sources_file: SourcesFile, blob_stores: BlobStores, database: Database
 ) -> SensorResult:
     """Observe, decide, request. A source that cannot be observed never counts as empty.
 
@@ -67,7 +67,7 @@ def blob_sensor(
     fails only where every source is in trouble, and there is nothing to keep.
     """
     end = time.monotonic() + TICK_BUDGET_SECONDS
-    tick = _Tick(context, sources_file, blob_stores, ledger)
+    tick = _Tick(context, sources_file, blob_stores, database)
     for source, seen in side_by_side.look(tick.sources_in_turn(), tick.begin, end=end):
         tick.take(source, seen)
     return tick.result()
@@ -81,17 +81,17 @@ class _Tick:
     """One tick over all sources: what is remembered of each, what is asked for and what is said."""
 
     def __init__(
-        self, context: SensorEvaluationContext, sources_file: SourcesFile, blob_stores: BlobStores, ledger: Ledger
+        self, context: SensorEvaluationContext, sources_file: SourcesFile, blob_stores: BlobStores, database: Database
     ) -> None:
-        self._context, self._blob_stores, self._ledger = context, blob_stores, ledger
+        self._context, self._blob_stores, self._database = context, blob_stores, database
         self._sources, self._relist = sources_file.all(), sources_file.relist()
         register_partitions(context.instance, list(self._sources))
         cursor = _read_cursor(context.cursor)
         self._watches = {name: cursor.get(name, Watch()) for name in self._sources}
-        self._handover = SourceHandover(database_url=ledger.database_url)
-        self._requests = RunRequests(context, SENSOR, ledger=ledger)
-        self._busy = self._requests.on_their_way() | sources_with_runs(context, ledger=ledger)
-        self._troubles = {name: each for name, each in ledger.troubles().items() if name in self._sources}
+        self._handover = database.handover
+        self._requests = RunRequests(context, SENSOR, database=database)
+        self._busy = self._requests.on_their_way() | sources_with_runs(context, database=database)
+        self._troubles = {name: each for name, each in database.sources.troubles().items() if name in self._sources}
         self._reasons: list[str] = []
         self._run_requests: list[RunRequest] = []
 
@@ -114,19 +114,21 @@ class _Tick:
         if trouble is not None and now < trouble.until:
             self._say(f"{name}: {trouble}", is_error=True)
             return None
-        self._ledger.register_source(source)
-        left = self._ledger.outstanding(name)
+        self._database.sources.register(source)
+        left = self._database.blobs.outstanding(name)
         if self._handover.has_to_take_over(source, self._sources):
             self._settle(source, replace(watch, looked_at=now), self._decide_to_take_over(source, left))
             return None
         due = next_look(
             watch,
-            listed_at=self._ledger.listed_at(source),
+            listed_at=self._database.listings.listed_at(source),
             relist=self._relist[name],
             rule=source.listing_digest,
         )
         if due is None or due <= now:
-            return partial(observe, source, watch.progress, left, blob_stores=self._blob_stores, ledger=self._ledger)
+            return partial(
+                observe, source, watch.progress, left, blob_stores=self._blob_stores, database=self._database
+            )
         last = self._requests.last(name, watch.request)
         known = decide(name, observed=recall(left), last=last, run_in_progress=False, now=now)
         known = replace(known, reason=f"{known.reason}; checked again at {due:%H:%M:%S} UTC")
@@ -155,7 +157,7 @@ class _Tick:
         else:
             self._settle_observed(source, watch, *seen)
         if self._troubles.pop(source.name, None) is not None:
-            self._ledger.clear_trouble(source.name)
+            self._database.sources.clear_trouble(source.name)
 
     def result(self) -> SensorResult:
         """What the tick asks for, says and remembers. Raises SourcesNotObserved where no source can be looked at."""
@@ -199,7 +201,7 @@ class _Tick:
         last = self._troubles.get(source.name)
         trouble = next_trouble(last, error, now=datetime.now(UTC), first=FIRST_PAUSE, longest=LONGEST_PAUSE)
         self._troubles[source.name] = trouble
-        self._ledger.record_trouble(source.name, trouble)
+        self._database.sources.record_trouble(source.name, trouble)
         self._say(f"{source.name}: {trouble}", is_error=True)
 
     def _say(self, reason: str, *, is_error: bool = False) -> None:

@@ -9,9 +9,8 @@ from dagster import DefaultSensorStatus, RunRequest, SensorEvaluationContext, Se
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.jobs import INGEST_JOBS, make_cogs
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import Request
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.change import Observation, change_digest, decide
 from geo_assets.sensors.runs import sources_with_runs
@@ -26,17 +25,19 @@ _CURSOR = TypeAdapter(dict[str, Request])
     description="Launches one run of each source whose rasters await their COG, or of whose files some have no raster.",
 )
 def cog_sensor(
-    context: SensorEvaluationContext, sources_file: SourcesFile, ledger: Ledger, cog_ledger: CogLedger
+    context: SensorEvaluationContext,
+    sources_file: SourcesFile,
+    database: Database,
 ) -> SensorResult:
     """Ask once for the same work, and again after a pause where a run left it."""
     requests = _read_cursor(context.cursor)
     run_requests, reasons = [], []
-    busy = sources_with_runs(context, ledger=ledger, jobs=[*INGEST_JOBS, make_cogs.name])
-    troubles = ledger.troubles()
+    busy = sources_with_runs(context, database=database, jobs=[*INGEST_JOBS, make_cogs.name])
+    troubles = database.sources.troubles()
     for name, source in sources_file.all().items():
-        waiting = cog_ledger.to_make(source, most=source.cogs.max_per_run) if source.cogs else []
-        removable = [cog.name for cog in cog_ledger.to_remove(source)]
-        removable += [f"{file.place} {file.name_in_place}" for file in cog_ledger.orphans(name)]
+        waiting = database.cogs.to_make(source, most=source.cogs.max_per_run) if source.cogs else []
+        removable = [cog.name for cog in database.cogs.to_remove(source)]
+        removable += [f"{file.place} {file.name_in_place}" for file in database.cogs.orphans(name)]
         if not waiting and not removable:
             requests.pop(name, None)
             continue

@@ -31,10 +31,9 @@ from geo_assets.alerts.alerts import Finding
 from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.assets.jobs import all_jobs
 from geo_assets.assets.retention import retention
-from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.display import say_duration
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, InvalidConfiguration, message_and_remedy
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import read_memory, service_bus_sensor, storage_queue_sensor
@@ -63,7 +62,7 @@ class Troubles:
     rules: AlertRules = field(default_factory=AlertRules)
 
 
-def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledger: Ledger) -> Troubles:
+def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, database: Database) -> Troubles:
     """Ask Dagster for failed runs, ticks and checks, and the ledger for the rest."""
     found = [*_failed_runs(instance), *_failed_ticks(instance)]
     unseen: set[Kind] = set()
@@ -76,11 +75,11 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, ledge
     found += _failed_checks(instance, sources)
     try:
         found += [
-            *_sources_away(ledger, sources),
-            *(_former_sources(ledger, sources) if "census" not in unseen else ()),
-            *_poison(ledger),
-            *_backlog_and_deletions(sources.values(), rules, ledger),
-            *_unforeseen(ledger, sources),
+            *_sources_away(database, sources),
+            *(_former_sources(database, sources) if "census" not in unseen else ()),
+            *_poison(database),
+            *_backlog_and_deletions(sources.values(), rules, database),
+            *_unforeseen(database, sources),
         ]
     except DatabaseUnavailable as error:
         unseen |= {"unreachable", "poison", "backlog", "deletions_held", "unforeseen"}
@@ -207,9 +206,9 @@ def _queues_away(state: InstigatorState) -> Iterator[Finding]:
         )
 
 
-def _sources_away(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _sources_away(database: Database, sources: Mapping[str, Source]) -> Iterator[Finding]:
     """A finding for each source that could not be looked at time and again; no tick fails for one of several."""
-    for source, trouble in ledger.troubles().items():
+    for source, trouble in database.sources.troubles().items():
         if source in sources:
             yield from _away(
                 "source",
@@ -274,10 +273,10 @@ def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
     return f"{said} {of_formers}" if "items_have_sources" in failed else said
 
 
-def _former_sources(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _former_sources(database: Database, sources: Mapping[str, Source]) -> Iterator[Finding]:
     """A finding for each source that is no longer declared, whose collection no declared source has."""
     collections = {source.collection.id for source in sources.values()}
-    for former in SourceHandover(database_url=ledger.database_url).former_sources(sources):
+    for former in database.handover.former_sources(sources):
         if former.collection_id not in collections:
             yield Finding(
                 kind="census",
@@ -305,8 +304,8 @@ def _latest_checks(
     return latest
 
 
-def _poison(ledger: Ledger) -> Iterator[Finding]:
-    for poison in ledger.poison():
+def _poison(database: Database) -> Iterator[Finding]:
+    for poison in database.events.poison():
         correlated = f" (correlation id {poison.correlation_id})" if poison.correlation_id else ""
         messages = "1 message was" if poison.messages == 1 else f"{poison.messages:,} messages were"
         yield Finding(
@@ -321,10 +320,10 @@ def _poison(ledger: Ledger) -> Iterator[Finding]:
         )
 
 
-def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger: Ledger) -> Iterator[Finding]:
-    now = ledger.now()
+def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, database: Database) -> Iterator[Finding]:
+    now = database.now()
     for source in (source.name for source in sources):
-        left = ledger.outstanding(source)
+        left = database.blobs.outstanding(source)
         if left.pending_since is not None and now - left.pending_since > rules.backlog:
             waits = say_duration(now - left.pending_since)
             yield Finding(
@@ -340,7 +339,7 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
                 link=f"assets/stac_items?partition={source}",
             )
         if left.held:
-            deletions = ledger.deletions(source)
+            deletions = database.deletions.of(source)
             yield Finding(
                 kind="deletions_held",
                 key=f"deletions_held:{source}",
@@ -354,9 +353,9 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, ledger:
             )
 
 
-def _unforeseen(ledger: Ledger, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _unforeseen(database: Database, sources: Mapping[str, Source]) -> Iterator[Finding]:
     """A finding for each source with files that our code failed at."""
-    for each in ledger.unforeseen():
+    for each in database.blobs.unforeseen():
         if each.source in sources:
             files = "1 file" if each.files == 1 else f"{each.files:,} files"
             yield Finding(

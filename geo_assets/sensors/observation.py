@@ -9,8 +9,9 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
-from geo_assets.ledger.blobs import Ledger, Outstanding
+from geo_assets.ledger.blobs import Outstanding
 from geo_assets.models import BlobPage
+from geo_assets.resources.database import Database
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Observation, Progress, change_digest
 from geo_assets.sensors.side_by_side import LookClock
@@ -27,7 +28,7 @@ def observe(
     pace: LookClock,
     *,
     blob_stores: BlobStores,
-    ledger: Ledger,
+    database: Database,
 ) -> tuple[Observation, Progress | None]:
     """What is seen of ``source`` from ``progress`` on, and where to go on if that was not all.
 
@@ -41,7 +42,7 @@ def observe(
     with blob_stores.open(source, patience=SHORT_PATIENCE) as store, closing(look.pages(store)) as pages:
         for page in pages:
             pace.show()
-            with ledger.open_comparison(source.name) as compare:
+            with database.listings.open_comparison(source.name) as compare:
                 found = compare(page.blobs)
             new, changed, digest = new + found.new, changed + found.changed, digest + found.digest
             look.unchanged += found.unchanged

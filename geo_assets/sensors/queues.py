@@ -24,8 +24,8 @@ from geo_assets.assets.engine import MAX_CORRELATION_IDS
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.partitions import register_partitions
 from geo_assets.display import one_line
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import Channel, Request
+from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
@@ -74,21 +74,21 @@ def _build_sensor(path: Channel, description: str) -> SensorDefinition:
         sources_file: SourcesFile,
         message_queues: MessageQueues,
         blob_stores: BlobStores,
-        ledger: Ledger,
+        database: Database,
     ) -> SensorResult:
         rules = [rule for rule in sources_file.queues().values() if rule.path == path]
         if not rules:
             return SensorResult(skip_reason=f"off: no queue in sources.yaml has {path}", cursor=context.cursor)
         memory = read_memory(context.cursor)
         sources = all_concerned(rules, sources_file.all())
-        desk = _RunDesk(context, path, sources, ledger=ledger, requests=memory.requests)
+        desk = _RunDesk(context, path, sources, database=database, requests=memory.requests)
         with Receiver(
             rules,
             sources=sources,
             troubles=memory.troubles,
             message_queues=message_queues,
             blob_stores=blob_stores,
-            ledger=ledger,
+            database=database,
         ) as receiver:
             _receive(receiver, desk)
             return _result(context, receiver, desk)
@@ -149,16 +149,16 @@ class _RunDesk:
         path: Channel,
         sources: Mapping[str, Source],
         *,
-        ledger: Ledger,
+        database: Database,
         requests: Mapping[str, Request],
     ) -> None:
-        self._context, self._path, self._sources, self._ledger = context, path, sources, ledger
+        self._context, self._path, self._sources, self._database = context, path, sources, database
         self.requests = {name: request for name, request in requests.items() if name in sources}
         self.run_requests: dict[str, RunRequest] = {}
         self.outstanding: dict[str, int] = {}
         self.reasons: dict[str, str] = {}
         self._waiting: set[str] = set()
-        self._troubles = ledger.troubles()
+        self._troubles = database.sources.troubles()
 
     def look_at_all(self) -> None:
         """Look at every source, after its rule went into the ledger.
@@ -167,7 +167,7 @@ class _RunDesk:
         """
         register_partitions(self._context.instance, list(self._sources))
         for name, source in self._sources.items():
-            self._ledger.register_source(source)
+            self._database.sources.register(source)
             self._look(name)
 
     def look_at(self, names: Iterable[str]) -> None:
@@ -177,10 +177,10 @@ class _RunDesk:
 
     def _look(self, name: str) -> None:
         """Decide for one source. What is known of goes first, for a listing takes as long as the source is large."""
-        requests = RunRequests(self._context, f"{self._path}_sensor", ledger=self._ledger, source=name)
-        in_progress = bool(requests.on_their_way()) or run_in_progress(self._context, name, ledger=self._ledger)
-        left, last = self._ledger.outstanding(name), requests.last(name, self.requests.get(name))
-        asked_at = self._ledger.listing_asked_at(self._sources[name])
+        requests = RunRequests(self._context, f"{self._path}_sensor", database=self._database, source=name)
+        in_progress = bool(requests.on_their_way()) or run_in_progress(self._context, name, database=self._database)
+        left, last = self._database.blobs.outstanding(name), requests.last(name, self.requests.get(name))
+        asked_at = self._database.listings.listing_asked_at(self._sources[name])
         lists = asked_at is not None and (
             not (left.pending or left.to_withdraw) or (last is not None and last.at > asked_at)
         )
@@ -217,7 +217,7 @@ class _RunDesk:
             )
 
     def _tags(self, name: str) -> dict[str, str]:
-        ids = self._ledger.correlation_ids(name, most=MAX_CORRELATION_IDS)
+        ids = self._database.blobs.correlation_ids(name, most=MAX_CORRELATION_IDS)
         return {PATH_TAG: self._path, **({CORRELATION_TAG: ",".join(ids)} if ids else {})}
 
 

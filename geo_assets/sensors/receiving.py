@@ -18,9 +18,9 @@ from typing import Any, Self
 from geo_assets.errors import GeoAssetsError, QueueUnavailable, StorageUnavailable
 from geo_assets.events.message_queue import MessageQueue
 from geo_assets.events.observer import EventObserver, TakenBatch
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.database import close_kept_connection
 from geo_assets.models import Message
+from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.rules import QueueRule
@@ -120,10 +120,10 @@ class Receiver:
         troubles: Mapping[str, Trouble],
         message_queues: MessageQueues,
         blob_stores: BlobStores,
-        ledger: Ledger,
+        database: Database,
     ) -> None:
         self._intakes = [_Intake(rule, concerned(rule, sources), troubles.get(rule.name)) for rule in rules]
-        self._message_queues, self._blob_stores, self._ledger = message_queues, blob_stores, ledger
+        self._message_queues, self._blob_stores, self._database = message_queues, blob_stores, database
 
     def __enter__(self) -> Self:
         return self
@@ -279,10 +279,14 @@ class Receiver:
             close_kept_connection()
 
     def _take(self, intake: _Intake, queue: MessageQueue, messages: Sequence[Message]) -> TakenBatch:
-        observer = EventObserver(
-            queue, intake.rule, sources=intake.sources, blob_stores=self._blob_stores, ledger=self._ledger
-        )
         try:
+            observer = EventObserver(
+                queue,
+                intake.rule,
+                sources=intake.sources,
+                blob_stores=self._blob_stores,
+                connections=self._database.connections,
+            )
             return observer.take(messages)
         except GeoAssetsError:  # what is not settled would come again only when its lock has run out
             with suppress(GeoAssetsError):
@@ -295,7 +299,7 @@ class Receiver:
 
         One store that does not answer is no reason to wait: some are drawn, so that dead ones are not always first.
         """
-        self._ledger.now()
+        self._database.now()
         drawn = random.sample(list(intake.sources.values()), min(_MOST_PROBED, len(intake.sources)))
         if not drawn:
             return

@@ -10,8 +10,8 @@ from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
 
 from geo_assets.assets.jobs import INGEST_JOBS
 from geo_assets.display import one_line
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import AskedRun, Request
+from geo_assets.resources.database import Database
 from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_if_abandoned
 from geo_assets.sensors.change import Decision, latest_request
 
@@ -34,10 +34,10 @@ class RunRequests:
     """
 
     def __init__(
-        self, context: SensorEvaluationContext, sensor: str, *, ledger: Ledger, source: str | None = None
+        self, context: SensorEvaluationContext, sensor: str, *, database: Database, source: str | None = None
     ) -> None:
-        self._instance, self._sensor, self._ledger = context.instance, sensor, ledger
-        self._asked = ledger.run_requests(source)
+        self._instance, self._sensor, self._database = context.instance, sensor, database
+        self._asked = database.sources.run_requests(source)
 
     def last(self, source: str, own: Request | None) -> Request | None:
         """The last request of ``source``, of which this sensor remembers its ``own``."""
@@ -57,7 +57,7 @@ class RunRequests:
         if decision.request is None or decision.run_key is None:
             return decision
         asked = AskedRun(self._sensor, decision.run_key, decision.request)
-        if self._ledger.record_run_request(source, asked, after=self._asked.get(source)):
+        if self._database.sources.record_run_request(source, asked, after=self._asked.get(source)):
             return decision
         return Decision(f"{source}: another sensor has just launched a run")
 
@@ -65,13 +65,17 @@ class RunRequests:
         return bool(self._instance.get_run_ids(RunsFilter(tags={_RUN_KEY_TAG: asked.run_key}), limit=1))
 
 
-def run_in_progress(context: SensorEvaluationContext, source: str, *, ledger: Ledger) -> bool:
+def run_in_progress(context: SensorEvaluationContext, source: str, *, database: Database) -> bool:
     """Whether a run is queued or under way for ``source``; one without a worker is failed."""
-    return source in sources_with_runs(context, ledger=ledger, source=source)
+    return source in sources_with_runs(context, database=database, source=source)
 
 
 def sources_with_runs(
-    context: SensorEvaluationContext, *, ledger: Ledger, jobs: Sequence[str] = INGEST_JOBS, source: str | None = None
+    context: SensorEvaluationContext,
+    *,
+    database: Database,
+    jobs: Sequence[str] = INGEST_JOBS,
+    source: str | None = None,
 ) -> set[str]:
     """The sources, or the one ``source``, for which a run of any of ``jobs`` is queued or under way.
 
@@ -83,7 +87,7 @@ def sources_with_runs(
         name = run.tags.get(PARTITION_TAG)
         if name is None or run.job_name not in jobs:
             continue
-        if fail_if_abandoned(context.instance, run, ledger=ledger):
+        if fail_if_abandoned(context.instance, run, database=database):
             context.log.warning(one_line(f"{name}: run {run.run_id} had lost its worker and was reported as failed"))
         else:
             busy.add(name)

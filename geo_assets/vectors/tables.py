@@ -19,7 +19,7 @@ import psycopg
 
 from geo_assets.catalogue.table_items import catalogue_tables
 from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
-from geo_assets.ledger.database import Connection, DatabaseResource
+from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.locks import Lock, holding
@@ -81,8 +81,11 @@ class VectorTable:
         return f"{self.table_schema}.{self.table_name}"
 
 
-class VectorTables(DatabaseResource):
+@dataclass(frozen=True, slots=True)
+class VectorTables:
     """The tables of vectors in the catalogue's database."""
+
+    connections: Connections
 
     def load(
         self, source: Source, blob: BlobRef, *, store: BlobStore, settings: Settings, run_id: str | None
@@ -124,7 +127,7 @@ class VectorTables(DatabaseResource):
                 source,
                 blob,
                 under_way.handover,
-                self.resolved_url(),
+                self.connections.url,
                 run_id,
                 store.href(blob.name),
                 settings.schemas_folder,
@@ -145,20 +148,20 @@ class VectorTables(DatabaseResource):
 
     def _scratch(self, source: str, settings: Settings) -> Path:
         """Where files of a source lie while they are read: one place a source and database."""
-        digest = hashlib.sha256(self.resolved_url().encode()).hexdigest()[:8]
+        digest = hashlib.sha256(self.connections.url.encode()).hexdigest()[:8]
         return settings.scratch_folder / f"{source}-{digest}"
 
-    def tables(self, source: str | None = None) -> list[VectorTable]:
+    def all(self, source: str | None = None) -> list[VectorTable]:
         """The tables of ``source``, or of all, by file and layer."""
-        return [VectorTable(**row) for row in self.rows("select_vector_tables", source=source)]
+        return [VectorTable(**row) for row in self.connections.rows("select_vector_tables", source=source)]
 
     def to_catalogue(self, source: str) -> list[BlobRef]:
         """The files of ``source`` whose tables are there and whose items are not, or not as rule and patch say now."""
-        return [BlobRef(**row) for row in self.rows("select_tables_to_catalogue", source=source)]
+        return [BlobRef(**row) for row in self.connections.rows("select_tables_to_catalogue", source=source)]
 
     def catalogue(self, source: Source, blob: BlobRef, *, href: str, settings: Settings, run_id: str | None) -> None:
         """Load the items of a file's tables again, together. Raises what `catalogue_tables` raises."""
-        with self.connect() as connection, connection.transaction():
+        with self.connections.connect() as connection, connection.transaction():
             catalogue_tables(connection, source, blob, href=href, schemas_folder=settings.schemas_folder, run_id=run_id)
 
     def drop_unclaimed(self, source: str) -> int:
@@ -166,8 +169,8 @@ class VectorTables(DatabaseResource):
 
         Raises TableInUse if a view depends on one.
         """
-        names = [row["name"] for row in self.rows("select_unclaimed_tables", source=source)]
-        with self.connect() as connection:
+        names = [row["name"] for row in self.connections.rows("select_unclaimed_tables", source=source)]
+        with self.connections.connect() as connection:
             for name in names:
                 _drop(connection, source, name)
         return len(names)
@@ -182,7 +185,7 @@ class VectorTables(DatabaseResource):
                 f"Collection {source.collection.id} is protected.", remedy="Remove `protected` from it in sources.yaml."
             )
         with (
-            self.connect() as connection,
+            self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, source.collection.id),
             connection.transaction(),
         ):

@@ -214,7 +214,7 @@ class EventWorld:
 
     def _left(self) -> dict[str, int]:
         """What is left to do, by where it lies."""
-        outstanding = self.pipeline.ledger.outstanding(SOURCE)
+        outstanding = self.pipeline.database.blobs.outstanding(SOURCE)
         ((runs,),) = self.pipeline.query("SELECT count(*) FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE')")
         ((listings,),) = self.pipeline.query("SELECT count(*) FROM ledger.listing WHERE complete")
         return {

@@ -154,7 +154,7 @@ def check_that_none_notices(
                 seconds=max(1.0, within - (time.monotonic() - began)),
             )
             report.append(f"{name}: {time.monotonic() - began:.1f} s")
-    troubles = world.pipeline.ledger.troubles()
+    troubles = world.pipeline.database.sources.troubles()
     assert troubles.keys() == world.bad, troubles
     assert {trouble.code for trouble in troubles.values()} <= AWAY_CODES
     ended = ticks(instance)

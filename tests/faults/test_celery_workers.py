@@ -116,8 +116,8 @@ def test_a_run_that_waits_for_workers_is_alive_until_its_own_process_dies(
     with DagsterInstance.from_config(str(hosts.cli.home)) as instance:
 
         def fail_abandoned() -> list[str]:
-            ledger = pipeline.ledger
-            return [each.run_id for each in instance.get_runs() if fail_if_abandoned(instance, each, ledger=ledger)]
+            database = pipeline.database
+            return [each.run_id for each in instance.get_runs() if fail_if_abandoned(instance, each, database=database)]
 
         assert fail_abandoned() == []
         run.kill()

@@ -11,7 +11,6 @@ from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import BlobChanged
-from geo_assets.ledger.cogs import CogLedger
 from geo_assets.models import BlobRef
 from geo_assets.storage.blob_store import RANGE_BYTES, download
 from geo_assets.storage.local_blob_store import LocalBlobStore
@@ -77,7 +76,7 @@ def test_a_full_disk_amid_a_cog_is_a_reason_that_passes(pipeline: Pipeline, cli:
         worker = cli.start_job("make_cogs")
     output, _ = worker.communicate()
     assert worker.returncode != 0, output
-    (cog,) = CogLedger(database_url=pipeline.database_url).standing(SOURCE)
+    (cog,) = pipeline.database.cogs.standing(SOURCE)
     assert (cog.error_code, cog.permanent) == ("scratch_full", False), cog.error_message
     assert_nothing_is_published(pipeline, tmp_path)
     assert_the_next_run_finishes(pipeline, cli, tmp_path)

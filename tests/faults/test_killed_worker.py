@@ -72,8 +72,8 @@ def test_after_kill_9_the_run_is_reported_as_failed_and_the_next_finishes(
 
 def fail_abandoned(instance: DagsterInstance, pipeline: Pipeline) -> list[str]:
     """What the sensor does at each tick."""
-    ledger = pipeline.ledger
-    return [run.run_id for run in instance.get_runs() if fail_if_abandoned(instance, run, ledger=ledger)]
+    database = pipeline.database
+    return [run.run_id for run in instance.get_runs() if fail_if_abandoned(instance, run, database=database)]
 
 
 def described_at(pipeline: Pipeline) -> dict[str, object]:

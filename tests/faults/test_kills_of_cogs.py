@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.ledger.cogs import CogLedger
 from tests.dagster_cli import DagsterCli
 from tests.faults.killing import Moment
 from tests.pipeline import SOURCE, Pipeline
@@ -54,12 +53,12 @@ def cli(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def assert_each_file_has_its_owner(pipeline: Pipeline, silver: Path) -> None:
     files = {path.as_uri() for path in silver.rglob("*") if path.is_file()}
-    standing = CogLedger(database_url=pipeline.database_url).standing(SOURCE)
+    standing = pipeline.database.cogs.standing(SOURCE)
     recorded = {href for cog in standing for href in (cog.href, cog.thumbnail_href) if href}
     assets = [item["assets"] for item in pipeline.items().values()]
     told = {each[key]["href"] for each in assets for key in ("cog", "thumbnail") if key in each}
     assert files == recorded == told
-    report = pipeline.census.take(SOURCE)
+    report = pipeline.database.census.take(SOURCE)
     assert report.green, report
     assert report.counts["pending"] == 0
     pipeline.check_promise()

@@ -21,7 +21,6 @@ import pytest
 from dagster import DagsterInstance
 from psycopg.types.json import Jsonb
 
-from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.ledger.view_files import create_views
 from geo_assets.postgres.embedded import EmbeddedPostgres, find_postgres
@@ -178,8 +177,8 @@ def judged(filled: Filled, pipeline: Pipeline, name: str) -> Iterator[None]:
     with fault(GROUP, name) as record:
         record.over()
         yield
-        check_schema(pipeline.ledger)
-        assert pipeline.census.take(SOURCE).green
+        check_schema(pipeline.database.connections)
+        assert pipeline.database.census.take(SOURCE).green
         assert pipeline.items() == filled.items
         record.judged(judge(pipeline, filled.blobs), blobs=len(filled.blobs))
 
@@ -241,7 +240,7 @@ def empty_database(cluster: EmbeddedPostgres) -> Iterator[str]:
 def check_all_or_nothing(pipeline: Pipeline) -> None:
     """Fail where the database has a part of what a backup holds."""
     if pipeline.query("SELECT FROM pg_namespace WHERE nspname IN ('pgstac', 'ledger')"):
-        check_schema(CatalogueSchema(database_url=pipeline.owner_url))
+        check_schema(pipeline.database.owner_connections)
 
 
 @at_moments
@@ -319,7 +318,7 @@ def test_a_migration_of_an_older_catalogue_is_finished_by_the_next(
         assert pipeline.query(lengths) == [(True, len(filled.blobs))]
         assert pipeline.query("SELECT version_num FROM ledger.alembic_version") == [(VERSION,)]
         assert pipeline.query("SELECT count(*) FROM pgstac.query_queue") == [(0,)]
-        with pipeline.pgstac.connect() as connection:
+        with pipeline.database.connections.connect() as connection:
             row = connection.execute("SELECT search(%s) -> 'features' AS found", (SEARCH,)).fetchone()
         assert row is not None
         assert len(row["found"]) == BLOBS

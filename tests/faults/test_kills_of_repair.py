@@ -60,7 +60,7 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(
     sound = pipeline.items()
     for statement in DAMAGE:
         pipeline.execute(statement)
-    damaged = pipeline.census.take(SOURCE)
+    damaged = pipeline.database.census.take(SOURCE)
     wrong = {kind: damaged.counts[kind] for kind in ("missing", "stale", "duplicate", "orphan")}
     assert wrong == {"missing": 1, "stale": 1, "duplicate": 1, "orphan": 1}
     cli = DagsterCli(tmp_path / "home", pipeline.database_url, pipeline.sources_path, {})
@@ -72,14 +72,14 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(
     monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
     monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
     if moment != MOMENTS["after all is mended"]:
-        assert pipeline.census.take(SOURCE).counts == damaged.counts, "all of it is undone"
+        assert pipeline.database.census.take(SOURCE).counts == damaged.counts, "all of it is undone"
     for arguments in (("status", SOURCE), ("repair", SOURCE, "--approve")):
         result = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert pipeline.run().success
     result = CliRunner().invoke(main, ("census", SOURCE), catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert pipeline.census.take(SOURCE).counts["pending"] == 0
+    assert pipeline.database.census.take(SOURCE).counts["pending"] == 0
     pipeline.check_promise()
     assert {name: item["geometry"] for name, item in pipeline.items().items()} == {
         name: item["geometry"] for name, item in sound.items()

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.soak  # of killed runs, `make test` has that of `test_k
 GROUP = "kill -9 during a run"
 LISTING = "geo_assets.ledger.listings"
 PGSTAC = "geo_assets.catalogue.pgstac:PgStac"
-LEDGER = "geo_assets.ledger.blobs:Ledger"
+LEDGER = "geo_assets.ledger.blobs:BlobLedger"
 LISTED = {
     "during a page of a listing": Moment("after", "psycopg:Copy.write_row", 30),
     "after a page of a listing is committed": Moment("after", f"{LISTING}:ListingWriter.add_page", 1),

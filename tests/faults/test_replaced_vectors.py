@@ -68,7 +68,7 @@ def test_no_reader_sees_the_item_of_another_version_than_the_table(pipeline: Pip
     with watched(pipeline) as seen:
         assert pipeline.run("load_vectors").success
     assert seen == {(100, 100, True), (300, 300, True)}
-    assert pipeline.census.take(SOURCE).green
+    assert pipeline.database.census.take(SOURCE).green
 
 
 @pytest.mark.soak

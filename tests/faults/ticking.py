@@ -69,7 +69,7 @@ class Ticking:
 
     def left(self) -> dict[str, int]:
         """What is left to do, by where it lies."""
-        outstanding = self.world.pipeline.ledger.outstanding(SOURCE)
+        outstanding = self.world.pipeline.database.blobs.outstanding(SOURCE)
         return {**self.world.waiting(), "pending": outstanding.pending, "to withdraw": outstanding.to_withdraw}
 
     def _run(self, request: RunRequest, job: str) -> None:

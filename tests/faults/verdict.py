@@ -43,7 +43,7 @@ def judge(
 
     ``waiting`` says how many messages lie in queues that do not say so themselves.
     """
-    rows = pipeline.pgstac.items_of(source, most=1_000_000)
+    rows = pipeline.database.catalogue.items_of(source, most=1_000_000)
     items = [(item["properties"]["geo_assets:blob"], item["properties"]["geo_assets:etag"]) for item in rows]
     reasons = {name for name, failure in pipeline.failures(source).items() if failure.permanent}
     known = dict(pipeline.query(f"SELECT name, etag FROM ledger.blob WHERE deleted_at IS NULL AND source = '{source}'"))

@@ -10,8 +10,8 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.raster import reader
+from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.sensors import queues
 from geo_assets.sources.rules import QueueRule
@@ -92,9 +92,9 @@ def silver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ledger(catalogue: str) -> Ledger:
+def database(catalogue: str) -> Database:
     """The ledger of a database of this test's own."""
-    return Ledger(database_url=catalogue)
+    return Database(database_url=catalogue)
 
 
 @pytest.fixture
@@ -130,4 +130,4 @@ def arrivals(
     rule = QueueRule(name="arrivals", storage_queue=event_queue.queue_name, max_attempts=2)
     source = source_in(str(container.container_name), include=["**/*.tif", "**/*.png"])
     with MessageQueues().open(rule) as queue:
-        yield Arrivals(container, event_queue, queue, rule, {source.name: source}, Ledger(database_url=catalogue))
+        yield Arrivals(container, event_queue, queue, rule, {source.name: source}, Database(database_url=catalogue))

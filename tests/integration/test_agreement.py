@@ -351,7 +351,7 @@ def test_each_disagreement_is_found_and_repaired_by_command(world: World, source
     check_found(source, answers("repair", source, status=0)[source])
     world.run(source)
     assert world.contents(source) == before
-    assert world.pipeline.census.take(source).green
+    assert world.pipeline.database.census.take(source).green
 
 
 @pytest.mark.parametrize("source", ["vectors", "rasters", "cubes", "scenes"])
@@ -360,7 +360,7 @@ def test_each_disagreement_is_repaired_by_the_job_reconcile(world: World, source
     world.plant(source)
     assert world.reconcile(source) == dict.fromkeys(CHECKS, True)
     assert world.contents(source) == before
-    assert world.pipeline.census.take(source).green
+    assert world.pipeline.database.census.take(source).green
 
 
 def test_a_shared_table_with_other_columns_is_told_and_no_file_pays_for_it(world: World) -> None:
@@ -377,7 +377,7 @@ def test_a_shared_table_with_other_columns_is_told_and_no_file_pays_for_it(world
 
     assert world.reconcile("appended") == {**dict.fromkeys(CHECKS, True), "header_agreement": False}
     resources, instance = world.pipeline.resources(), world.pipeline.instance
-    troubles = find_troubles(instance, sources_file=resources["sources_file"], ledger=world.pipeline.ledger)
+    troubles = find_troubles(instance, sources_file=resources["sources_file"], database=world.pipeline.database)
     (told,) = [each for each in troubles.findings if each.kind == "census"]
     assert (told.what, told.count) == ("Checks of vector_tables that failed: header_agreement (2)", 2)
     assert told.link == "assets/vector_tables?view=checks&partition=appended"

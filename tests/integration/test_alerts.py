@@ -350,7 +350,7 @@ def test_what_the_ledger_knows_is_told_and_ends(pipeline: Pipeline, daemon: Daem
     daemon.tick()
     assert "2 of 3 items (67%) would be removed" in hook.bodies[0]["text"]
     assert hook.states() == ["new deletions_held:rasters", "resolved poison:service_bus:events"]
-    assert pipeline.ledger.consent_to_deletions(SOURCE) == 2
+    assert pipeline.database.deletions.consent(SOURCE) == 2
     pipeline.execute("UPDATE ledger.blob SET etag_seen_at = now()")
     pipeline.execute("UPDATE ledger.source SET updated_at = now()")
     daemon.tick()

@@ -93,7 +93,7 @@ def api(module_pipeline: Pipeline, blobs: Path) -> Iterator[httpx.Client]:
     url = module_pipeline.database_url
     module_pipeline.declare(blobs.as_uri())
     assert module_pipeline.run().success
-    module_pipeline.pgstac.upsert_collection(GRID)
+    module_pipeline.database.catalogue.upsert_collection(GRID)
     database = PgstacDB(dsn=url)
     Loader(database).load_items((grid_item(number) for number in range(COUNT)), Methods.insert)
     database.disconnect()

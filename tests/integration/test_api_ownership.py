@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from tests.api_server import bearer, served, settings_of, with_keys
 from tests.pipeline import Pipeline
@@ -199,8 +199,8 @@ def test_a_source_that_registers_amid_a_write_waits_for_it_and_no_later_write_pa
         )
         write.start()
         time.sleep(1)
-        ledger = Ledger(database_url=owners.database_url)
-        register = threading.Thread(target=lambda: ledger.register_source(source))
+        database = Database(database_url=owners.database_url)
+        register = threading.Thread(target=lambda: database.sources.register(source))
         register.start()
         register.join(timeout=1)
         assert register.is_alive(), "registered amid a write of its collection"

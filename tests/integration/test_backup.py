@@ -11,11 +11,9 @@ from click.testing import CliRunner, Result
 from psycopg import sql
 
 from geo_assets.cli.main import main
-from geo_assets.ledger.backup import CatalogueBackup
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
 from geo_assets.postgres.logins import PIPELINE_LOGIN
+from geo_assets.resources.database import Database
 from tests.api_server import served, settings_of
 from tests.faults.killed_commands import PROGRAM
 from tests.ledgers import blob, listed
@@ -85,7 +83,7 @@ def test_a_backup_brings_back_items_ledger_tables_and_roles(
     assert "5 items, 2 collections, 7 blobs" in made.stdout
     assert file.stat().st_mode & 0o077 == 0
     assert [path.name for path in tmp_path.iterdir() if "catalogue.dump" in path.name] == ["catalogue.dump"]
-    items, ledger = catalogued.items(), rows(catalogued)
+    items, kept = catalogued.items(), rows(catalogued)
     with psycopg.connect(own_cluster.url("postgres"), autocommit=True) as connection:
         lost = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(lost))
@@ -95,17 +93,17 @@ def test_a_backup_brings_back_items_ledger_tables_and_roles(
     assert restored.exit_code == 0, restored.output
     assert "5 items, 2 collections, 7 blobs" in restored.stdout
     assert catalogued.items() == items
-    assert rows(catalogued) == ledger
-    assert catalogued.census.take(SOURCE).green
-    assert catalogued.census.take(VECTORS).green
-    assert CatalogueSchema(database_url=url).verify()["reader may not load items"] == "yes"
+    assert rows(catalogued) == kept
+    assert catalogued.database.census.take(SOURCE).green
+    assert catalogued.database.census.take(VECTORS).green
+    assert Database(database_url=url).schemas.verify()["reader may not load items"] == "yes"
 
     folder = tmp_path / "container"
     write_raster(folder / "scene_20240101.tif", value=5)
     (folder / "scene_20190103.tif").unlink()
     assert catalogued.run().success
     assert set(catalogued.items()) == set(items) - {"scene_20190103.tif"} | {"scene_20240101.tif"}
-    assert catalogued.census.take(SOURCE).green
+    assert catalogued.database.census.take(SOURCE).green
     with served(settings_of(url, catalogued.sources_path)) as client:
         search = {"collections": [SOURCE], "datetime": "2023-01-01T00:00:00Z/.."}
         found = client.post("/stac/search", json=search).json()["features"]
@@ -127,8 +125,8 @@ def test_a_catalogue_is_made_anew_from_its_containers(catalogued: Pipeline, data
             "SELECT * FROM vectors.places ORDER BY 1"
         )
         assert {name: each.code for name, each in anew.failures().items()} == {"bad_20200101.tif": "not_a_raster"}
-        assert anew.census.take(SOURCE).green
-        assert anew.census.take(VECTORS).green
+        assert anew.database.census.take(SOURCE).green
+        assert anew.database.census.take(VECTORS).green
         collections = "SELECT id, content FROM pgstac.collections ORDER BY id"
         assert anew.query(collections) == catalogued.query(collections)
 
@@ -165,7 +163,7 @@ def test_a_database_with_a_catalogue_and_a_file_that_is_no_backup_are_refused(
 def test_a_backup_of_an_older_release_is_migrated(catalogue: str, database_url: str, tmp_path: Path) -> None:
     listed(Ledger(database_url=catalogue), [blob("kept.tif")])
     file = tmp_path / "catalogue.dump"
-    CatalogueBackup(database_url=catalogue).write(file)
+    Database(database_url=catalogue).backup.write(file)
     release = NextRelease(tmp_path / "next")
     release.make()
     restored = release.run(PROGRAM, "db", "restore", str(file), env=own_environment(**owner_variables(database_url)))
@@ -173,7 +171,7 @@ def test_a_backup_of_an_older_release_is_migrated(catalogue: str, database_url: 
     with psycopg.connect(as_user(database_url, PIPELINE_LOGIN)) as connection:
         assert connection.execute("SELECT name, name_length FROM ledger.blob_state").fetchall() == [("kept.tif", 8)]
         assert connection.execute("SELECT version_num FROM ledger.alembic_version").fetchall() == [(VERSION,)]
-    assert CatalogueSchema(database_url=database_url).verify()["loader may write the ledger"] == "yes"
+    assert Database(database_url=database_url).schemas.verify()["loader may write the ledger"] == "yes"
 
 
 def test_a_backup_that_fails_leaves_the_file_of_before(database_url: str, tmp_path: Path) -> None:
@@ -190,7 +188,7 @@ def test_no_password_is_on_a_command_line(catalogue: str, tmp_path: Path) -> Non
     password = str(psycopg.conninfo.conninfo_to_dict(catalogue)["password"])
     with ThreadPoolExecutor(1) as threads, psycopg.connect(catalogue) as connection:
         connection.execute("LOCK TABLE ledger.source")  # which pg_dump waits for
-        backup = threads.submit(CatalogueBackup(database_url=catalogue).write, tmp_path / "catalogue.dump")
+        backup = threads.submit(Database(database_url=catalogue).backup.write, tmp_path / "catalogue.dump")
         line = _command_line("pg_dump", connection.info.dbname)
     assert backup.result()["items"] == 0
     assert password not in line

@@ -138,7 +138,7 @@ def test_a_run_of_another_source_or_job_is_not_waited_for(pipeline: Pipeline, fo
 
 def test_a_started_run_is_waited_for_while_it_has_a_worker(pipeline: Pipeline, folder: Path, daemon: Daemon) -> None:
     run = a_run(pipeline, DagsterRunStatus.STARTED)
-    with pipeline.ledger.connect() as worker:
+    with pipeline.database.connections.connect() as worker:
         take(worker, Lock.WORK, run.run_id, shared=True)
         assert "a run is in progress" in str(daemon.tick().skip_message)
     assert list(daemon.requested()) == [SOURCE]

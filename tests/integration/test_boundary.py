@@ -22,7 +22,7 @@ from geo_assets.assets.vector_tables import VectorTablesStage
 from geo_assets.cli.main import main
 from geo_assets.cogs.writer import CogTask, make_cogs
 from geo_assets.errors import Corrupt, DatabaseUnavailable
-from geo_assets.ledger.cogs import CogLedger, StandingCog
+from geo_assets.ledger.cogs import StandingCog
 from geo_assets.resources.silver import SilverStore
 from geo_assets.sensors.findings import find_troubles
 from geo_assets.sources.source import load_sources
@@ -62,8 +62,7 @@ def run_stage(pipeline: Pipeline, stage: Stage[Any, Any, Any]) -> ExecuteInProce
 
 
 def cogs(pipeline: Pipeline) -> dict[str, StandingCog]:
-    ledger = CogLedger(database_url=pipeline.database_url)
-    return {cog.name: cog for cog in ledger.standing(SOURCE)}
+    return {cog.name: cog for cog in pipeline.database.cogs.standing(SOURCE)}
 
 
 def broken() -> Exception:
@@ -90,14 +89,14 @@ def test_a_header_that_raises_has_its_reason_and_its_neighbours_have_items(pipel
         True,
     ]
     sources_file = pipeline.resources()["sources_file"]
-    troubles = find_troubles(pipeline.instance, sources_file=sources_file, ledger=pipeline.ledger)
+    troubles = find_troubles(pipeline.instance, sources_file=sources_file, database=pipeline.database)
     (found,) = [each for each in troubles.findings if each.kind == "unforeseen"]
     assert (found.source, found.count) == (SOURCE, 1)
     assert ODD in found.what
     write_raster(folder / ODD, value=99)
     assert pipeline.run().success
     assert pipeline.failures() == {}
-    assert pipeline.ledger.unforeseen() == []
+    assert pipeline.database.blobs.unforeseen() == []
 
 
 def test_quarantine_lists_what_nobody_foresaw_and_a_replay_tries_it_again(
@@ -201,7 +200,7 @@ def test_a_cog_that_raises_has_its_reason_and_its_neighbours_have_theirs(pipelin
         cog = cogs(pipeline)[ODD]
         assert (cog.error_code, cog.attempts, cog.permanent) == ("unforeseen", attempt, attempt == 3)
     assert {name for name, cog in cogs(pipeline).items() if cog.href} == {"scene_0.tif", "scene_2.tif"}
-    assert pipeline.ledger.unforeseen()[0].files == 1
+    assert pipeline.database.blobs.unforeseen()[0].files == 1
     assert pipeline.run("make_cogs").success
     assert "cog" in pipeline.items()["scene_0.tif"]["assets"]
     assert "cog" not in pipeline.items()[ODD]["assets"]
@@ -259,10 +258,9 @@ def test_a_cog_that_cannot_be_made_leaves_nothing_where_the_process_was_started(
     path.write_bytes(content)
     pipeline.declare(folder.as_uri(), cogs={})
     assert pipeline.run().success
-    ledger = CogLedger(database_url=pipeline.database_url)
     rule = load_sources(pipeline.sources_path)[SOURCE].cogs
     (etag,) = [etag for name, etag in pipeline.query("SELECT name, etag FROM ledger.blob") if name == path.name]
-    found = ledger.raster(SOURCE, path.name, etag)
+    found = pipeline.database.cogs.raster(SOURCE, path.name, etag)
     assert rule is not None
     assert found is not None
     for name in ("started", "task"):

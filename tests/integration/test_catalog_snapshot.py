@@ -183,7 +183,7 @@ def test_a_silver_place_that_is_not_there_fails_with_its_remedy(
 
 def test_a_reading_is_of_one_moment(pipeline: Pipeline, folder: Path, tmp_path: Path) -> None:
     pipeline.run()
-    with read_catalogue(pipeline.pgstac) as reading:
+    with read_catalogue(pipeline.database.connections) as reading:
         with psycopg.connect(pipeline.database_url) as other:
             other.execute("DELETE FROM pgstac.items")
         assert write_geoparquet(reading, tmp_path / "items.parquet") == 3

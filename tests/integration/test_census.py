@@ -58,7 +58,7 @@ def catalogued(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def wrong(pipeline: Pipeline) -> dict[str, int]:
     """The kinds of findings there are, but what only waits."""
-    return {str(kind): count for kind, count in pipeline.census.take(SOURCE).counts.items() if count}
+    return {str(kind): count for kind, count in pipeline.database.census.take(SOURCE).counts.items() if count}
 
 
 def checks(result: ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
@@ -201,7 +201,7 @@ def test_items_of_sources_that_share_a_collection_are_counted_once(catalogued: P
         "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,geo_assets:source}', '\"zweite\"') "
         "WHERE id = 'ghost'"
     )
-    counts = [catalogued.census.take(name, collection_id=SOURCE).counts for name in (SOURCE, "zweite")]
+    counts = [catalogued.database.census.take(name, collection_id=SOURCE).counts for name in (SOURCE, "zweite")]
     assert [{kind: count for kind, count in each.items() if count} for each in counts] == [
         {"unclaimed": 1},
         {"orphan": 1},
@@ -240,6 +240,6 @@ def test_items_that_came_before_the_first_run_are_unclaimed_after_it(
 def test_blobs_that_await_their_turn_are_a_warning(catalogued: Pipeline, folder: Path) -> None:
     write_raster(folder / "later.tif", value=9)
     assert catalogued.run("list_container").success
-    report = catalogued.census.take(SOURCE)
+    report = catalogued.database.census.take(SOURCE)
     assert (report.green, report.counts["pending"]) == (True, 1)
     assert run("census", SOURCE, "--sample", "0").exit_code == 0

@@ -15,8 +15,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
-from geo_assets.ledger.cogs import CogLedger, StandingCog
-from geo_assets.ledger.patches import ItemPatches
+from geo_assets.ledger.cogs import StandingCog
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.local_blob_store import LocalBlobStore
@@ -31,8 +30,7 @@ SMALL_BOX = (-78.6, 24.8, -78.2, 25.2)
 
 
 def standing(pipeline: Pipeline) -> dict[str, StandingCog]:
-    ledger = CogLedger(database_url=pipeline.database_url)
-    return {cog.name: cog for cog in ledger.standing(SOURCE)}
+    return {cog.name: cog for cog in pipeline.database.cogs.standing(SOURCE)}
 
 
 def make(pipeline: Pipeline) -> Any:
@@ -138,17 +136,17 @@ def test_what_lacks_only_its_cog_is_catalogued_and_work_that_is_left(pipeline: P
     pipeline.declare(folder.as_uri(), cogs={})
     assert pipeline.run().success
     assert pipeline.run("make_cogs", asset_selection=[AssetKey("cogs")]).success
-    status, left = pipeline.status(), pipeline.ledger.outstanding(SOURCE)
+    status, left = pipeline.status(), pipeline.database.blobs.outstanding(SOURCE)
     assert (status.catalogued, status.cogs_to_link, status.pending) == (3, 3, 0)
     assert (left.pending, left.cogs_to_link, left.pending_since) == (3, 3, None)
-    ItemPatches(database_url=pipeline.database_url).store(SOURCE, [("scene_0.tif", {"title": "x"})])
+    pipeline.database.patches.store(SOURCE, [("scene_0.tif", {"title": "x"})])
     write_raster(folder / "scene_1.tif", value=77)
     assert pipeline.run("list_container").success
     status = pipeline.status()
     assert (status.catalogued, status.cogs_to_link, status.pending) == (1, 1, 2), "patched, and overwritten"
     assert pipeline.run("make_cogs").success
     assert pipeline.run().success
-    status, left = pipeline.status(), pipeline.ledger.outstanding(SOURCE)
+    status, left = pipeline.status(), pipeline.database.blobs.outstanding(SOURCE)
     assert (status.catalogued, status.cogs_to_link, status.pending) == (3, 0, 0)
     assert (left.pending, left.cogs_to_link) == (0, 0)
     assert "cog" in pipeline.items()["scene_2.tif"]["assets"]
@@ -258,7 +256,7 @@ def test_kept_files_of_a_deleted_raster_are_no_orphans(pipeline: Pipeline, silve
     result = make(pipeline)
     make(pipeline)
     assert len(files(silver)) == 6
-    assert CogLedger(database_url=pipeline.database_url).orphans() == []
+    assert pipeline.database.cogs.orphans() == []
     (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "cogs_are_there"]
     assert check.passed
 
@@ -282,17 +280,17 @@ def test_two_rasters_whose_cogs_would_have_one_name_do_not_share_it(
 def test_no_sweep_removes_what_is_being_published(pipeline: Pipeline, silver: Path, folder: Path) -> None:
     pipeline.declare(folder.as_uri(), cogs={})
     assert pipeline.run().success
-    ledger, store = CogLedger(database_url=pipeline.database_url), SilverStore()
+    recorded, store = pipeline.database.cogs, SilverStore()
     source, names = SourcesFile(path=str(pipeline.sources_path)).get(SOURCE), ["cogs/rasters/a.tif"]
     blob = LocalBlobStore(folder).head("scene_0.tif")
     assert blob is not None
-    with ledger.publishing(source, blob, place=store.place, names_in_place=names, run_id=None):
+    with recorded.publishing(source, blob, place=store.place, names_in_place=names, run_id=None):
         store.publish(folder / "scene_0.tif", names[0], content_type="image/tiff")
-        assert [file.name_in_place for file in ledger.orphans(SOURCE)] == names
-        assert ledger.sweep(store.remove).removed == []
+        assert [file.name_in_place for file in recorded.orphans(SOURCE)] == names
+        assert recorded.sweep(store.remove).removed == []
         assert files(silver) == ["a.tif"]
-    assert [file.name_in_place for file in ledger.sweep(store.remove).removed] == names
-    assert (files(silver), ledger.orphans()) == ([], [])
+    assert [file.name_in_place for file in recorded.sweep(store.remove).removed] == names
+    assert (files(silver), recorded.orphans()) == ([], [])
 
 
 def test_a_place_that_takes_no_removal_keeps_no_other_from_being_swept(
@@ -304,13 +302,13 @@ def test_a_place_that_takes_no_removal_keeps_no_other_from_being_swept(
     make(pipeline)
     pipeline.execute("UPDATE ledger.silver_file SET place = 'az://gone/' WHERE name_in_place LIKE '%/scene_0.%'")
     pipeline.execute("DELETE FROM ledger.cog WHERE name <> 'scene_2.tif'")
-    sweep = CogLedger(database_url=pipeline.database_url).sweep(SilverStore().remove)
+    sweep = pipeline.database.cogs.sweep(SilverStore().remove)
     assert sorted(file.name_in_place for file in sweep.removed) == [
         "cogs/rasters/scene_1.thumbnail.png",
         "cogs/rasters/scene_1.tif",
     ]
     assert [error.code for error in sweep.left.values()] == ["invalid_configuration"]
-    assert len(CogLedger(database_url=pipeline.database_url).orphans()) == 2
+    assert len(pipeline.database.cogs.orphans()) == 2
 
 
 def test_files_that_no_cog_has_are_listed_and_removed_on_request_and_no_other(

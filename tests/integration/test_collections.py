@@ -124,7 +124,7 @@ def test_an_item_is_shown_and_deleted_and_comes_back_with_the_next_run(declared:
 
 def test_properties_of_our_items_are_queryables(declared: Pipeline) -> None:
     assert run("collections", "update", SOURCE).exit_code == 0
-    with declared.pgstac.connect() as connection:
+    with declared.database.connections.connect() as connection:
         row = connection.execute("SELECT get_queryables(%s::text) AS queryables", [SOURCE]).fetchone()
     assert row is not None
     properties = row["queryables"]["properties"]

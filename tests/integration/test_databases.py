@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from geo_assets.cli.database_commands import migrate_databases
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
-from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.postgres.dagster_storage import create_dagster_tables
 from geo_assets.postgres.databases import (
     api_url,
@@ -22,6 +21,7 @@ from geo_assets.postgres.databases import (
 )
 from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.postgres.logins import API_LOGINS, LOADER_ROLE, PIPELINE_LOGIN, STAC_LOGIN, password_of
+from geo_assets.resources.database import Database
 from geo_assets.settings import Settings
 from tests.pipeline import Pipeline, as_user
 
@@ -80,7 +80,7 @@ def test_the_embedded_logins_are_made_and_a_database_of_the_release_before_is_ha
         cluster.ensure_databases("geo_assets", "dagster")
         # As the release before left it: all of it the superuser's.
         create_dagster_tables(cluster.url("dagster"))
-        CatalogueSchema(database_url=cluster.url("geo_assets")).install()
+        Database(database_url=cluster.url("geo_assets")).schemas.install()
         execute(cluster.url("geo_assets"), "CREATE SCHEMA vectors", "CREATE TABLE vectors.places ()", *_PLACES)
         execute(cluster.url("geo_assets"), "CREATE TABLE vectors.of_a_person ()")
         (cluster.state_folder / "postgres.pipeline.password").unlink()
@@ -98,7 +98,7 @@ def test_the_embedded_logins_are_made_and_a_database_of_the_release_before_is_ha
             with psycopg.connect(url) as connection:
                 row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = session_user").fetchone()
                 assert row == (False,), url
-        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can take no other role"] == "yes"
+        assert Database(database_url=owner_url(settings)).schemas.verify()["logins can take no other role"] == "yes"
     finally:
         cluster.destroy()
 
@@ -137,7 +137,7 @@ def test_an_owner_that_is_no_superuser_migrates_too(database_url: str, tmp_path:
         execute(database_url, f"ALTER ROLE dba PASSWORD '{password_of(database_url)}'")
         for _ in range(2):
             migrate_databases(settings)
-        assert CatalogueSchema(database_url=owner_url(settings)).verify()["logins can take no other role"] == "yes"
+        assert Database(database_url=owner_url(settings)).schemas.verify()["logins can take no other role"] == "yes"
         with psycopg.connect(api_url(settings, STAC_LOGIN)) as connection:
             connection.execute("SELECT pgstac.get_version()")
     finally:
@@ -153,7 +153,7 @@ def test_a_url_of_the_api_alone_is_no_reason_to_start_a_cluster(tmp_path: Path) 
 
 
 def test_a_login_that_is_more_than_it_should_be_is_named(catalogue: str) -> None:
-    schema = CatalogueSchema(database_url=catalogue)
+    schema = Database(database_url=catalogue).schemas
     execute(catalogue, f"GRANT {LOADER_ROLE} TO {STAC_LOGIN}")
     try:
         with pytest.raises(DatabaseUnavailable, match="logins can take no other role"):

@@ -43,7 +43,7 @@ class Line:
         with MessageQueues().open(self.rule) as queue:
             messages = queue.receive(100, wait=timedelta(seconds=2))
             observer = EventObserver(
-                queue, self.rule, sources={}, blob_stores=BlobStores(), ledger=self.pipeline.ledger
+                queue, self.rule, sources={}, blob_stores=BlobStores(), connections=self.pipeline.database.connections
             )
             return observer.take(messages).poisoned
 

@@ -10,7 +10,7 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.resources.database import Database
 from geo_assets.sources.source import DeletionRule
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, describe, listed
@@ -73,7 +73,7 @@ def test_consent_by_the_command_lets_the_next_run_go_on(catalogued: Pipeline, fo
     assert (shown["items"], shown["held"], shown["due"], shown["consented"]) == (3, 2, 0, 0)
     assert [item["name"] for item in shown["first"]] == ["scene_0.tif", "scene_1.tif"]
     assert deletions("--approve")["consented"] == 2
-    assert catalogued.ledger.outstanding(SOURCE).to_withdraw == 2
+    assert catalogued.database.blobs.outstanding(SOURCE).to_withdraw == 2
     assert catalogued.run().success
     catalogued.check_promise()
     assert deletions()["items"] == 1
@@ -118,7 +118,7 @@ def test_blobs_that_come_back_close_the_breaker(catalogued: Pipeline, folder: Pa
 def test_the_sensor_has_nothing_to_ask_for_while_deletions_await_consent(catalogued: Pipeline, folder: Path) -> None:
     delete(folder, 0, 1)
     catalogued.run()
-    left = catalogued.ledger.outstanding(SOURCE)
+    left = catalogued.database.blobs.outstanding(SOURCE)
     assert (left.pending, left.to_withdraw, left.held) == (0, 0, 2)
 
 
@@ -136,9 +136,9 @@ def test_an_item_stays_for_the_grace_period_and_goes_after_it(catalogued: Pipeli
     delete(folder, 1)
     assert catalogued.run().success
     assert len(catalogued.items()) == 3
-    assert (deletions()["in_grace"], catalogued.ledger.outstanding(SOURCE).to_withdraw) == (1, 0)
+    assert (deletions()["in_grace"], catalogued.database.blobs.outstanding(SOURCE).to_withdraw) == (1, 0)
     catalogued.execute("UPDATE ledger.blob SET deleted_at = deleted_at - interval '7 days' WHERE name = 'scene_1.tif'")
-    assert catalogued.ledger.outstanding(SOURCE).to_withdraw == 1
+    assert catalogued.database.blobs.outstanding(SOURCE).to_withdraw == 1
     assert catalogued.run().success
     catalogued.check_promise()
 
@@ -215,13 +215,13 @@ def test_in_azure_a_rename_is_known_by_the_checksum(
 
 def gone_and_come(catalogue: str, before: list[str], after: list[str], *, described: list[str] | None = None) -> Any:
     """What is taken for the former names of the blobs ``after``, all with the content of those ``before``."""
-    ledger = Ledger(database_url=catalogue)
+    database = Database(database_url=catalogue)
     old = [blob(name) for name in before]
-    listed(ledger, old)
-    describe(ledger, *(each for each in old if described is None or each.name in described))
-    listed(ledger, [blob(name, "1" if name in before else "2") for name in after])
-    found = ledger.record_renames(LANDSAT, run_id="run")
-    remarks = ledger.remarks(LANDSAT.name, after)
+    listed(database, old)
+    describe(database, *(each for each in old if described is None or each.name in described))
+    listed(database, [blob(name, "1" if name in before else "2") for name in after])
+    found = database.deletions.record_renames(LANDSAT, run_id="run")
+    remarks = database.scenes.remarks(LANDSAT.name, after)
     former = {name: known.former_name for name, known in remarks.items() if known.former_name}
     assert found == len(former)
     return former
@@ -246,11 +246,11 @@ def test_a_gone_blob_that_was_never_read_may_be_the_renamed_one_too(catalogue: s
 
 def test_what_went_before_an_earlier_listing_is_not_the_renamed_one(catalogue: str) -> None:
     assert gone_and_come(catalogue, ["a.tif"], ["x.tif"]) == {"x.tif": "a.tif"}
-    ledger = Ledger(database_url=catalogue)
-    describe(ledger, blob("x.tif", "2"))
-    listed(ledger, [blob("y.tif", "3")])
-    assert ledger.record_renames(LANDSAT, run_id="other run") == 1
-    assert ledger.remarks(LANDSAT.name, ["y.tif"])["y.tif"].former_name == "x.tif"
+    database = Database(database_url=catalogue)
+    describe(database, blob("x.tif", "2"))
+    listed(database, [blob("y.tif", "3")])
+    assert database.deletions.record_renames(LANDSAT, run_id="other run") == 1
+    assert database.scenes.remarks(LANDSAT.name, ["y.tif"])["y.tif"].former_name == "x.tif"
 
 
 def test_a_copy_of_which_an_equal_blob_is_gone_says_no_former_name_and_that_item_keeps_its_grace(

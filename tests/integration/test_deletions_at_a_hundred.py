@@ -20,7 +20,7 @@ def check(pipeline: Pipeline, names: set[str], *, held: int = 0) -> None:
     east, north = (max(box[side] for box in boxes) for side in (2, 3))
     ((content,),) = pipeline.query("SELECT content FROM pgstac.collections")
     assert content["extent"]["spatial"]["bbox"] == [[west, south, east, north]]
-    report = pipeline.census.take(SOURCE)
+    report = pipeline.database.census.take(SOURCE)
     assert report.green
     assert {kind: count for kind, count in report.counts.items() if count} == ({"held": held} if held else {})
     if not held:

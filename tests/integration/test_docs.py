@@ -22,7 +22,8 @@ from benchmarks.report import figure_text, replace_between_markers
 from geo_assets.api.telemetry import Metrics
 from geo_assets.cli.main import SUBCOMMANDS
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.blobs import Poison, SourceStatus
+from geo_assets.ledger.blobs import SourceStatus
+from geo_assets.ledger.events import StandingPoison
 from geo_assets.settings import Settings
 from scripts.reference_pages import PAGES, error_classes, write_pages
 from tests.services import PROJECT
@@ -128,7 +129,7 @@ class NothingKnown:
         """No source."""
         return {}
 
-    def poison(self) -> list[Poison]:
+    def poison(self) -> list[StandingPoison]:
         """No message."""
         return []
 

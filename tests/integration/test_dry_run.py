@@ -14,7 +14,7 @@ from tests.rasters import raster_bytes, write_raster
 def plan(pipeline: Pipeline) -> SourcePlan:
     """What a run would do now."""
     source = SourcesFile(path=str(pipeline.sources_path)).get(SOURCE)
-    return plan_source(source, blob_stores=BlobStores(), ledger=pipeline.ledger)
+    return plan_source(source, blob_stores=BlobStores(), database=pipeline.database)
 
 
 def test_the_plan_names_what_a_run_would_find(pipeline: Pipeline, folder: Path) -> None:

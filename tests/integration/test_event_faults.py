@@ -21,7 +21,7 @@ def as_array(*bodies: bytes) -> bytes:
 
 
 def set_aside(arrivals: Arrivals) -> list[dict[str, object]]:
-    with arrivals.ledger.connect() as connection:
+    with arrivals.database.connections.connect() as connection:
         return connection.execute("SELECT * FROM ledger.message ORDER BY id").fetchall()
 
 
@@ -108,17 +108,17 @@ def test_a_store_too_large_for_a_look_is_left_to_a_listing(
     names = {str(path.relative_to(tmp_path)): path for path in sorted(store.rglob("*")) if path.is_file()}
     events = {name: arrivals.put(name, path.read_bytes()) for name, path in names.items()}
     monkeypatch.setattr("geo_assets.storage.azure_blob_store.PAGE_SIZE", 2)
-    assert arrivals.ledger.listing_asked_at(source) is None
+    assert arrivals.database.listings.listing_asked_at(source) is None
     taken = arrivals.take(events["cube.zarr/zarr.json"], arrivals.put("a.tif"), arrivals.put("b.tif"))
     assert (taken.new, taken.dropped, taken.abandoned) == (2, {"left_to_listing": 1}, 0)
     assert taken.sources == {source.name}
     assert arrivals.queue.receive(10, wait=timedelta(0)) == []
-    asked = arrivals.ledger.listing_asked_at(source)
+    asked = arrivals.database.listings.listing_asked_at(source)
     assert asked is not None
-    diff = list_into(arrivals.ledger, source)
+    diff = list_into(arrivals.database, source)
     assert (diff.new, diff.complete) == (1, True)
-    assert arrivals.ledger.listing_asked_at(source) is None
+    assert arrivals.database.listings.listing_asked_at(source) is None
     arrivals.take(events["cube.zarr/zarr.json"])
-    later = arrivals.ledger.listing_asked_at(source)
+    later = arrivals.database.listings.listing_asked_at(source)
     assert later is not None
     assert later > asked

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from geo_assets.events.message_queue import DeadLetter
 from geo_assets.events.observer import EventObserver
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.models import BlobPage, Channel, Message
+from geo_assets.resources.database import Database
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
@@ -61,9 +61,9 @@ class Line:
 class EventMachine(RuleBasedStateMachine):
     """A real container and the real ledger; between them messages on their way, and pages on theirs."""
 
-    def __init__(self, container: ContainerClient, ledger: Ledger) -> None:
+    def __init__(self, container: ContainerClient, database: Database) -> None:
         super().__init__()
-        self.container, self.ledger = container, ledger
+        self.container, self.database = container, database
         number = next(NUMBERS)
         self.prefix = f"model_{number}"
         self.source = Source.model_validate(
@@ -74,13 +74,13 @@ class EventMachine(RuleBasedStateMachine):
                 "collection": {"id": self.prefix, "description": "d"},
             }
         )
-        ledger.register_source(self.source)
+        database.sources.register(self.source)
         self.observer = EventObserver(
             Line(),
             QueueRule(name="model", service_bus="model"),
             sources={self.source.name: self.source},
             blob_stores=BlobStores(),
-            ledger=ledger,
+            connections=database.connections,
         )
         self.there: set[str] = set()
         self.on_the_way: list[Message] = []
@@ -129,7 +129,7 @@ class EventMachine(RuleBasedStateMachine):
     @rule()
     def merge(self) -> None:
         """Pages that were asked for a while ago come into the ledger."""
-        with self.ledger.open_listing(self.source, run_id=None) as writer:
+        with self.database.listings.open_listing(self.source, run_id=None) as writer:
             for page in self.pages:
                 writer.add_page(page)
             writer.finish(complete=False)
@@ -155,7 +155,7 @@ class EventMachine(RuleBasedStateMachine):
             self.observer.take(self.on_the_way)
         if not self.lost:
             assert self._known() == {blob.name: blob.etag for page in self._fetched() for blob in page}
-        with self.ledger.open_listing(self.source, run_id=None) as writer:
+        with self.database.listings.open_listing(self.source, run_id=None) as writer:
             pages = self._fetched()
             for page in pages:
                 writer.add_page(page)
@@ -169,10 +169,12 @@ class EventMachine(RuleBasedStateMachine):
 
     def _fetched(self) -> list[BlobPage]:
         with BlobStores().open(self.source) as store:
-            return list(SourceListing(self.source, timed_pages(store.list_pages(self.source.prefix), self.ledger.now)))
+            return list(
+                SourceListing(self.source, timed_pages(store.list_pages(self.source.prefix), self.database.now))
+            )
 
     def _known(self) -> dict[str, str]:
-        with self.ledger.connect() as connection:
+        with self.database.connections.connect() as connection:
             rows = connection.execute(
                 "SELECT name, etag FROM ledger.blob WHERE source = %s AND deleted_at IS NULL", (self.source.name,)
             ).fetchall()
@@ -185,9 +187,9 @@ def test_the_ledger_ends_as_the_container_is(
     """Without a listing where no message was lost; with one in any case."""
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
     monkeypatch.setattr(azure_blob_store, "PAGE_SIZE", 2)
-    ledger = Ledger(database_url=catalogue)
+    database = Database(database_url=catalogue)
     run_state_machine_as_test(
-        lambda: EventMachine(container, ledger),  # type: ignore[arg-type]
+        lambda: EventMachine(container, database),  # type: ignore[arg-type]
         settings=settings(
             max_examples=12,
             stateful_step_count=12,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.ledger.blobs import Ledger
+from geo_assets.ledger.events import EventLedger
 from geo_assets.models import BlobRef
+from geo_assets.resources.database import Database
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.source import Source
 from geo_assets.storage.listing import timed_pages
@@ -99,7 +100,7 @@ def test_one_bad_message_among_a_hundred_leaves_ninety_nine_done(arrivals: Arriv
     assert_is_what_the_container_holds(arrivals)
     (dead,) = arrivals.queue.dead_letters(10)
     assert dead.message.body == bodies[50]
-    with arrivals.ledger.connect() as connection:
+    with arrivals.database.connections.connect() as connection:
         (row,) = connection.execute("SELECT * FROM ledger.message").fetchall()
     assert (row["state"], row["error_code"], row["dead_letter_id"]) == (
         "dead_letter",
@@ -142,10 +143,13 @@ def test_a_store_that_is_down_gives_the_messages_back(arrivals: Arrivals, monkey
 
 def test_nothing_is_settled_while_the_database_is_down(arrivals: Arrivals) -> None:
     messages = arrivals.messages(arrivals.put("a.tif"), b"no event")
-    arrivals.ledger, ledger = Ledger(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/none"), arrivals.ledger
+    arrivals.database, database = (
+        Database(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/none"),
+        arrivals.database,
+    )
     with pytest.raises(DatabaseUnavailable):
         arrivals.observer.take(messages)
-    arrivals.ledger = ledger
+    arrivals.database = database
     for message in messages:  # as their locks would run out
         arrivals.queue.abandon(message)
     taken = arrivals.observer.take(arrivals.queue.receive(2, wait=timedelta(seconds=5)))
@@ -156,8 +160,8 @@ def test_nothing_is_settled_while_the_database_is_down(arrivals: Arrivals) -> No
 def test_a_page_that_was_asked_for_earlier_does_not_undo_an_event(arrivals: Arrivals) -> None:
     source = arrivals.sources["rasters"]
     arrivals.take(arrivals.put("a.tif"), arrivals.put("b.tif"))
-    with BlobStores().open(source) as store, arrivals.ledger.open_listing(source, run_id=None) as writer:
-        (page,) = timed_pages(store.list_pages(""), arrivals.ledger.now)
+    with BlobStores().open(source) as store, arrivals.database.listings.open_listing(source, run_id=None) as writer:
+        (page,) = timed_pages(store.list_pages(""), arrivals.database.now)
         events = [arrivals.put("a.tif", b"newer"), arrivals.delete("b.tif"), arrivals.put("c.tif")]
         assert arrivals.take(*events).sources == {"rasters"}
         writer.add_page(page)
@@ -175,9 +179,9 @@ def test_a_look_that_began_earlier_does_not_undo_a_listing(arrivals: Arrivals, m
     """The events are looked at, then a listing comes in between before they are committed."""
     arrivals.take(arrivals.put("a.tif"), arrivals.put("b.tif"))
     bodies = [arrivals.put("a.tif", b"2"), arrivals.put("b.tif", b"2"), arrivals.put("c.tif")]
-    observer, record = arrivals.observer, Ledger.record_events
+    observer, record = arrivals.observer, EventLedger.record_events
 
-    def late(self: Ledger, *args: object) -> object:
+    def late(self: EventLedger, *args: object) -> object:
         arrivals.container.upload_blob("a.tif", b"3", overwrite=True)
         arrivals.container.delete_blob("b.tif")
         arrivals.container.delete_blob("c.tif")
@@ -187,7 +191,7 @@ def test_a_look_that_began_earlier_does_not_undo_a_listing(arrivals: Arrivals, m
 
     messages = arrivals.messages(*bodies)
     with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "record_events", late)
+        patched.setattr(EventLedger, "record_events", late)
         observer.take(messages)
     assert arrivals.rows()[:2] == [{"name": "a.tif", "gone": False}, {"name": "b.tif", "gone": True}]
     arrivals.take(arrivals.event("Deleted", "c.tif"))
@@ -210,30 +214,32 @@ def test_a_world_file_changes_the_version_of_its_picture(arrivals: Arrivals) -> 
 def test_a_moved_blob_is_taken_for_a_rename(arrivals: Arrivals) -> None:
     arrivals.take(arrivals.put("old.tif", b"content"))
     (row,) = arrivals.rows("name, etag, size_bytes, last_modified")
-    arrivals.ledger.record_described("rasters", [(BlobRef(**row), METADATA)], run_id=None)  # type: ignore[arg-type]
+    arrivals.database.blobs.record_described("rasters", [(BlobRef(**row), METADATA)], run_id=None)  # type: ignore[arg-type]
     taken = arrivals.take(arrivals.put("new.tif", b"content"), arrivals.delete("old.tif"))
     assert (taken.new, taken.deleted) == (1, 1)
-    assert arrivals.ledger.remarks("rasters", ["new.tif"])["new.tif"].former_name == "old.tif"
+    assert arrivals.database.scenes.remarks("rasters", ["new.tif"])["new.tif"].former_name == "old.tif"
 
 
 def test_an_item_says_which_event_brought_its_blob_and_when_it_was_first_found(arrivals: Arrivals) -> None:
-    source, ledger = arrivals.sources["rasters"], arrivals.ledger
+    source, database = arrivals.sources["rasters"], arrivals.database
     arrivals.take(arrivals.put("a.tif"))
 
     def catalogue_again() -> BlobRef:
-        ledger.record_described(
-            source.name, [(ledger.blobs_to_describe(everything(ledger, source=source.name))[0], METADATA)], run_id=None
+        database.blobs.record_described(
+            source.name,
+            [(database.blobs.to_describe(everything(database, source=source.name))[0], METADATA)],
+            run_id=None,
         )
-        ((blob, metadata),) = ledger.blobs_to_catalogue(everything(ledger, "catalogue", source=source.name))
+        ((blob, metadata),) = database.blobs.to_catalogue(everything(database, "catalogue", source=source.name))
         assert metadata == METADATA
-        ledger.record_catalogued(source, [blob], run_id=None)
+        database.blobs.record_catalogued(source, [blob], run_id=None)
         return blob
 
     blob = catalogue_again()
     assert blob.correlation_id == "upload of a.tif"
     (first,) = arrivals.rows("searchable_at")
     assert first["searchable_at"] is not None
-    ledger.record_catalogued(source, [blob], run_id=None)
+    database.blobs.record_catalogued(source, [blob], run_id=None)
     assert arrivals.rows("searchable_at") == [first]
     arrivals.container.upload_blob("a.tif", b"unannounced", overwrite=True)
     assert arrivals.listed()[0].changed == 1
@@ -245,8 +251,12 @@ def test_a_batch_gives_way_to_whoever_holds_a_row_and_comes_again(arrivals: Arri
     """And so is never the reason why PostgreSQL stops a run to end a deadlock."""
     arrivals.take(arrivals.put("a.tif"))
     messages = arrivals.messages(arrivals.put("a.tif", b"2"))
-    ledger = arrivals.ledger
-    with ledger.connect() as run, ledger.connect() as onlooker, ThreadPoolExecutor(1) as thread:
+    database = arrivals.database
+    with (
+        database.connections.connect() as run,
+        database.connections.connect() as onlooker,
+        ThreadPoolExecutor(1) as thread,
+    ):
         with run.transaction():
             run.execute("SELECT FROM ledger.blob FOR UPDATE")
             taken = thread.submit(arrivals.observer.take, messages)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from dagster import TableMetadataValue
 
 from geo_assets.cli.source_commands import paths_command
-from geo_assets.ledger.path_comparison import PathComparison, PathFigures
+from geo_assets.ledger.path_comparison import PathFigures
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
 
@@ -44,14 +44,14 @@ FROM unnest(ARRAY[interval '1 h', interval '2 h', interval '3 days']) AS age
 def known(pipeline: Pipeline) -> Pipeline:
     """Two queues that brought blobs an hour ago, and a listing of two days ago."""
     pipeline.declare("file:///nowhere")
-    pipeline.ledger.register_source(next(iter(pipeline.resources()["sources_file"].all().values())))
+    pipeline.database.sources.register(next(iter(pipeline.resources()["sources_file"].all().values())))
     pipeline.execute(BLOBS)
     pipeline.execute(BATCHES)
     return pipeline
 
 
 def test_each_path_has_the_figures_of_its_time(known: Pipeline) -> None:
-    comparison = PathComparison(database_url=known.database_url)
+    comparison = known.database.path_comparison
     listing, queue, bus = comparison.compare(since=datetime.now(UTC) - timedelta(hours=24))
     assert (listing.path, listing.blobs, listing.latencies) == ("listing", 0, ())
     assert (queue.batches, queue.messages, queue.dropped) == (2, 200, 6)
@@ -73,7 +73,7 @@ def test_only_what_came_after_a_complete_listing_has_a_latency_by_listing(pipeli
         os.utime(path, (at := time.time() - 20 * 86400, at))
 
     def listing() -> PathFigures:
-        comparison = PathComparison(database_url=pipeline.database_url)
+        comparison = pipeline.database.path_comparison
         return comparison.compare(since=datetime.now(UTC) - timedelta(hours=1))[0]
 
     old("a.tif")

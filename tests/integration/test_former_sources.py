@@ -129,7 +129,7 @@ def test_blobs_that_changed_or_went_meanwhile_are_judged_by_the_new_source(decla
     result = declared.run(source="renamed")
     assert "deletions_held: 1 of 3 items of `renamed`" in failure_text(result)
     assert owners(declared) == {("renamed", f"scene_{number}.tif") for number in range(3)}
-    assert declared.census.take("renamed").green
+    assert declared.database.census.take("renamed").green
     command("deletions", "renamed", "--approve")
     declared.declare(name="third", **remove(declared, "renamed"))
     run(declared, "third")
@@ -195,7 +195,7 @@ def test_what_a_removed_source_left_is_shown_everywhere_and_goes_with_consent_on
     assert command("census").output
     remove(declared)
     assert not run(declared, "other")["items_have_sources"]
-    report = declared.census.take("other", declared=["other"])
+    report = declared.database.census.take("other", declared=["other"])
     assert (report.counts["former"], report.green) == (3, False)
     (censused,) = json.loads(command("census", "--json", status=1).stdout)
     assert censused["counts"]["former"] == 3

@@ -27,7 +27,7 @@ from geo_assets.errors import (
     GeoAssetsError,
 )
 from geo_assets.foreign_errors import writing
-from geo_assets.ledger.database import DatabaseResource
+from geo_assets.ledger.database import Connections
 from geo_assets.postgres.embedded import SUPERUSER
 from geo_assets.postgres.errors import database_errors, kind_of
 from geo_assets.stac.extensions import EXTENSIONS
@@ -181,22 +181,22 @@ def test_the_rasters_of_the_demo_find_no_room(tmp_path: Path) -> None:
 
 
 def test_a_database_whose_disk_is_full_is_not_to_be_started(declared: Pipeline) -> None:
-    database = DatabaseResource(database_url=declared.owner_url)
-    with pytest.raises(DatabaseDiskFull, match="No space left on device") as full, database.connect() as connection:
+    connections = Connections(declared.owner_url)
+    with pytest.raises(DatabaseDiskFull, match="No space left on device") as full, connections.connect() as connection:
         connection.execute("COPY (SELECT repeat('x', 1000000)) TO '/dev/full'")
     assert "Free space on the disk of PostgreSQL's server" in full.value.remedy
 
 
-def _raise(state: str) -> Callable[[DatabaseResource], None]:
-    def ask(database: DatabaseResource) -> None:
-        with database.connect() as connection:
+def _raise(state: str) -> Callable[[Connections], None]:
+    def ask(connections: Connections) -> None:
+        with connections.connect() as connection:
             connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no more' USING ERRCODE = '{state}'; END $$")
 
     return ask
 
 
-def _write_where_only_reads_are(database: DatabaseResource) -> None:
-    with database.connect() as connection:
+def _write_where_only_reads_are(connections: Connections) -> None:
+    with connections.connect() as connection:
         connection.execute("SET default_transaction_read_only = on")
         connection.execute("DELETE FROM ledger.source")
 
@@ -213,10 +213,10 @@ def _write_where_only_reads_are(database: DatabaseResource) -> None:
     ],
 )
 def test_what_the_server_says_has_its_own_code(
-    declared: Pipeline, ask: Callable[[DatabaseResource], None], kind: type[GeoAssetsError]
+    declared: Pipeline, ask: Callable[[Connections], None], kind: type[GeoAssetsError]
 ) -> None:
     with pytest.raises(GeoAssetsError) as told:
-        ask(DatabaseResource(database_url=declared.owner_url))
+        ask(Connections(declared.owner_url))
     assert type(told.value) is kind
     assert told.value.remedy
 

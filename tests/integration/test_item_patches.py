@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.patches import ItemPatches
+from geo_assets.resources.database import Database
 from geo_assets.stac.extensions import EO_EXTENSION, VERSION_EXTENSION
 from geo_assets.stac.remarks import NOTHING, PATCHED
 from tests.ledgers import SOURCE as LANDSAT
@@ -145,21 +144,25 @@ def test_a_patch_is_in_the_item_of_a_vector_file_after_the_next_load(
     assert declared.status("vectors").pending == 2
     load_vectors(declared)
     assert declared.status("vectors").pending == 0
-    stated = {item["id"]: item["properties"] for item in declared.pgstac.items_of("vectors", most=10)}
+    stated = {item["id"]: item["properties"] for item in declared.database.catalogue.items_of("vectors", most=10)}
     assert stated[ids_of(declared, "one.geojson")[0]]["platform"] == "bicycle"
     assert [stated[item_id]["deprecated"] for item_id in ids_of(declared, "two.gpkg")] == [True, True]
-    assert declared.census.take("vectors").green
+    assert declared.database.census.take("vectors").green
     reconciled = declared.run("reconcile", source="vectors")
     assert reconciled.success
     assert all(check.passed for check in reconciled.get_asset_check_evaluations())
-    assert stated == {item["id"]: item["properties"] for item in declared.pgstac.items_of("vectors", most=10)}
+    assert stated == {
+        item["id"]: item["properties"] for item in declared.database.catalogue.items_of("vectors", most=10)
+    }
 
     (answer,) = [json.loads(run("items", "patches", "vectors", "--json").stdout)]
     assert [patch["name"] for patch in answer["patches"]] == ["one.geojson", "two.gpkg", "two.gpkg"]
     assert json.loads(run("items", "patches", "vectors", "--remove", "two.gpkg", "--json").stdout)["removed"] == 1
     load_vectors(declared)
     (left,) = [
-        each["properties"] for each in declared.pgstac.items_of("vectors", most=10) if PATCHED in each["properties"]
+        each["properties"]
+        for each in declared.database.catalogue.items_of("vectors", most=10)
+        if PATCHED in each["properties"]
     ]
     assert left["platform"] == "bicycle"
 
@@ -171,17 +174,17 @@ def load_vectors(pipeline: Pipeline) -> None:
 
 def ids_of(pipeline: Pipeline, name: str) -> list[str]:
     """The ids of the items of a vector file."""
-    items = pipeline.pgstac.items_of("vectors", most=10)
+    items = pipeline.database.catalogue.items_of("vectors", most=10)
     return sorted(item["id"] for item in items if item["properties"]["geo_assets:blob"] == name)
 
 
 def test_each_etag_that_follows_is_a_version_also_after_a_deletion(catalogue: str) -> None:
-    ledger = Ledger(database_url=catalogue)
+    database = Database(database_url=catalogue)
 
     def version(*pages: str) -> tuple[int, str | None]:
         for etag in pages:
-            listed(ledger, [blob("a", etag)] if etag else [])
-        known = ledger.remarks(LANDSAT.name, ["a"]).get("a", NOTHING)
+            listed(database, [blob("a", etag)] if etag else [])
+        known = database.scenes.remarks(LANDSAT.name, ["a"]).get("a", NOTHING)
         return known.versions_seen, known.previous_etag
 
     assert version("1", "1") == (1, None)
@@ -215,18 +218,20 @@ def test_a_thousand_items_are_patched_by_one_table(declared: Pipeline, folder: P
         assert stated["eo:cloud_cover"] == number / 10
         assert stated["note"] == ("7" if number % 2 else "plain text")
         assert "sat:orbit" not in stated
-    assert not any(declared.census.take(SOURCE).counts.values())
+    assert not any(declared.database.census.take(SOURCE).counts.values())
 
 
 def test_an_item_built_before_its_patch_is_not_taken_for_done(catalogue: str) -> None:
-    ledger, patches = Ledger(database_url=catalogue), ItemPatches(database_url=catalogue)
-    listed(ledger, [blob("a"), blob("b")])
-    describe(ledger, blob("a"), blob("b"))
-    before = ledger.remarks(LANDSAT.name, ["a", "b"])
+    database, patches = Database(database_url=catalogue), Database(database_url=catalogue).patches
+    listed(database, [blob("a"), blob("b")])
+    describe(database, blob("a"), blob("b"))
+    before = database.scenes.remarks(LANDSAT.name, ["a", "b"])
     assert patches.store(LANDSAT.name, [("a", {"platform": "x"})]) == 1
-    ledger.record_catalogued(LANDSAT, [blob("a"), blob("b")], run_id="run", remarks=before)
-    assert counts(ledger) == {"blobs": 2, "described": 2, "catalogued": 1, "pending": 1}
-    ledger.record_catalogued(LANDSAT, [blob("a")], run_id="run", remarks=ledger.remarks(LANDSAT.name, ["a"]))
-    assert counts(ledger) == {"blobs": 2, "described": 2, "catalogued": 2}
+    database.blobs.record_catalogued(LANDSAT, [blob("a"), blob("b")], run_id="run", remarks=before)
+    assert counts(database) == {"blobs": 2, "described": 2, "catalogued": 1, "pending": 1}
+    database.blobs.record_catalogued(
+        LANDSAT, [blob("a")], run_id="run", remarks=database.scenes.remarks(LANDSAT.name, ["a"])
+    )
+    assert counts(database) == {"blobs": 2, "described": 2, "catalogued": 2}
     assert patches.remove(LANDSAT.name, None) == 1
-    assert counts(ledger)["pending"] == 1
+    assert counts(database)["pending"] == 1

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from geo_assets.ledger.blobs import Ledger, StageName
+from geo_assets.ledger.blobs import StageName
 from geo_assets.models import Failure
+from geo_assets.resources.database import Database
 from geo_assets.sources.source import Source
 from tests.ledgers import METADATA, SOURCE, blob, listed
 
@@ -41,13 +42,13 @@ class Row:
 class LedgerMachine(RuleBasedStateMachine):
     """A store, the ledger, and what the ledger should say."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, database: Database) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.database = database
         self.source: Source = SOURCE.model_copy(update={"name": f"model_{next(NUMBERS)}"})
         self.store: dict[str, str] = {}
         self.rows: dict[str, Row] = {}
-        ledger.register_source(self.source)
+        database.sources.register(self.source)
 
     @rule(name=NAMES)
     def put(self, name: str) -> None:
@@ -74,7 +75,7 @@ class LedgerMachine(RuleBasedStateMachine):
         changed = [name for name in seen if name in live and live[name] != self.store[name]]
         gone = [name for name in live if complete and name not in self.store]
         pages = [[blob(name, self.store[name])] for name in seen]
-        found = listed(self.ledger, *pages, complete=complete, source=self.source)
+        found = listed(self.database, *pages, complete=complete, source=self.source)
         assert found == (len(new), len(changed), len(gone), len(seen) - len(new) - len(changed))
         for name in seen:
             row = self.rows.setdefault(name, Row(self.store[name]))
@@ -93,14 +94,14 @@ class LedgerMachine(RuleBasedStateMachine):
         version = blob(name, row.etag)
         if outcome != "done":
             failure = Failure(name, row.etag, "bad", "bad", permanent=outcome == "permanent")
-            self.ledger.record_failures(self.source, [failure], stage=stage, run_id=None)
+            self.database.blobs.record_failures(self.source, [failure], stage=stage, run_id=None)
             digest = "" if stage == "describe" else self.source.rule_digest
             row.refused = (row.etag, stage, digest) if outcome == "permanent" else None
         elif stage == "describe":
-            self.ledger.record_described(self.source.name, [(version, METADATA)], run_id=None)
+            self.database.blobs.record_described(self.source.name, [(version, METADATA)], run_id=None)
             row.described = row.etag
         else:
-            self.ledger.record_catalogued(self.source, [version], run_id=None)
+            self.database.blobs.record_catalogued(self.source, [version], run_id=None)
             row.catalogued, row.refused = (row.etag, self.source.rule_digest), None
 
     @precondition(lambda self: self.rows)
@@ -108,18 +109,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def change_rule(self, item_id: str) -> None:
         """Edit the source's rule."""
         self.source = self.source.model_copy(update={"item_id": item_id})
-        self.ledger.register_source(self.source)
+        self.database.sources.register(self.source)
 
     @invariant()
     def the_ledger_says_the_same(self) -> None:
         """Each blob is in the state it should be in, and the counts add up."""
         expected = {name: row.state(self.source.rule_digest) for name, row in self.rows.items()}
-        with self.ledger.connect() as connection:
+        with self.database.connections.connect() as connection:
             found: list[dict[str, Any]] = connection.execute(
                 "SELECT name, state FROM ledger.blob_state WHERE source = %s", (self.source.name,)
             ).fetchall()
         assert {row["name"]: row["state"] for row in found} == expected
-        status = self.ledger.status(self.source.name)
+        status = self.database.blobs.status(self.source.name)
         assert status.blobs == status.catalogued + status.pending + status.quarantined
         assert status.blobs + status.deleted == len(expected)
 
@@ -127,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_any_sequence_leaves_the_ledger_as_it_should_be(catalogue: str) -> None:
     class OnThisDatabase(LedgerMachine):
         def __init__(self) -> None:
-            super().__init__(Ledger(database_url=catalogue))
+            super().__init__(Database(database_url=catalogue))
 
     run_state_machine_as_test(
         OnThisDatabase,

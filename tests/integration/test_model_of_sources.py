@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from geo_assets.catalogue.census import WRONG
-from geo_assets.catalogue.handover import SourceHandover
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.storage.listing import build_matcher
 from tests.pipeline import Pipeline, failure_text
@@ -156,7 +155,7 @@ class Sources(RuleBasedStateMachine):
     @precondition(lambda self: self.name is not None)
     @rule()
     def consent(self) -> None:
-        self.pipeline.ledger.consent_to_deletions(self.key(str(self.name)))
+        self.pipeline.database.deletions.consent(self.key(str(self.name)))
 
     @rule()
     def run(self) -> None:
@@ -179,12 +178,9 @@ class Sources(RuleBasedStateMachine):
         names = [*self.declared, *([self.key(self.name)] if self.name else [])]
         items = self.items()
         of_former = [item for item in items if item["source"] not in names]
-        formers = {
-            each.source: each.items
-            for each in SourceHandover(database_url=self.pipeline.database_url).former_sources(names)
-        }
+        formers = {each.source: each.items for each in self.pipeline.database.handover.former_sources(names)}
         assert sum(formers.get(source, 0) for source in {item["source"] for item in of_former}) == len(of_former)
-        other = self.pipeline.census.take(self.key("other"), declared=names)
+        other = self.pipeline.database.census.take(self.key("other"), declared=names)
         shared = {self.key("first")} - {self.collection_of(name) for name in names if name < self.key("other")}
         assert other.counts["former"] == sum(item["collection"] in shared for item in of_former), other
         if self.name is None:
@@ -237,7 +233,7 @@ class Sources(RuleBasedStateMachine):
         for name, failure in self.pipeline.failures(source).items():
             self.check_reason(name, failure.code, live, catalogued)
 
-        census = self.pipeline.census.take(source, declared=[*self.declared, source])
+        census = self.pipeline.database.census.take(source, declared=[*self.declared, source])
         assert census.green, census
         assert not any(census.counts[kind] for kind in (*WRONG, "pending", "going") if kind != "former"), census
         assert set(census.names("in_grace", "held")) == waiting

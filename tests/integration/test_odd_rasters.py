@@ -12,7 +12,6 @@ from rasterio.errors import RasterioError
 
 from geo_assets.cogs.writer import CogTask, MadeCog, make_cogs
 from geo_assets.errors import GeoAssetsError, UnfitForProfile
-from geo_assets.ledger.cogs import CogLedger
 from geo_assets.raster.formats.reading import read_metadata
 from geo_assets.sources.cog_rules import CogRule, Profile
 from geo_assets.storage.blob_stores import StoreAccess
@@ -98,7 +97,7 @@ def test_each_odd_raster_has_an_item_and_a_cog_with_its_very_pixels_and_only_the
         result = pipeline.run(job)
         assert result.success, failure_text(result)
     items = pipeline.items()
-    cogs = {cog.name: cog for cog in CogLedger(database_url=pipeline.database_url).standing(SOURCE)}
+    cogs = {cog.name: cog for cog in pipeline.database.cogs.standing(SOURCE)}
     assert (pipeline.failures(), set(items), set(cogs)) == ({}, set(names), set(names))
     assert {name: items[name]["assets"]["data"]["bands"][0]["data_type"] for name in DATA_TYPES} == DATA_TYPES
     assert {name: cog.error_code for name, cog in cogs.items() if cog.error_code} == {DAMAGED: "corrupt"}

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
 from geo_assets.errors import Corrupt
-from geo_assets.ledger.blobs import Ledger
-from geo_assets.ledger.quarantine import Quarantine, QuarantineFilter
+from geo_assets.ledger.quarantine import QuarantineFilter
 from geo_assets.models import Failure
+from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from tests.ledgers import SOURCE as LANDSAT
 from tests.ledgers import blob, counts, fail, listed
@@ -94,7 +94,7 @@ def test_explain_has_one_remedy_the_one_of_the_case(quarantined: Pipeline) -> No
     version = replace(blob(name), etag=printed("explain", SOURCE, name)["etag"])
     special = Corrupt("A member is missing.", remedy="Upload the member.")
     source = SourcesFile(path=str(quarantined.sources_path)).get(SOURCE)
-    quarantined.ledger.record_failures(source, [Failure.of(version, special)], stage="describe", run_id="run")
+    quarantined.database.blobs.record_failures(source, [Failure.of(version, special)], stage="describe", run_id="run")
     explained = printed("explain", SOURCE, name)
     assert (explained["message"], explained["remedy"]) == ("A member is missing.", "Upload the member.")
     assert Corrupt.remedy not in run("explain", SOURCE, name).stdout
@@ -112,18 +112,18 @@ def test_replay_of_nothing_in_particular_is_refused(quarantined: Pipeline) -> No
 
 
 def test_a_rule_that_could_solve_it_replays_what_it_could_solve_and_no_more(catalogue: str) -> None:
-    ledger = Ledger(database_url=catalogue)
+    database = Database(database_url=catalogue)
     dateless, garbage = blob("dateless.tif"), blob("garbage.tif")
-    listed(ledger, [dateless, garbage])
-    fail(ledger, dateless, stage="catalogue", code="missing_datetime")
-    fail(ledger, garbage, stage="describe", code="not_a_raster")
-    assert counts(ledger) == {"blobs": 2, "quarantined": 2}
-    ledger.register_source(LANDSAT.model_copy(update={"item_id": "v2-{slug}"}))
-    assert in_quarantine(ledger) == {"garbage.tif"}
-    ledger.register_source(LANDSAT.model_copy(update={"statistics": True}))
-    assert in_quarantine(ledger) == {"dateless.tif"}
+    listed(database, [dateless, garbage])
+    fail(database, dateless, stage="catalogue", code="missing_datetime")
+    fail(database, garbage, stage="describe", code="not_a_raster")
+    assert counts(database) == {"blobs": 2, "quarantined": 2}
+    database.sources.register(LANDSAT.model_copy(update={"item_id": "v2-{slug}"}))
+    assert in_quarantine(database) == {"garbage.tif"}
+    database.sources.register(LANDSAT.model_copy(update={"statistics": True}))
+    assert in_quarantine(database) == {"dateless.tif"}
 
 
-def in_quarantine(ledger: Ledger) -> set[str]:
+def in_quarantine(database: Database) -> set[str]:
     which = QuarantineFilter(source=LANDSAT.name)
-    return {found.name for found in Quarantine(database_url=ledger.database_url).blobs(which, most=10)}
+    return {found.name for found in database.quarantine.blobs(which, most=10)}

@@ -104,8 +104,8 @@ def test_a_first_listing_and_one_by_other_globs_repair_nothing(pipeline: Pipelin
 
 
 def test_without_a_queue_nothing_is_counted(pipeline: Pipeline) -> None:
-    listed(pipeline.ledger, [blob("a")])
-    listed(pipeline.ledger, [blob("a", "2"), blob("b")])
+    listed(pipeline.database, [blob("a")])
+    listed(pipeline.database, [blob("a", "2"), blob("b")])
     assert pipeline.query("SELECT new, changed, repaired FROM ledger.listing ORDER BY id") == [(1, 0, 0), (1, 1, 0)]
 
 

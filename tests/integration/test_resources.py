@@ -11,7 +11,6 @@ from dagster import DagsterInstance, EnvVar
 
 import geo_assets
 from geo_assets.definitions import build_definitions
-from geo_assets.ledger.cogs import CogLedger
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.stores import BlobStores
@@ -40,7 +39,7 @@ def test_an_account_of_its_own_lists_reads_and_takes_cogs_without_any_variable(
     for job in ("ingest_rasters", "make_cogs", "snapshot"):
         result = pipeline.run(job)
         assert result.success, failure_text(result)
-    (cog,) = CogLedger(database_url=pipeline.database_url).standing(SOURCE)
+    (cog,) = pipeline.database.cogs.standing(SOURCE)
     assert cog.href == f"{azurite.account_url}/{container.container_name}/silver/{cog.name_in_place}"
     assert container.get_blob_client(f"silver/{cog.name_in_place}").exists()
     assert pipeline.items()["in/a.tif"]["assets"]["cog"]["href"] == cog.href

@@ -243,26 +243,26 @@ def test_with_another_storage_the_latest_materializations_stay_too(elsewhere: Pi
 
 
 def test_ledger_history_goes_by_age_and_states_stay(durable: Pipeline) -> None:
-    ledger = durable.ledger
-    listed(ledger, [blob("kept"), blob("bad"), blob("gone"), blob("gone_lately")])
-    describe(ledger, blob("kept"))
-    fail(ledger, blob("bad"))
-    listed(ledger, [blob("kept"), blob("bad")])
-    listed(ledger, [blob("kept")], complete=False)
-    fail(ledger, blob("kept"), stage="catalogue", permanent=False)
-    before = ledger.status(LANDSAT.name)
+    database = durable.database
+    listed(database, [blob("kept"), blob("bad"), blob("gone"), blob("gone_lately")])
+    describe(database, blob("kept"))
+    fail(database, blob("bad"))
+    listed(database, [blob("kept"), blob("bad")])
+    listed(database, [blob("kept")], complete=False)
+    fail(database, blob("kept"), stage="catalogue", permanent=False)
+    before = database.blobs.status(LANDSAT.name)
     execute(durable, "UPDATE ledger.failed_attempt SET failed_at = now() - interval '91 days' WHERE name = 'bad'")
     execute(durable, "UPDATE ledger.listing SET started_at = now() - interval '91 days'")
     execute(durable, "UPDATE ledger.blob SET deleted_at = now() - interval '181 days' WHERE name = 'gone'")
-    generation = ledger.outstanding(LANDSAT.name).generation
+    generation = database.blobs.outstanding(LANDSAT.name).generation
     report = retain(durable)["delete_ledger_history"]
     assert (report["failed_attempts"], report["listings"], report["tombstones"]) == (1, 1, 1)
     assert report["bytes"] > 100
     assert durable.query("SELECT name FROM ledger.blob ORDER BY name") == [("bad",), ("gone_lately",), ("kept",)]
     assert durable.query("SELECT name FROM ledger.failed_attempt") == [("kept",)]
-    assert dataclasses.replace(ledger.status(LANDSAT.name), deleted=before.deleted) == before
-    assert ledger.outstanding(LANDSAT.name).generation == generation
-    assert {failure.name for failure in ledger.failures(LANDSAT.name)} == {"bad", "kept"}
+    assert dataclasses.replace(database.blobs.status(LANDSAT.name), deleted=before.deleted) == before
+    assert database.blobs.outstanding(LANDSAT.name).generation == generation
+    assert {failure.name for failure in database.blobs.failures(LANDSAT.name)} == {"bad", "kept"}
 
 
 def test_history_of_events_goes_by_age_but_for_messages_that_somebody_must_still_see_to(durable: Pipeline) -> None:

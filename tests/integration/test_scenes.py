@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
-from geo_assets.ledger.patches import ItemPatches
 from geo_assets.stac.remarks import ItemPatch
 from geo_assets.stac.schemas import item_validator
 from tests.pipeline import Pipeline
@@ -60,8 +59,8 @@ class Scenes:
         assert len(assets) == status.catalogued
         current = dict(self.pipeline.query("SELECT name, etag FROM ledger.blob WHERE deleted_at IS NULL"))
         assert {asset["geo_assets:blob"]: asset["geo_assets:etag"] for asset in assets}.items() <= current.items()
-        assert self.pipeline.ledger.outstanding("rasters").to_withdraw == 0
-        report = self.pipeline.census.take("rasters")
+        assert self.pipeline.database.blobs.outstanding("rasters").to_withdraw == 0
+        report = self.pipeline.database.census.take("rasters")
         assert not any(report.counts.values()), report.findings
         claims = self.pipeline.query("SELECT item_id FROM ledger.item ORDER BY 1")
         assert claims == self.pipeline.query("SELECT id FROM pgstac.items ORDER BY 1")
@@ -74,7 +73,7 @@ class Scenes:
         return {name: set(item["assets"]) for name, item in self.items().items()}
 
     def waiting(self) -> dict[str, tuple[str, ...]]:
-        return {scene.scene: scene.waiting_for for scene in self.pipeline.ledger.waiting_scenes("rasters")}
+        return {scene.scene: scene.waiting_for for scene in self.pipeline.database.scenes.waiting("rasters")}
 
     def reasons(self) -> dict[str, str]:
         return {name: failure.code for name, failure in self.pipeline.failures().items()}
@@ -126,7 +125,7 @@ def test_a_second_run_changes_nothing(scenes: Scenes) -> None:
     scenes.write_scene("s2", "red")
     scenes.run()
     before = scenes.pipeline.query("SELECT id, xmin::text FROM pgstac.items")
-    assert scenes.pipeline.ledger.outstanding("rasters").pending == 0
+    assert scenes.pipeline.database.blobs.outstanding("rasters").pending == 0
     scenes.run()
     assert scenes.pipeline.query("SELECT id, xmin::text FROM pgstac.items") == before
 
@@ -154,7 +153,7 @@ def test_an_overwritten_member_makes_its_item_anew(scenes: Scenes) -> None:
 def test_a_scene_is_patched_by_any_of_its_blobs(scenes: Scenes) -> None:
     scenes.write_scene("s1", "red", "nir")
     scenes.run()
-    patches = ItemPatches(database_url=scenes.pipeline.database_url)
+    patches = scenes.pipeline.database.patches
     patch = ItemPatch(line=1, blob="s1_nir.tif", item=None, properties={"platform": "landsat-8"})
     named, refused = patches.check("rasters", [patch], validator=item_validator(None))
     assert (named, refused) == ([("s1", {"platform": "landsat-8"})], [])
@@ -193,7 +192,7 @@ def test_the_sensor_sees_that_an_item_lists_a_member_that_is_gone(scenes: Scenes
     scenes.run()
     scenes.remove("s1_blue.tif")
     assert scenes.pipeline.run("list_container").success
-    assert scenes.pipeline.ledger.outstanding("rasters").to_withdraw == 1
+    assert scenes.pipeline.database.blobs.outstanding("rasters").to_withdraw == 1
     scenes.run()
     assert scenes.assets() == {"s1": {"red", "nir"}}
 
@@ -319,10 +318,10 @@ def test_batches_never_split_a_scene(scenes: Scenes) -> None:
         scenes.write_scene(f"s{number}", "red", "nir")
     scenes.run()
     assert len(scenes.items()) == 30
-    ledger, moment = scenes.pipeline.ledger, scenes.pipeline.ledger.now()
+    database, moment = scenes.pipeline.database, scenes.pipeline.database.now()
     scenes.declare(group={**GROUP, "required": ["red"]})
-    ledger.register_source(scenes.pipeline.resources()["sources_file"].get("rasters"))
-    batches = ledger.plan_batches("rasters", "catalogue", as_of=moment, batch_size=7, by_scene=True)
+    database.sources.register(scenes.pipeline.resources()["sources_file"].get("rasters"))
+    batches = database.blobs.plan_batches("rasters", "catalogue", as_of=moment, batch_size=7, by_scene=True)
     assert [batch.blobs for batch in batches] == [14, 14, 14, 14, 4]
 
 
@@ -361,9 +360,9 @@ def test_a_member_that_is_gone_stays_an_asset_for_its_grace_period(scenes: Scene
     scenes.remove("s1_nir.tif")
     assert scenes.pipeline.run().success
     assert scenes.assets() == {"s1": {"red", "nir", "blue"}}
-    report = scenes.pipeline.census.take("rasters")
+    report = scenes.pipeline.database.census.take("rasters")
     assert (report.green, report.counts["in_grace"]) == (True, 1)
-    assert scenes.pipeline.ledger.outstanding("rasters").to_withdraw == 0
+    assert scenes.pipeline.database.blobs.outstanding("rasters").to_withdraw == 0
     scenes.write_scene("s1", "nir")
     scenes.declare()
     scenes.run()
@@ -379,9 +378,9 @@ def test_many_scenes_that_would_end_at_once_wait_for_consent(scenes: Scenes) -> 
         scenes.remove(f"s{number}_red.tif")
     assert not scenes.pipeline.run().success
     assert len(scenes.items()) == 4
-    deletions = scenes.pipeline.ledger.deletions("rasters")
+    deletions = scenes.pipeline.database.deletions.of("rasters")
     assert (deletions.items, deletions.held, deletions.due) == (4, 3, 0)
-    assert scenes.pipeline.census.take("rasters").green
+    assert scenes.pipeline.database.census.take("rasters").green
     assert scenes.pipeline.run(run_config=CONSENT).success
     assert set(scenes.items()) == {"s3"}
     assert set(scenes.waiting()) == {"s0", "s1", "s2"}
@@ -394,7 +393,7 @@ def test_a_repair_brings_back_the_item_of_a_scene_and_keeps_those_there_are(scen
     scenes.run()
     with psycopg.connect(scenes.pipeline.database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM pgstac.items WHERE id = 's1'")
-    census, source = scenes.pipeline.census, scenes.pipeline.resources()["sources_file"].get("rasters")
+    census, source = scenes.pipeline.database.census, scenes.pipeline.resources()["sources_file"].get("rasters")
     report = census.take("rasters")
     assert report.names("missing") == ["s1"]
     assert census.mend(source, report)["withdrawn"] == 0

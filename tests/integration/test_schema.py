@@ -16,11 +16,11 @@ from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.ledger.blobs import Ledger
 from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER
 from geo_assets.ledger.statements import SQL_FOLDER, read_sql
 from geo_assets.postgres.logins import LOADER_ROLE, LOGINS, READER_ROLE
+from geo_assets.resources.database import Database
 from tests.ledgers import blob, listed
 from tests.next_release import NextRelease
 from tests.pipeline import Pipeline
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.alters_roles
 @pytest.fixture
 def schema(catalogue: str) -> CatalogueSchema:
     """The schema of a migrated database."""
-    return CatalogueSchema(database_url=catalogue)
+    return Database(database_url=catalogue).schemas
 
 
 def execute(url: str, statement: str) -> None:
@@ -53,7 +53,7 @@ def alembic(url: str, to: str, folder: Path = MIGRATIONS_FOLDER) -> None:
 
 
 def test_installing_again_changes_nothing(schema: CatalogueSchema, catalogue: str) -> None:
-    listed(Ledger(database_url=catalogue), [blob("kept.tif")])
+    listed(Database(database_url=catalogue), [blob("kept.tif")])
     first = schema.install()
     assert schema.install() == first
     assert re.fullmatch(r"\d+\.\d+\.\d+", first["pgstac"])
@@ -63,7 +63,7 @@ def test_installing_again_changes_nothing(schema: CatalogueSchema, catalogue: st
 
 
 def test_two_may_install_an_empty_database_at_once(database_url: str) -> None:
-    schema = CatalogueSchema(database_url=database_url)
+    schema = Database(database_url=database_url).schemas
     with ThreadPoolExecutor(2) as threads:
         one, other = threads.map(lambda _: schema.install(), range(2))
     assert one == other
@@ -105,7 +105,7 @@ def test_a_privilege_that_is_wrong_is_named(
 
 def test_a_database_without_the_schemas_says_how_to_get_them(database_url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="geo-assets db migrate"):
-        CatalogueSchema(database_url=database_url).verify()
+        Database(database_url=database_url).schemas.verify()
 
 
 def test_the_job_installs_grants_and_verifies_an_empty_database(database_url: str, pipeline: Pipeline) -> None:

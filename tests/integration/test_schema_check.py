@@ -8,10 +8,10 @@ from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
 from geo_assets.errors import DatabaseIncomplete
-from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import SCHEMA_OBJECTS, check_schema
 from geo_assets.postgres.embedded import SUPERUSER
 from geo_assets.postgres.logins import PIPELINE_LOGIN
+from geo_assets.resources.database import Database
 from scripts.schema_objects import made_by_migrations
 from tests.api_server import served, settings_of
 from tests.pipeline import Pipeline, as_user, failure_text
@@ -56,19 +56,19 @@ def run(pipeline: Pipeline, *arguments: str) -> Result:
 
 
 def test_the_list_of_what_migrations_make_is_what_they_make(database_url: str) -> None:
-    CatalogueSchema(database_url=database_url).install()
+    Database(database_url=database_url).schemas.install()
     made = made_by_migrations(database_url)
     assert SCHEMA_OBJECTS.read_text("utf-8") == made, "run python -m scripts.schema_objects, and commit what it writes"
 
 
 @pytest.mark.parametrize("lost", LOSSES)
 def test_each_kind_of_loss_is_named(pipeline: Pipeline, lost: str) -> None:
-    schema = CatalogueSchema(database_url=pipeline.owner_url)
+    schema = pipeline.database.schemas
     assert schema.verify()["reader may not load items"] == "yes"
     for statement in LOSSES[lost]:
         pipeline.execute(statement)
     with pytest.raises(DatabaseIncomplete, match=f"lacks {lost}"):
-        check_schema(schema)
+        check_schema(schema.connections)
     with pytest.raises(DatabaseIncomplete, match="geo-assets db restore"):
         schema.verify()
 
@@ -82,7 +82,7 @@ def test_a_view_that_is_gone_is_made_again_by_the_next_migration(catalogued: Pip
 
 
 def test_partitions_come_and_go_and_nothing_is_missing_while_each_has_its_index(catalogued: Pipeline) -> None:
-    check_schema(catalogued.ledger)
+    check_schema(catalogued.database.connections)
     ((partition, index),) = catalogued.query(
         "SELECT i.inhrelid::regclass::text, x.indexrelid::regclass::text FROM pg_inherits AS i "
         "JOIN pg_index AS x ON x.indrelid = i.inhrelid JOIN pg_inherits AS p ON p.inhrelid = x.indexrelid "
@@ -93,7 +93,7 @@ def test_partitions_come_and_go_and_nothing_is_missing_while_each_has_its_index(
             connection.execute(f"DROP INDEX {index}")
         connection.execute("DELETE FROM pgstac.items")
         connection.execute(f"DROP TABLE {partition}")
-    check_schema(catalogued.ledger)
+    check_schema(catalogued.database.connections)
 
 
 def test_commands_runs_and_the_probe_of_the_api_say_what_is_missing_and_what_to_do(catalogued: Pipeline) -> None:
@@ -132,7 +132,7 @@ def test_a_database_without_its_versions_is_not_taken_for_whole(catalogued: Pipe
 def test_a_schema_of_a_newer_release_may_lack_what_this_one_has(catalogued: Pipeline) -> None:
     catalogued.execute("UPDATE ledger.alembic_version SET version_num = '9999'")
     catalogued.execute(LOSSES["2 indexes"][0])
-    assert check_schema(catalogued.ledger)["ledger"] == "9999"
+    assert check_schema(catalogued.database.connections)["ledger"] == "9999"
 
 
 def test_a_database_of_before_the_first_release_says_to_make_another(catalogued: Pipeline) -> None:

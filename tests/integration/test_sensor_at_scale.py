@@ -144,9 +144,9 @@ def fill_many(pipeline: Pipeline, azurite: Azurite, folder: Path, place: str) ->
             collection = {"id": name, "description": name}
             document["sources"][name] = {"url": url, "collection": collection}
     pipeline.sources_path.write_text(yaml.safe_dump(document))
-    ledger = pipeline.ledger
+    database = pipeline.database
     for source in SourcesFile(path=str(pipeline.sources_path)).all().values():
-        with BlobStores().open(source) as store, ledger.open_listing(source, run_id=None) as writer:
+        with BlobStores().open(source) as store, database.listings.open_listing(source, run_id=None) as writer:
             for page in store.list_pages(""):
                 writer.add_page(page)
             writer.finish(complete=True)

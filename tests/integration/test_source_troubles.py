@@ -42,7 +42,7 @@ def proxy(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyPr
 
 
 def trouble_of(pipeline: Pipeline, source: str = AWAY) -> Trouble | None:
-    return pipeline.ledger.troubles().get(source)
+    return pipeline.database.sources.troubles().get(source)
 
 
 def forget_pauses(pipeline: Pipeline) -> None:
@@ -115,7 +115,7 @@ def test_a_tick_fails_where_every_source_is_in_trouble_and_the_troubles_are_reme
         said = daemon.error()
         assert f"{AWAY}: invalid_configuration" in said
         assert f"{SOURCE}: invalid_configuration" in said
-    assert pipeline.ledger.troubles().keys() == {AWAY, SOURCE}
+    assert pipeline.database.sources.troubles().keys() == {AWAY, SOURCE}
 
 
 def test_no_run_is_asked_for_of_a_store_that_does_not_answer(
@@ -155,7 +155,7 @@ def test_a_store_that_never_ends_its_answer_holds_up_no_other_and_is_named(
     began = time.monotonic()
     assert "a0: storage_unavailable: the store " in str(daemon.tick().skip_message)
     assert time.monotonic() - began < 10
-    assert pipeline.ledger.troubles().keys() == {"a0", "a1", "a2"}
+    assert pipeline.database.sources.troubles().keys() == {"a0", "a1", "a2"}
 
 
 def test_a_source_in_trouble_is_shown_by_status_and_by_the_api(

@@ -114,7 +114,7 @@ def test_a_killed_run_lets_go_of_its_source(
 
 def test_all_processes_of_a_run_share_its_turn(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
-    one, another, stranger = pipeline.ledger, pipeline.ledger, pipeline.ledger
+    one, another, stranger = pipeline.database, pipeline.database, pipeline.database
     one.take_turn(SOURCE, run_id="run")
     another.take_turn(SOURCE, run_id="run")
     one.end_turns("run")
@@ -129,7 +129,7 @@ def test_a_run_whose_session_was_cut_finds_out_at_its_next_step(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
-    cut, other = pipeline.ledger, pipeline.ledger
+    cut, other = pipeline.database, pipeline.database
     cut.take_turn(SOURCE, run_id="cut")
     cutting = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE '%run cut'"
     pipeline.execute(cutting)

@@ -71,7 +71,7 @@ def test_a_run_over_the_same_files_changes_nothing(pipeline: Pipeline, samples: 
     load(pipeline)
     after = pipeline.query("SELECT oid, relname FROM pg_class WHERE relnamespace = 'vectors'::regnamespace ORDER BY 1")
     assert before == after
-    assert pipeline.census.take(SOURCE).green
+    assert pipeline.database.census.take(SOURCE).green
 
 
 def test_each_of_thirty_broken_files_has_its_own_reason_and_a_remedy(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_each_layer_of_a_file_has_a_table_and_an_item_and_both_go_by_command(
     tables = pipeline.query("SELECT table_name, rows FROM ledger.vector_table ORDER BY 1")
     assert tables == [("many_springs", 4), ("many_wells", 3)]
     assert pipeline.query("SELECT count(*) FROM pgstac.items") == [(2,)]
-    assert pipeline.census.take(SOURCE).green
+    assert pipeline.database.census.take(SOURCE).green
     monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
     monkeypatch.setenv("GEO_ASSETS_SOURCES", str(pipeline.sources_path))
     listed = CliRunner().invoke(main, ["tables", "list", "--json"])
