@@ -71,7 +71,7 @@ class Database(ConfiguredResource):
             yield self
             return
         with ExitStack() as held:
-            # Where it cannot be reached, what the step asks of it says why; and it may be the step that makes the login.
+            # Where it cannot be reached, what the step asks of it says why; and stac_setup makes the login.
             with suppress(GeoAssetsError):
                 held.enter_context(self.working_on(context.run.run_id))
             held.callback(self.end_turns, context.run.run_id)

@@ -161,7 +161,7 @@ def test_a_database_with_a_catalogue_and_a_file_that_is_no_backup_are_refused(
 
 
 def test_a_backup_of_an_older_release_is_migrated(catalogue: str, database_url: str, tmp_path: Path) -> None:
-    listed(Ledger(database_url=catalogue), [blob("kept.tif")])
+    listed(Database(database_url=catalogue), [blob("kept.tif")])
     file = tmp_path / "catalogue.dump"
     Database(database_url=catalogue).backup.write(file)
     release = NextRelease(tmp_path / "next")

@@ -76,7 +76,7 @@ def test_each_kind_of_loss_is_named(pipeline: Pipeline, lost: str) -> None:
 def test_a_view_that_is_gone_is_made_again_by_the_next_migration(catalogued: Pipeline) -> None:
     catalogued.execute("DROP VIEW ledger.blob_state CASCADE")
     with pytest.raises(DatabaseIncomplete, match=r"lacks 2 views: .*\n?.*Run `geo-assets db migrate`"):
-        check_schema(catalogued.ledger)
+        check_schema(catalogued.database.connections)
     assert run(catalogued, "db", "migrate").exit_code == 0
     assert run(catalogued, "status").exit_code == 0
 

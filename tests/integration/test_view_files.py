@@ -9,9 +9,9 @@ import pytest
 
 from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable
 from geo_assets.ledger import view_files
-from geo_assets.ledger.schema import CatalogueSchema
 from geo_assets.ledger.schema_check import check_schema
 from geo_assets.ledger.view_files import VIEWS, VIEWS_FOLDER
+from geo_assets.resources.database import Database
 from tests.faults.killed_commands import PROGRAM, command_environment
 from tests.next_release import VERSION, NextRelease, with_column
 from tests.pipeline import Pipeline
@@ -73,7 +73,7 @@ def test_a_view_with_another_meaning_is_there_after_the_next_migration(pipeline:
     assert pipeline.run("list_container").success
     assert states(pipeline.owner_url) == {"a.tif": "to_describe"}
     change(files, OTHER_MEANING)
-    schema = CatalogueSchema(database_url=pipeline.owner_url)
+    schema = pipeline.database.schemas
     with pytest.raises(DatabaseUnavailable, match="The database is not migrated"):
         check_schema(schema)
     versions = schema.install()
@@ -84,7 +84,7 @@ def test_a_view_with_another_meaning_is_there_after_the_next_migration(pipeline:
 
 
 def test_a_view_with_other_columns_keeps_its_grants_and_what_builds_on_it(catalogue: str, files: Path) -> None:
-    schema = CatalogueSchema(database_url=catalogue)
+    schema = Database(database_url=catalogue).schemas
     with psycopg.connect(catalogue, autocommit=True) as connection:
         connection.execute("GRANT SELECT ON ledger.withdrawal TO PUBLIC")
     before, granted = definitions(catalogue), grants(catalogue)
@@ -100,7 +100,7 @@ def test_a_view_with_other_columns_keeps_its_grants_and_what_builds_on_it(catalo
 
 
 def test_the_release_before_works_on_when_only_views_have_changed(catalogue: str, files: Path) -> None:
-    schema = CatalogueSchema(database_url=catalogue)
+    schema = Database(database_url=catalogue).schemas
     change(files, OTHER_MEANING)
     schema.install()
     change(files, BLOB_STATE)
@@ -115,7 +115,7 @@ def test_somebody_elses_view_on_one_whose_columns_change_is_named_and_nothing_is
     before = definitions(catalogue)
     change(files, OTHER_COLUMNS)
     with pytest.raises(DatabaseIncomplete, match=r"view report depends on view ledger\.blob_state") as refused:
-        CatalogueSchema(database_url=catalogue).install()
+        Database(database_url=catalogue).schemas.install()
     assert "create it again" in refused.value.remedy
     assert definitions(catalogue) == before
 
@@ -137,7 +137,7 @@ def test_the_next_release_migrates_what_this_one_filled_and_this_one_works_on(
     assert f"ledger {VERSION}" in migrated.stdout
     assert pipeline.query("SELECT name, name_length FROM ledger.blob_state") == [("a.tif", 5)]
     assert release.run(PROGRAM, "census", env=env).returncode == 0
-    assert check_schema(pipeline.ledger)["ledger"] == VERSION
+    assert check_schema(pipeline.database.connections)["ledger"] == VERSION
     write_raster(tmp_path / "container" / "b.tif")
     assert pipeline.run().success
     assert set(pipeline.items()) == {"a.tif", "b.tif"}
