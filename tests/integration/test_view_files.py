@@ -75,9 +75,9 @@ def test_a_view_with_another_meaning_is_there_after_the_next_migration(pipeline:
     change(files, OTHER_MEANING)
     schema = pipeline.database.schemas
     with pytest.raises(DatabaseUnavailable, match="The database is not migrated"):
-        check_schema(schema)
+        check_schema(schema.connections)
     versions = schema.install()
-    assert check_schema(schema) == versions
+    assert check_schema(schema.connections) == versions
     schema.verify()
     assert states(pipeline.owner_url) == {"a.tif": "to_look_at"}
     assert schema.install() == versions
@@ -104,7 +104,7 @@ def test_the_release_before_works_on_when_only_views_have_changed(catalogue: str
     change(files, OTHER_MEANING)
     schema.install()
     change(files, BLOB_STATE)
-    check_schema(schema)
+    check_schema(schema.connections)
 
 
 def test_somebody_elses_view_on_one_whose_columns_change_is_named_and_nothing_is_changed(
