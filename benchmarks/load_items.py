@@ -13,6 +13,7 @@ from benchmarks.corpus import blob_content, blob_name
 from benchmarks.result import Result, ratio
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved, source_rule
 from geo_assets.assets.stac_items import LOAD_SIZE
+from geo_assets.catalogue.item_path import load_items
 from geo_assets.models import BlobRef
 from geo_assets.raster.header import read_raster_metadata
 from geo_assets.resources.database import Database
@@ -46,7 +47,8 @@ def run(context: Context) -> list[Result]:
 def _load_ours(pipeline: Pipeline, items: Sequence[Built]) -> None:
     pgstac = Database(database_url=pipeline.databases.catalogue_url).catalogue
     for start in range(0, len(items), LOAD_SIZE):
-        pgstac.load(pipeline.source, items[start : start + LOAD_SIZE])
+        with pgstac.connections.connect() as connection:
+            load_items(connection, pipeline.source, items[start : start + LOAD_SIZE], load=pgstac.load)
 
 
 def _load_bare(pipeline: Pipeline, items: Sequence[Built]) -> None:

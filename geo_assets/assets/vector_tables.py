@@ -11,9 +11,16 @@ from geo_assets.assets.labels import SILVER
 from geo_assets.assets.ledger_stages import ItemStage
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, outcome_of
-from geo_assets.catalogue.table_items import REASONS_OF_ITEMS
 from geo_assets.display import MarkdownTable, one_line
-from geo_assets.errors import GeoAssetsError, InvalidConfiguration, LoadIncomplete, ScratchFull
+from geo_assets.errors import (
+    DuplicateItem,
+    GeoAssetsError,
+    InvalidConfiguration,
+    InvalidItem,
+    LoadIncomplete,
+    MissingDatetime,
+    ScratchFull,
+)
 from geo_assets.ledger.blobs import Batch, StageName
 from geo_assets.models import BlobRef, Failure
 from geo_assets.sources.source import Source
@@ -24,6 +31,8 @@ from geo_assets.vectors.tables import VectorTable
 MOST_TABLES_SHOWN = 100
 WAITING = (TableInUse, ScratchFull, LoadIncomplete)
 """Why one file has to wait, where nothing keeps the others."""
+REASONS_OF_ITEMS = (MissingDatetime, InvalidItem, DuplicateItem)
+"""Why a file whose tables are right can have no items: another rule of items may change that."""
 
 
 class VectorTablesStage(ItemStage[BlobRef, Loaded]):

@@ -1,7 +1,7 @@
 """Items in a transaction that is open: whose an id is, replacing them, reading them back, deleting them.
 
-Here: what `pgstac` and `table_items` share, without Dagster and pypgstac, so that a worker process stays small. Not
-here: loading many items at once, and when a transaction begins and ends.
+Here: the statements of each step of the one path (`item_path`). Not here: loading many items at once (`pgstac`), and
+when a transaction begins and ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import Connection, Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from geo_assets.errors import DuplicateItem, InvalidItem, LoadIncomplete
+from geo_assets.ledger.database import Executor
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.errors import OF_THE_SERVER
@@ -21,7 +21,9 @@ from geo_assets.postgres.locks import Lock, take_until_end
 from geo_assets.sources.source import Source
 
 Item = dict[str, Any]
-Executor = Connection[DictRow] | Cursor[DictRow]
+Owner = tuple[str, str]
+"""A source and the blob, or the scene, that owns an item id."""
+_MAKE_COLLECTION = "Run the whole job again: its asset stac_collections makes the collection before any item."
 
 
 def hold_collection(executor: Executor, collection_id: str) -> None:
@@ -29,7 +31,7 @@ def hold_collection(executor: Executor, collection_id: str) -> None:
     take_until_end(executor, Lock.COLLECTION, collection_id)
 
 
-def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, tuple[str, str]]:
+def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, Owner]:
     """Claim an item id for each blob; items whose id someone else owns, as {item id: (source, blob)}.
 
     Where a blob owned another id by an earlier rule, that item is withdrawn.
@@ -50,7 +52,7 @@ def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef
     return {item_id: owner for item_id, owner in owners.items() if (*owner, item_id) not in own}
 
 
-def id_taken(item: Item, blob: BlobRef, owner: tuple[str, str]) -> DuplicateItem:
+def id_taken(item: Item, blob: BlobRef, owner: Owner) -> DuplicateItem:
     """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
     said = f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
     return DuplicateItem(said, item_id=item["id"])
@@ -73,13 +75,17 @@ def _first_line(error: psycopg.Error) -> str:
     return str(error).splitlines()[0].rstrip(".")
 
 
-def replace_items(executor: Executor, collection_id: str, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
-    """Load the items in place of those with their ids, and read them back. Raises LoadIncomplete."""
-    items = [item for _, item in loaded]
+def check_collection(executor: Executor, collection_id: str) -> None:
+    """Raise LoadIncomplete where there is no such collection, of which PgSTAC says no more than of a bad item."""
+    if not executor.execute("SELECT FROM pgstac.collections WHERE id = %s", (collection_id,)).fetchall():
+        raise LoadIncomplete(f"Collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
+
+
+def replace_items(executor: Executor, collection_id: str, items: Sequence[Item]) -> None:
+    """Load a few items in place of those with their ids, in the transaction that is open."""
     ids = [item["id"] for item in items]
     executor.execute(read_sql("delete_items"), {"collection_ids": [collection_id] * len(ids), "item_ids": ids})
-    executor.execute("SELECT pgstac.create_items(%s)", (Jsonb(items),))
-    read_back(executor, collection_id, loaded)
+    executor.execute("SELECT pgstac.create_items(%s)", (Jsonb(list(items)),))
 
 
 def read_back(executor: Executor, collection_id: str, loaded: Sequence[tuple[BlobRef, Item]]) -> None:

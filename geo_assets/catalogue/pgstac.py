@@ -1,7 +1,7 @@
 """PgSTAC: where the collections and items live.
 
-Here: loading, reading back, withdrawing, and which blob owns which item. Not here: the statements of one transaction
-(`catalogue.items`), making items (`geo_assets.stac`), the state of blobs (`geo_assets.ledger.blobs`).
+Here: loading many items at once, withdrawing, collections. Not here: the order in which an item comes in
+(`catalogue.item_path`), its statements (`catalogue.items`), making items (`geo_assets.stac`).
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,13 @@ from psycopg.types.json import Jsonb
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
-from geo_assets.catalogue.items import Item, claim_ids, delete_items, load_errors, read_back
-from geo_assets.errors import LoadIncomplete
+from geo_assets.catalogue.item_path import Built, Described, enter
+from geo_assets.catalogue.items import Item, delete_items
+from geo_assets.errors import DuplicateItem
 from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql
-from geo_assets.models import BlobRef
 from geo_assets.postgres.locks import Lock, holding
 from geo_assets.sources.source import Source
-
-_MAKE_COLLECTION = "Run the whole job again: its asset stac_collections makes the collection before any item."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +53,15 @@ class PgStac:
             interval=(row["first"], row["last"]),
         )
 
-    def claim(self, source: Source, wanted: Sequence[tuple[BlobRef, Item]]) -> dict[str, tuple[str, str]]:
-        """Claim an item id for each blob; items whose id someone else owns, as {item id: (source, blob)}.
-
-        Where a blob owned another id by an earlier rule, that item is withdrawn in the same transaction.
-        """
-        with self.connections.borrow() as connection, connection.transaction():
-            return claim_ids(connection, source, wanted)
-
-    def load(self, source: Source, loaded: Sequence[tuple[BlobRef, Item]]) -> None:
-        """Load the items with delsert, read them back, and raise LoadIncomplete unless each is there as sent.
+    def enter(
+        self, source: Source, built: Sequence[tuple[Described, Built]], *, run_id: str | None
+    ) -> dict[str, DuplicateItem]:
+        """Claim, load with delsert, read back and mark these items (see `item_path.enter`).
 
         One loader a collection at a time: concurrent loads deadlock and can lose items (pgstac#285).
         """
-        if not loaded:
-            return
-        collection_id = source.collection.id
-        what = f"the item of {loaded[0][0].name}" if len(loaded) == 1 else f"{len(loaded):,} items"
-        with (
-            self.connections.connect() as connection,
-            holding(connection, Lock.COLLECTION, collection_id),
-            load_errors(what),
-        ):
-            there = connection.execute("SELECT FROM pgstac.collections WHERE id = %s", (collection_id,)).fetchone()
-            if there is None:  # of which PgSTAC's loader says no more than of a bad item
-                raise LoadIncomplete(f"Collection {collection_id} does not exist.", remedy=_MAKE_COLLECTION)
-            self._delsert([item for _, item in loaded])
-            read_back(connection, collection_id, loaded)
+        with self.connections.connect() as connection, holding(connection, Lock.COLLECTION, source.collection.id):
+            return enter(connection, source, built, load=self.load, run_id=run_id)
 
     def withdraw_dead(self, source: Source) -> int:
         """Remove the items of blobs that are gone or quarantined, and of scenes that lack a required one; how many."""
@@ -98,7 +78,8 @@ class PgStac:
         """Up to ``most`` items of ``source``, the newest first."""
         return [row["item"] for row in self.connections.rows("select_items", source=source, most=most)]
 
-    def _delsert(self, items: Sequence[Item]) -> None:
+    def load(self, items: Sequence[Item]) -> None:
+        """Load many items at once, in place of those with their ids; raises what PostgreSQL raises."""
         database = PgstacDB(dsn=self.connections.url)
         try:
             Loader(database).load_items(iter([dict(item) for item in items]), Methods.delsert)

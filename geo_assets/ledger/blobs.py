@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from geo_assets.errors import Unforeseen
-from geo_assets.ledger.database import Connections
-from geo_assets.ledger.scenes import NO_REMARKS, write_failures
+from geo_assets.ledger.database import Connections, Executor
+from geo_assets.ledger.scenes import NO_REMARKS, mark_versions, write_failures
 from geo_assets.ledger.sources import SourceLedger
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
@@ -206,20 +206,8 @@ class BlobLedger:
 
         What was patched since ``remarks`` were read stays pending.
         """
-        if not blobs:
-            return
         with self.connections.borrow() as connection:
-            connection.execute(
-                read_sql("mark_catalogued"),
-                {
-                    "source": source.name,
-                    "rule_digest": source.rule_digest,
-                    "run_id": run_id,
-                    "names": [blob.name for blob in blobs],
-                    "etags": [blob.etag for blob in blobs],
-                    "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for blob in blobs],
-                },
-            )
+            mark_catalogued(connection, source, blobs, run_id=run_id, remarks=remarks)
 
     def record_failures(
         self, source: Source, failures: Sequence[Failure], *, stage: StageName, run_id: str | None
@@ -255,3 +243,17 @@ class BlobLedger:
     def size_histogram(self, source: str) -> list[tuple[int, int]]:
         """(decade, blobs): how many live blobs have from 10**decade to 10**(decade+1) - 1 bytes."""
         return [(row["decade"], row["blobs"]) for row in self.connections.rows("summarize_sizes", source=source)]
+
+
+def mark_catalogued(
+    executor: Executor,
+    source: Source,
+    blobs: Sequence[BlobRef],
+    *,
+    run_id: str | None,
+    remarks: Mapping[str, Remarks] = NO_REMARKS,
+) -> None:
+    """Mark these versions catalogued, as `BlobLedger.record_catalogued`, on a connection that is open."""
+    if blobs:
+        versions = [(blob.name, blob.etag, remarks.get(blob.name, NOTHING).patch_revision) for blob in blobs]
+        mark_versions(executor, source, versions, run_id=run_id)

@@ -19,7 +19,14 @@ from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.errors import database_errors
 
 Connection = psycopg.Connection[DictRow]
+Executor = Connection | psycopg.Cursor[DictRow]
+"""What runs a statement: a connection, or a cursor of one whose rows are otherwise no dicts."""
 _THREAD = threading.local()
+
+
+def connection_of(executor: Executor) -> psycopg.Connection[Any]:
+    """The connection that it is, or is a cursor of."""
+    return executor.connection if isinstance(executor, psycopg.Cursor) else executor
 
 
 def close_kept_connection() -> None:

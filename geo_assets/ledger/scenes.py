@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from geo_assets.errors import REMEDY_MARK, DuplicateItem, NotInGroup
-from geo_assets.ledger.database import Connection, Connections
+from geo_assets.ledger.database import Connection, Connections, Executor, connection_of
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.sources.source import Source
@@ -98,8 +98,8 @@ class SceneLedger:
 
     def remarks(self, source: str, names: Sequence[str]) -> dict[str, Remarks]:
         """What is known of these blobs beyond their present version, of those of which anything is."""
-        rows = self.connections.rows("select_remarks", source=source, names=list(names))
-        return {row.pop("name"): Remarks(**row) for row in rows}
+        with self.connections.borrow() as connection:
+            return read_remarks(connection, source, names)
 
     def record_catalogued(
         self,
@@ -114,48 +114,77 @@ class SceneLedger:
         A scene of which a member changed or left since it was read, or that was patched since ``remarks`` were, stays
         pending.
         """
-        members = [(scene.id, member.blob) for scene in scenes for member in scene.members]
-        if not members:
-            return
-        loaded = {
-            "source": source.name,
-            "scene_ids": [scene_id for scene_id, _ in members],
-            "names": [blob.name for _, blob in members],
-            "etags": [blob.etag for _, blob in members],
-            "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for _, blob in members],
-        }
-        with self.connections.borrow() as connection, connection.transaction():
-            held = connection.execute(read_sql("hold_whole_scenes"), loaded).fetchall()
-            connection.execute(
-                read_sql("mark_catalogued"),
-                {
-                    "source": source.name,
-                    "rule_digest": source.rule_digest,
-                    "run_id": run_id,
-                    "names": [row["name"] for row in held],
-                    "etags": [row["etag"] for row in held],
-                    "patch_revisions": [row["patch_revision"] for row in held],
-                },
-            )
-
-    def record_surplus(self, source: Source, scenes: Sequence[Scene], *, run_id: str | None) -> int:
-        """Refuse the blobs whose asset another member of their scene is already; how many."""
-        failures = [
-            Failure.of(member.blob, DuplicateItem(_surplus_message(scene, member), remedy=_SURPLUS_REMEDY))
-            for scene in scenes
-            for member in scene.surplus
-        ]
-        if failures:
-            with self.connections.borrow() as connection, connection.transaction():
-                write_failures(connection, source, failures, stage="catalogue", run_id=run_id)
-                names = [failure.name for failure in failures]
-                connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": names})
-        return len(failures)
+        with self.connections.borrow() as connection:
+            mark_scenes_catalogued(connection, source, scenes, run_id=run_id, remarks=remarks)
 
     def waiting(self, source: str, *, most: int = 1000) -> list[WaitingScene]:
         """The scenes that wait for required assets, by id."""
         rows = self.connections.rows("select_waiting_scenes", source=source, most=most)
         return [WaitingScene(row["scene"], row["blobs"], tuple(row["waiting_for"])) for row in rows]
+
+
+def read_remarks(executor: Executor, source: str, names: Sequence[str]) -> dict[str, Remarks]:
+    """What is known of these blobs beyond their present version, of those of which anything is."""
+    rows = executor.execute(read_sql("select_remarks"), {"source": source, "names": list(names)}).fetchall()
+    return {row.pop("name"): Remarks(**row) for row in rows}
+
+
+def mark_scenes_catalogued(
+    executor: Executor,
+    source: Source,
+    scenes: Sequence[Scene],
+    *,
+    run_id: str | None,
+    remarks: Mapping[str, Remarks] = NO_REMARKS,
+) -> None:
+    """Mark the members of these scenes catalogued, as `SceneLedger.record_catalogued`, on a connection that is open."""
+    members = [(scene.id, member.blob) for scene in scenes for member in scene.members]
+    if not members:
+        return
+    loaded = {
+        "source": source.name,
+        "scene_ids": [scene_id for scene_id, _ in members],
+        "names": [blob.name for _, blob in members],
+        "etags": [blob.etag for _, blob in members],
+        "patch_revisions": [remarks.get(blob.name, NOTHING).patch_revision for _, blob in members],
+    }
+    with connection_of(executor).transaction():
+        held = executor.execute(read_sql("hold_whole_scenes"), loaded).fetchall()
+        versions = [(row["name"], row["etag"], row["patch_revision"]) for row in held]
+        mark_versions(executor, source, versions, run_id=run_id)
+
+
+def mark_versions(
+    executor: Executor, source: Source, versions: Sequence[tuple[str, str, int]], *, run_id: str | None
+) -> None:
+    """Mark versions, given by name, etag and the revision of their patch, catalogued under the source's rule."""
+    executor.execute(
+        read_sql("mark_catalogued"),
+        {
+            "source": source.name,
+            "rule_digest": source.rule_digest,
+            "run_id": run_id,
+            "names": [name for name, _, _ in versions],
+            "etags": [etag for _, etag, _ in versions],
+            "patch_revisions": [revision for _, _, revision in versions],
+        },
+    )
+
+
+def refuse_surplus(executor: Executor, source: Source, scenes: Sequence[Scene], *, run_id: str | None) -> None:
+    """Record why blobs have no item whose asset another member of their scene is already."""
+    failures = [
+        Failure.of(member.blob, DuplicateItem(_surplus_message(scene, member), remedy=_SURPLUS_REMEDY))
+        for scene in scenes
+        for member in scene.surplus
+    ]
+    if not failures:
+        return
+    connection = connection_of(executor)
+    with connection.transaction():
+        write_failures(connection, source, failures, stage="catalogue", run_id=run_id)
+        names = [failure.name for failure in failures]
+        connection.execute(read_sql("unmark_catalogued"), {"source": source.name, "names": names})
 
 
 def write_failures(

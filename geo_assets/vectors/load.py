@@ -1,8 +1,8 @@
 """One vector file into its tables and items, in a process of its own and in one transaction: all of it, or nothing.
 
 Here: staging, indexing, swapping and the ledger's word of it. Not here: copying rows (`vectors.copy`), the items
-(`table_items`), reading the file (`vectors.reading`, in a process that knows of no database), downloading and starting
-both (`vectors.tables`). docs/decisions/0013-vector-tables.md says why one transaction.
+(`catalogue.item_path`), reading the file (`vectors.reading`, in a process that knows of no database), downloading and
+starting both (`vectors.tables`). docs/decisions/0013-vector-tables.md says why one transaction.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from geo_assets.catalogue.item_path import catalogue_tables
 from geo_assets.catalogue.items import hold_collection
-from geo_assets.catalogue.table_items import catalogue_tables
 from geo_assets.errors import (
     DatabaseForbids,
     DatabaseUnavailable,

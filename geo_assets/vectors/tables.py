@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from geo_assets.catalogue.table_items import catalogue_tables
+from geo_assets.catalogue.item_path import catalogue_tables
 from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
 from geo_assets.ledger.database import Connection, Connections
 from geo_assets.ledger.statements import read_sql

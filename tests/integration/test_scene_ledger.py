@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from geo_assets.catalogue.items import claim_ids
 from geo_assets.models import BlobRef, Failure
 from geo_assets.resources.database import Database
 from geo_assets.sources.item_rules import GroupRule
@@ -30,7 +31,8 @@ def scenes(database: Database) -> list[Scene]:
 def catalogue(database: Database) -> None:
     """Claim an item for each scene to catalogue, and mark its members."""
     found = scenes(database)
-    database.catalogue.claim(SCENES, [(scene.version, {"id": scene.id}) for scene in found])
+    with database.connections.connect() as connection, connection.transaction():
+        claim_ids(connection, SCENES, [(scene.version, {"id": scene.id}) for scene in found])
     database.scenes.record_catalogued(SCENES, found, run_id="run")
 
 
