@@ -31,11 +31,10 @@ from geo_assets.models import BlobRef, RasterMetadata
 from geo_assets.sources.source import Source
 from geo_assets.stac.item import build_item
 from geo_assets.stac.remarks import NOTHING, Remarks, check_item, scene_with_remarks, with_remarks
-from geo_assets.stac.scene import build_scene_item
-from geo_assets.stac.scene_members import Scene
+from geo_assets.stac.scene import Scene, build_scene_item
 from geo_assets.stac.schemas import ItemValidator, item_validator
 from geo_assets.stac.table_item import DescribedTable, build_table_items
-from geo_assets.storage.zarr_stores import asset_name
+from geo_assets.storage.related_blobs import asset_name
 
 Href = Callable[[str], str]
 """The address of a blob by its name."""
