@@ -293,8 +293,8 @@ def _error_table(title: str, kinds: list[type[GeoAssetsError]]) -> str:
 
 _COMMANDS = """# Commands
 
-`geo-assets` and its subcommands, as `--help` shows them; in a checkout it is `.venv/bin/geo-assets`. `--json` is
-for scripts. If something is wrong, the exit code is not 0, and the message has a [code](errors.md) and a remedy.
+`geo-assets` and its subcommands, as `--help` shows them, with the environment active (`source .venv/bin/activate`).
+`--json` is for scripts. If a command fails, it exits with 1, and the message has a [code](errors.md) and a remedy.
 
 `make` alone lists the commands of the checkout: set-up, demo, tests, documentation.
 """

@@ -37,17 +37,17 @@ CHECKS: dict[str, tuple[Kind, tuple[Kind, ...], str]] = {
     "blobs_have_items": (
         "missing",
         ("pending",),
-        "Every blob has its item (a vector file its tables too), a recorded reason, or its turn.",
+        "Every blob has its item (a vector file its tables too) or a recorded reason, or is pending.",
     ),
     "items_have_blobs": (
         "orphan",
         ("going", "held", "in_grace"),
         "Every item has its blob, except held deletions and those within their grace period.",
     ),
-    "items_have_sources": ("former", (), "Every item of the source's collection is of a declared source."),
+    "items_have_sources": ("former", (), "Every item of the source's collection belongs to a declared source."),
     "items_are_claimed": ("unclaimed", (), "Every item of the source's collection was made by a source."),
-    "items_are_current": ("stale", (), "Every item is of the version of its blob that was catalogued."),
-    "items_are_unique": ("duplicate", (), "No blob has two items, and no item id is there twice."),
+    "items_are_current": ("stale", (), "Every item describes the catalogued version of its blob."),
+    "items_are_unique": ("duplicate", (), "No blob has two items, and no item id exists twice."),
 }
 AGREEMENT = "header_agreement"
 

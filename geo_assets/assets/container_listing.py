@@ -55,7 +55,7 @@ def container_listing(
     blob_stores: BlobStores,
     database: Database,
 ) -> Iterator[MaterializeResult[None]]:
-    """List the source; a failed listing fails the step, never counts as an empty one, and is gone on with next time.
+    """List the source; a failed listing fails the step, never counts as an empty one, and continues next time.
 
     In a run of the job `reconcile` what disagrees with the catalogue goes back to the work that is left.
     A dry run materializes nothing, and so skips every step that waits for the listing.
@@ -137,7 +137,7 @@ def list_source(
     said = (
         f"{source.name}: {diff.new} new, {diff.changed} changed, {diff.deleted} deleted, {diff.unchanged} unchanged"
         + (f", {diff.renamed} of the new are renamed" if diff.renamed else "")
-        + (f"; of {diff.repaired} an event should have told" if diff.repaired else "")
+        + (f"; events should have reported {diff.repaired} of them" if diff.repaired else "")
         + ("" if diff.complete else f" (stopped at the limit of {source.limit}; deletions are not known)")
     )
     context.log.info(one_line(said))

@@ -19,7 +19,7 @@ class Period(Config):
 
 
 @asset(
-    description="Listing, Storage Queue and Service Bus: what came by each, how fast, and how soon it was searchable.",
+    description="Compares the channels (listing, Storage Queue, Service Bus): what each brought, and how fast.",
     group_name=CATALOGUE,
     kinds={"postgres"},
     owners=OWNERS,

@@ -46,7 +46,7 @@ class SilverStore(AzureResource):
         """Raise InvalidConfiguration where the place lies in a source's ``url``, which would list what is made."""
         if f"{self.place.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
             raise InvalidConfiguration(
-                f"{self.place} lies in the source {url}: what is put there would be listed as its rasters.",
+                f"{self.place} is within the source {url}: files there would be listed as its rasters.",
                 remedy="Point `GEO_ASSETS_SILVER`, or `cogs.url` of the source, to another location.",
             )
 

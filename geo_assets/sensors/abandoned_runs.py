@@ -22,7 +22,7 @@ def fail_if_abandoned(instance: DagsterInstance, run: DagsterRun, *, database: D
         return False
     if _silent_seconds(instance, run.run_id) <= SILENT_SECONDS or database.has_worker(run.run_id):
         return False
-    instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run goes on.")
+    instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run continues.")
     return True
 
 

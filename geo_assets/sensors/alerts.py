@@ -23,7 +23,7 @@ _CURSOR = TypeAdapter(dict[str, dict[str, Told]])
     name=ALERT_SENSOR,
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Tells people, once, of what needs them: by log, webhook and e-mail (docs/guides/alerts.md).",
+    description="Sends alerts by log, webhook and e-mail when something needs a person (docs/guides/alerts.md).",
 )
 def failure_alert_sensor(
     context: SensorEvaluationContext, sources_file: SourcesFile, database: Database

@@ -22,7 +22,7 @@ _CURSOR = TypeAdapter(dict[str, Request])
     job=make_cogs,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Launches one run of each source whose rasters await their COG, or of whose files some have no raster.",
+    description="Launches one run of each source whose rasters await their COG, or which has files without a raster.",
 )
 def cog_sensor(
     context: SensorEvaluationContext,

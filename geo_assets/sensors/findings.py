@@ -127,7 +127,7 @@ def _failed_run(instance: DagsterInstance, job: str, source: str | None, standin
         title=f"{source or 'geo_assets'}: {job} failed{times}",
         what=f"Run {run_id}: {why}",
         count=len(standing),
-        remedy=remedy or "See the run in Dagster. What it did is kept, and the next run goes on from there.",
+        remedy=remedy or "Check the run in Dagster. What it did is kept, and the next run continues.",
         source=source,
         run_id=run_id,
         link=f"runs/{run_id}",

@@ -3,11 +3,13 @@
 import io
 import json
 
+import click
 import pytest
+from click.testing import CliRunner
 from rich.table import Table
 from rich.text import Text
 
-from geo_assets.cli.console import PlainConsole, print_json, shown
+from geo_assets.cli.console import PlainConsole, RenamedOption, limit_option, print_json, shown
 
 NAME = "[red]x[/] [link=http://evil.example]y[/link] \x1b]8;;http://evil.example\x07z\x1b[2J \u202egpj.exe\nnext: fine"
 SEEN = NAME.replace("\x1b", r"\x1b").replace("\x07", r"\x07").replace("\u202e", r"\u202e").replace("\n", r"\n")
@@ -41,3 +43,20 @@ def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out) == {"name": NAME}
     assert "\x1b" not in out
     assert "\u202e" not in out
+
+
+@click.command()
+@limit_option(20, "items")
+@click.option("--approve", "--consent", "approve", cls=RenamedOption, is_flag=True, help="Approve it")
+def renamed(*, limit: int, approve: bool) -> None:
+    click.echo(f"{limit} {approve}")
+
+
+def test_former_names_of_options_are_accepted_and_not_shown() -> None:
+    run = CliRunner().invoke
+    assert run(renamed, ["--most", "3", "--consent"]).output == run(renamed, ["--limit", "3", "--approve"]).output
+    help_text = run(renamed, ["--help"]).output
+    assert "--limit N" in help_text
+    assert "--approve" in help_text
+    assert "--most" not in help_text
+    assert "--consent" not in help_text
