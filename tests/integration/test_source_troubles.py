@@ -17,7 +17,7 @@ from geo_assets.sensors.observation import observe
 from geo_assets.sources.trouble import Trouble
 from tests.api_server import served, settings_of
 from tests.daemon import Daemon
-from tests.peers.flaky_proxy import FlakyProxy, Mode
+from tests.peers.flaky_proxy import FlakyProxy
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
@@ -133,29 +133,29 @@ def test_no_run_is_asked_for_of_a_store_that_does_not_answer(
     assert list(daemon.requested()) == [SOURCE]
 
 
-@pytest.mark.parametrize("mode", ["silent", "drip"])
-def test_a_store_that_never_ends_its_answer_holds_up_no_other_and_is_named(
+def test_stores_that_never_end_their_answers_hold_up_no_other_and_are_named(
     pipeline: Pipeline,
     folder: Path,
     proxy: FlakyProxy,
     daemon: Daemon,
-    mode: Mode,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    proxy.containers["bad"] = mode
-    for number in range(3):
-        pipeline.declare("az://bad", name=f"a{number}")
+    proxy.containers = {"silent": "silent", "drip": "drip", "drip-head": "drip_head"}
+    for name in proxy.containers:
+        pipeline.declare(f"az://{name}", name=name)
     pipeline.declare(folder.as_uri(), name="z")
     monkeypatch.setattr(side_by_side, "SILENT_AFTER_SECONDS", 1.0)
     began = time.monotonic()
     assert daemon.requested().keys() == {SOURCE, "z"}
     assert time.monotonic() - began < 15
-    assert "a0: " in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert all(f"{name}: " in said for name in proxy.containers)
     began = time.monotonic()
-    assert "a0: storage_unavailable: the store " in str(daemon.tick().skip_message)
+    told = str(daemon.tick().skip_message)
     assert time.monotonic() - began < 10
-    assert pipeline.database.sources.troubles().keys() == {"a0", "a1", "a2"}
+    assert all(f"{name}: storage_unavailable: The store " in told for name in proxy.containers), told
+    assert pipeline.database.sources.troubles().keys() == proxy.containers.keys()
 
 
 def test_a_source_in_trouble_is_shown_by_status_and_by_the_api(
