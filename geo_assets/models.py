@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from geo_assets.errors import REMEDY_MARK, DuplicateItem, GeoAssetsError, PermanentError, TransientError
+from geo_assets.errors import DuplicateItem, GeoAssetsError, PermanentError, TransientError
 
 Nodata = Annotated[int, Field(ge=-(2**63), lt=2**64)] | float | Literal["nan", "inf", "-inf"]
 """A nodata value as STAC 1.1 writes it: JSON has no NaN, so it is spelled.
@@ -224,14 +224,15 @@ class Failure:
     permanent: bool
     max_attempts: int | None = None
     item_id: str | None = None
+    remedy: str = ""
 
     @classmethod
     def of(cls, blob: Version, error: GeoAssetsError) -> "Failure":
-        """The failure that ``error`` is for ``blob``; its message is told from its remedy by `message_and_remedy`."""
-        message = f"{error.message}{REMEDY_MARK}{error.remedy}" if error.remedy else error.message
+        """The failure that ``error`` is for ``blob``."""
         max_attempts = error.max_attempts if isinstance(error, TransientError) else None
         item_id = error.item_id if isinstance(error, DuplicateItem) else None
-        return cls(blob.name, blob.etag, error.code, message, isinstance(error, PermanentError), max_attempts, item_id)
+        permanent = isinstance(error, PermanentError)
+        return cls(blob.name, blob.etag, error.code, error.message, permanent, max_attempts, item_id, error.remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from geo_assets.ledger.schema_check import SCHEMA_OBJECTS
 from geo_assets.ledger.view_files import VIEWS_FOLDER
 from tests.services import PROJECT
 
-VERSION = "0018"
+VERSION = "0019"
 # It pauses where one of millions of rows would be at work.
 MIGRATION = f'''"""How long names are."""
 
 from alembic import op
 
 revision = "{VERSION}"
-down_revision = "0017"
+down_revision = "0018"
 
 
 def upgrade() -> None:

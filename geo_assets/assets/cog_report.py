@@ -68,7 +68,8 @@ def _made(standing: Sequence[StandingCog]) -> Metadata:
 
 def _refusals(standing: Sequence[StandingCog]) -> Metadata:
     rows = [_refusal(cog) for cog in standing if cog.error_code]
-    columns = {"raster": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
+    texts = dict.fromkeys(("raster", "code", "reason", "remedy"), "string")
+    columns = texts | {"attempts": "int", "state": "string"}
     return {"no_cog": table(columns, rows)} if rows else {}
 
 
@@ -125,6 +126,7 @@ def _refusal(cog: StandingCog) -> dict[str, Any]:
         "raster": cog.name,
         "code": cog.error_code,
         "reason": cog.error_message,
+        "remedy": cog.error_remedy or "",
         "attempts": cog.attempts,
         "state": "refused" if cog.permanent else "to be tried again",
     }

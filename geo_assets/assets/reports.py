@@ -215,12 +215,13 @@ def _failures_metadata(failures: Sequence[StandingFailure]) -> Metadata:
             "blob": failure.name,
             "code": failure.code,
             "reason": failure.message,
+            "remedy": failure.remedy or "",
             "attempts": failure.attempts,
             "state": "quarantined" if failure.permanent else "to be tried again",
         }
         for failure in failures
     ]
-    columns = {"blob": "string", "code": "string", "reason": "string", "attempts": "int", "state": "string"}
+    columns = dict.fromkeys(("blob", "code", "reason", "remedy"), "string") | {"attempts": "int", "state": "string"}
     return {"failures": table(columns, rows)}
 
 

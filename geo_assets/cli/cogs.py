@@ -7,7 +7,16 @@ import click
 from rich.table import Column, Table
 
 from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
+from geo_assets.cli.console import (
+    clear_errors,
+    console,
+    error_console,
+    json_option,
+    limit_option,
+    print_json,
+    reason_text,
+    shown,
+)
 from geo_assets.ledger.cogs import CogCounts, StandingCog
 from geo_assets.models import SilverFile
 from geo_assets.resources.database import Database
@@ -104,6 +113,6 @@ def _print(source: str, counts: CogCounts, standing: list[StandingCog]) -> None:
     table = Table(Column("raster", overflow="fold"), "kind", Column("COG, or why there is none", overflow="fold"))
     for cog in standing:
         kind = str((cog.facts or {}).get("kind") or "")
-        said = f"{cog.error_code}: {cog.error_message}" if cog.error_code else str(cog.href)
-        table.add_row(shown(cog.name), kind, shown(said))
+        reason = reason_text(f"{cog.error_code}: {cog.error_message}", cog.error_remedy)
+        table.add_row(shown(cog.name), kind, reason if cog.error_code else shown(str(cog.href)))
     console.print(table)

@@ -63,6 +63,11 @@ def limit_option(default: int, what: str) -> Callable[[FC], FC]:
 approve_names = ("--approve", "--consent", "approve")
 
 
+def reason_text(message: str, remedy: str | None) -> str:
+    """Return a reason and, on a line of its own, what to do about it, as a cell of a table shows them."""
+    return f"{shown(message)}\n→ {shown(remedy)}" if remedy else shown(message)
+
+
 def shown(text: object) -> str:
     """Foreign text for the console: on one line, and none of it markup."""
     return escape(one_line(text))

@@ -7,8 +7,8 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.cli.console import clear_errors, console, json_option, limit_option, print_json, shown
-from geo_assets.errors import GeoAssetsError, InvalidConfiguration, message_and_remedy
+from geo_assets.cli.console import clear_errors, console, json_option, limit_option, print_json, reason_text, shown
+from geo_assets.errors import GeoAssetsError, InvalidConfiguration
 from geo_assets.ledger.quarantine import QuarantinedBlob, QuarantineFilter
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
@@ -58,8 +58,7 @@ def explain_command(source: str, blob: str, *, as_json: bool) -> None:
                 remedy=f"Use its full name in the container: `geo-assets quarantine list {source}`.",
             )
     error = next((error for error in _errors() if error.code == known["code"]), None)
-    message, remedy = message_and_remedy(known["message"] or "")
-    known |= {"meaning": _first_line(error) if error else None, "message": message or None, "remedy": remedy or None}
+    known |= {"meaning": _first_line(error) if error else None}
     print_json(known) if as_json else _print_explanation(known)
 
 
@@ -105,7 +104,9 @@ def _print_list(counts: list[tuple[str, str, int]], blobs: list[QuarantinedBlob]
         return
     table = Table("source", Column("blob", overflow="fold"), Column("code", no_wrap=True), "reason", "attempts")
     for blob in blobs:
-        table.add_row(blob.source, shown(blob.name), blob.code, shown(blob.message), str(blob.attempts))
+        table.add_row(
+            blob.source, shown(blob.name), blob.code, reason_text(blob.message, blob.remedy), str(blob.attempts)
+        )
     console.print(table)
     for source, code, number in counts:
         console.print(f"{source}: {number:,} {code}", highlight=False)

@@ -11,7 +11,16 @@ from rich.table import Column, Table
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.catalogue.handover import FormerSource
-from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
+from geo_assets.cli.console import (
+    clear_errors,
+    console,
+    error_console,
+    json_option,
+    limit_option,
+    print_json,
+    reason_text,
+    shown,
+)
 from geo_assets.cli.orphans import print_former_sources
 from geo_assets.cli.schema_commands import print_unchecked_schemas
 from geo_assets.display import say_duration
@@ -140,7 +149,9 @@ def print_failures(failures: list[StandingFailure]) -> None:
         title_justify="left",
     )
     for failure in failures:
-        table.add_row(shown(failure.name), failure.code, shown(failure.message), str(failure.attempts))
+        table.add_row(
+            shown(failure.name), failure.code, reason_text(failure.message, failure.remedy), str(failure.attempts)
+        )
     console.print(table)
 
 

@@ -87,11 +87,12 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class StandingFailure:
-    """Why a blob has no item now, as people are shown it."""
+    """Why a blob has no item now, and what to do about it, as people are shown it."""
 
     name: str
     code: str
     message: str
+    remedy: str | None
     attempts: int
     permanent: bool
     failed_at: datetime

@@ -83,6 +83,7 @@ class StandingCog:
     made_at: datetime | None
     error_code: str | None
     error_message: str | None
+    error_remedy: str | None
     permanent: bool
     attempts: int
 

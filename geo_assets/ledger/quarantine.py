@@ -31,6 +31,7 @@ class QuarantinedBlob:
     name: str
     code: str
     message: str
+    remedy: str | None
     stage: str
     attempts: int
     failed_at: datetime

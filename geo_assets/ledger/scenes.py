@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from geo_assets.errors import REMEDY_MARK, DuplicateItem, NotInGroup
+from geo_assets.errors import DuplicateItem, NotInGroup
 from geo_assets.ledger.database import Connection, Connections, Executor, connection_of
 from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
@@ -200,7 +200,8 @@ def write_failures(
             "name": failure.name,
             "etag": failure.etag,
             "code": failure.code,
-            "message": failure.message.replace("\0", " ")[:2000],
+            "message": _stored(failure.message),
+            "remedy": _stored(failure.remedy) or None,
             "permanent": failure.permanent,
             "item_id": failure.item_id,
             "max_attempts": failure.max_attempts,
@@ -217,6 +218,11 @@ _SURPLUS_REMEDY = "Tell them apart in the regular expression of the source's gro
 def _surplus_message(scene: Scene, surplus: SceneMember) -> str:
     taken = next(member.blob.name for member in scene.members if member.asset == surplus.asset)
     return f"asset {surplus.asset} of scene {scene.id} is {taken} already."
+
+
+def _stored(text: str) -> str:
+    """As a column takes it: without NUL, and not without end."""
+    return text.replace("\0", " ")[:2000]
 
 
 def group_named(
@@ -236,8 +242,11 @@ def group_named(
         },
     )
     error = NotInGroup("`group.name` of the source does not match the blob's name.")
-    message = f"{error.message}{REMEDY_MARK}{error.remedy}"
-    refused = [Failure(name, etag, error.code, message, permanent=True) for name, etag, each in said if each is None]
+    refused = [
+        Failure(name, etag, error.code, error.message, permanent=True, remedy=error.remedy)
+        for name, etag, each in said
+        if each is None
+    ]
     write_failures(connection, source, refused, stage="catalogue", run_id=run_id)
 
 

@@ -98,6 +98,9 @@ def test_explain_has_one_remedy_the_one_of_the_case(quarantined: Pipeline) -> No
     explained = printed("explain", SOURCE, name)
     assert (explained["message"], explained["remedy"]) == ("A member is missing.", "Upload the member.")
     assert Corrupt.remedy not in run("explain", SOURCE, name).stdout
+    (listed,) = [each for each in printed("list", SOURCE)["blobs"] if each["name"] == name]
+    assert (listed["message"], listed["remedy"]) == ("A member is missing.", "Upload the member.")
+    assert explained["attempts"][0]["remedy"] == "Upload the member."
 
 
 def test_explain_of_a_blob_nobody_knows_says_so(quarantined: Pipeline) -> None:

@@ -191,6 +191,21 @@ def test_a_migration_takes_away_no_column_so_the_release_before_works_on(
     assert ("blob", "name_length") in earlier or not is_next
 
 
+def test_a_remedy_that_followed_its_message_gets_a_column_of_its_own(database_url: str) -> None:
+    install_pgstac(database_url)
+    execute(database_url, "CREATE SCHEMA ledger")
+    alembic(database_url, "0017", MIGRATIONS_FOLDER)
+    said = {"a": "It ends early. Remedy: Upload it again. Remedy: or not.", "b": "No remedy."}
+    columns = "source, name, etag, stage, error_code, error_message, permanent, run_id"
+    for name, message in said.items():
+        values = f"'s', '{name}', '1', 'describe', 'corrupt', '{message}', true, 'run'"
+        execute(database_url, f"INSERT INTO ledger.failed_attempt ({columns}) VALUES ({values})")
+    alembic(database_url, "0018", MIGRATIONS_FOLDER)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT error_message, error_remedy FROM ledger.failed_attempt ORDER BY name")
+        assert rows.fetchall() == [("It ends early.", "Upload it again. Remedy: or not."), ("No remedy.", None)]
+
+
 def install_pgstac(url: str, version: str | None = None) -> None:
     """Install PgSTAC alone, of this version or the newest."""
     database = PgstacDB(dsn=url)

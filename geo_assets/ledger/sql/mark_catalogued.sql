@@ -10,6 +10,7 @@ SET catalogued_etag = c.etag,
     failed_at = NULL,
     error_code = NULL,
     error_message = NULL,
+    error_remedy = NULL,
     permanent = false,
     attempts = 0,
     run_id = %(run_id)s

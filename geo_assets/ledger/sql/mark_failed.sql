@@ -7,6 +7,7 @@ SET attempts = CASE WHEN b.failed_etag = %(etag)s THEN b.attempts + 1 ELSE 1 END
     failed_at = clock_timestamp(),
     error_code = %(code)s,
     error_message = %(message)s,
+    error_remedy = %(remedy)s,
     wanted_item_id = %(item_id)s,
     -- What is not known to be permanent, but may be tried so often only.
     permanent = %(permanent)s OR coalesce(

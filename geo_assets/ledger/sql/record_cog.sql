@@ -26,5 +26,6 @@ SET etag = excluded.etag,
     failed_at = NULL,
     error_code = NULL,
     error_message = NULL,
+    error_remedy = NULL,
     permanent = false,
     attempts = 0

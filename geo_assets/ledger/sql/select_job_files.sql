@@ -3,6 +3,7 @@ SELECT
     name, etag, size_bytes, state, run_id, catalogued_at, attempts,
     CASE WHEN failed_etag = etag THEN error_code END AS error_code,
     CASE WHEN failed_etag = etag THEN error_message END AS error_message,
+    CASE WHEN failed_etag = etag THEN error_remedy END AS error_remedy,
     CASE WHEN failed_etag = etag THEN failed_at END AS failed_at
 FROM ledger.blob_state
 WHERE

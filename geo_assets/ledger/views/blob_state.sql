@@ -55,6 +55,7 @@ SELECT
         WHEN b.deleted_at IS NOT NULL THEN b.catalogued_etag IS NULL
         ELSE (b.permanent AND b.failed_etag = b.etag AND b.failed_stage = 'describe'
             AND b.failed_reading IS NOT DISTINCT FROM s.reading_digest) IS TRUE AND b.catalogued_etag IS NOT NULL
-    END AS leaves_scene
+    END AS leaves_scene,
+    b.error_remedy
 FROM ledger.blob AS b
 JOIN ledger.source AS s USING (source)
