@@ -20,6 +20,7 @@ from geo_assets.sources.rules import QueueRule
 from geo_assets.workers.pool import shared_pool
 from tests.arrivals import Arrivals, source_in
 from tests.daemon import Daemon
+from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import InProcess, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
@@ -123,6 +124,13 @@ def daemon(pipeline: Pipeline) -> Daemon:
 def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tick of a queue's sensor takes a second."""
     monkeypatch.setattr(queues, "TICK_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="module")
+def running_peer() -> Iterator[ServiceBusPeer]:
+    """What speaks for Service Bus, for the tests of one module; who makes faults resets it."""
+    with ServiceBusPeer() as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")
