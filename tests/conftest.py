@@ -166,14 +166,18 @@ def pipeline(catalogue: str, tmp_path: Path) -> Iterator[Pipeline]:
 
 
 @pytest.fixture(scope="module")
-def module_pipeline(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
+def module_catalogue(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """The URL of a migrated database that the tests of one module share, for its owner."""
+    with copied_database(postgres_cluster, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_pipeline(module_catalogue: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """geo_assets on a database that the tests of one module share, for those that only read what is there."""
     with (
         pytest.MonkeyPatch.context() as patch,
-        copied_database(postgres_cluster, migrated_template) as url,
-        open_pipeline(url, tmp_path_factory.mktemp("pipeline")) as opened,
+        open_pipeline(module_catalogue, tmp_path_factory.mktemp("pipeline")) as opened,
     ):
         patch.setitem(Settings.model_config, "env_file", None)
         yield opened

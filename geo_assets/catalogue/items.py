@@ -54,7 +54,7 @@ def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef
 
 def id_taken(item: Item, blob: BlobRef, owner: Owner) -> DuplicateItem:
     """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
-    said = f"item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
+    said = f"Item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
     return DuplicateItem(said, item_id=item["id"])
 
 

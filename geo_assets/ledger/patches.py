@@ -117,7 +117,7 @@ class ItemPatches:
             if wanted is not None and len(removed) < len(set(wanted)):
                 raise InvalidPatch(
                     f"{len(set(wanted))} patches of {source} should go, but only {len(removed)} of them are there.",
-                    remedy=f"See `geo-assets items patches {source}`; nothing was taken away.",
+                    remedy=f"List them with `geo-assets items patches {source}`; none was removed.",
                 )
             for start in range(0, len(removed), _AT_ONCE):
                 _reopen(connection, source, removed[start : start + _AT_ONCE])

@@ -252,7 +252,7 @@ class EmbeddedPostgres:
         options = {"superuser": SUPERUSER, "password": _read_password(self._password_file)}
         with self._open_log() as log:
             if not init_cluster(self._home, identity, **options, durable=self.durable, output=log):
-                raise self._failure("initdb made no cluster")
+                raise self._failure("The program `initdb` made no cluster")
 
     def _start(self, identity: Identity | None) -> None:
         pg_ctl = [self._install().program("pg_ctl"), "start", "-w", "-t", str(START_SECONDS), "-D", str(self._data)]
@@ -296,7 +296,7 @@ class EmbeddedPostgres:
         said = f"{what}; the end of {self.log_file}:\n{tail}\n"
         if os.strerror(errno.ENOSPC) in tail:
             return DatabaseDiskFull(said)
-        return DatabaseUnavailable(said, remedy="See that log; `make clean` starts over.")
+        return DatabaseUnavailable(said, remedy="Read that log; `make clean` starts over.")
 
 
 def _write_password(file: Path) -> None:

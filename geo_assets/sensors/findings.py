@@ -266,7 +266,7 @@ def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> 
 
 def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
     """What fixes the checks; no run fixes what a former source left."""
-    of_formers = "See `geo-assets orphans`, then adopt or remove what a former source left."
+    of_formers = "Run `geo-assets orphans`, then adopt or remove what a former source left."
     if set(failed) == {"items_have_sources"}:
         return of_formers
     said = f"Run `geo-assets census {source}`, then the job `reconcile` or `geo-assets repair {source}`."
@@ -314,7 +314,7 @@ def _poison(database: Database) -> Iterator[Finding]:
             title=f"{poison.queue}: {messages} dead-lettered",
             what=_cut(f"The latest{correlated}: {poison.error_code}: {poison.error_message}"),
             count=poison.messages,
-            remedy="See `geo-assets deadletters list`; replay them when the cause is fixed, or drop them. The next "
+            remedy="Run `geo-assets deadletters list`; replay them when the cause is fixed, or drop them. The next "
             "listing finds what they reported.",
             version=str(poison.latest),
         )
@@ -333,7 +333,7 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, databas
                 what=f"{left.pending - left.cogs_to_link:,} blobs are pending, {left.size_bytes:,} bytes; the limit is "
                 f"{say_duration(rules.backlog)}.",
                 count=left.pending - left.cogs_to_link,
-                remedy=f"See `geo-assets status {source}` and the source's latest runs: they fail, are queued behind "
+                remedy=f"Check `geo-assets status {source}` and the source's latest runs: they fail, are queued behind "
                 "others, or no daemon starts them.",
                 source=source,
                 link=f"assets/stac_items?partition={source}",

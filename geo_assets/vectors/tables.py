@@ -192,7 +192,7 @@ class VectorTables:
             dropped = _drop(connection, source.name, name)
             if not dropped:
                 raise CatalogueRefusal(
-                    f"{name} of source {source.name} has no tables.", remedy="See `geo-assets tables list`."
+                    f"{name} of source {source.name} has no tables.", remedy="List them with `geo-assets tables list`."
                 )
             claims = connection.execute(
                 read_sql("release_claims_of_blob"), {"source": source.name, "name": name}

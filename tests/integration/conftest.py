@@ -10,6 +10,8 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from geo_assets.assets import fanout
+from geo_assets.assets.fanout import ONE_FILE_A_STEP_BELOW
 from geo_assets.raster import reader
 from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
@@ -18,6 +20,7 @@ from geo_assets.sources.rules import QueueRule
 from geo_assets.workers.pool import shared_pool
 from tests.arrivals import Arrivals, source_in
 from tests.daemon import Daemon
+from tests.peers.service_bus import ServiceBusPeer
 from tests.pipeline import InProcess, Pipeline
 from tests.rasters import write_raster
 from tests.services import Azurite
@@ -39,6 +42,20 @@ def _reads_in_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "shared_pool", lambda *_: InProcess())
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_steps() -> Iterator[None]:
+    """A few blobs are one batch, as some dozens are: a step costs Dagster as much as a file costs us."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fanout, "ONE_FILE_A_STEP_BELOW", 1)
+        yield
+
+
+@pytest.fixture
+def one_file_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few blobs are a step each after all, as everywhere else."""
+    monkeypatch.setattr(fanout, "ONE_FILE_A_STEP_BELOW", ONE_FILE_A_STEP_BELOW)
 
 
 @pytest.fixture
@@ -107,6 +124,13 @@ def daemon(pipeline: Pipeline) -> Daemon:
 def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tick of a queue's sensor takes a second."""
     monkeypatch.setattr(queues, "TICK_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="module")
+def running_peer() -> Iterator[ServiceBusPeer]:
+    """What speaks for Service Bus, for the tests of one module; who makes faults resets it."""
+    with ServiceBusPeer() as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")

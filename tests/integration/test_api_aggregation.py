@@ -15,10 +15,8 @@ from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
 from geo_assets.api.aggregation import AGGREGATIONS
-from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
-from tests.pipeline import copied_database
 
 Item = dict[str, Any]
 COUNT = 60
@@ -51,15 +49,13 @@ ITEMS = [item(number) for number in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
-def api(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
+def api(module_catalogue: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The API on the sixty items."""
     sources: Path = tmp_path_factory.mktemp("aggregation") / "sources.yaml"
     sources.write_text("sources: {}\n")
-    with pytest.MonkeyPatch.context() as patch, copied_database(postgres_cluster, migrated_template) as url:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setitem(Settings.model_config, "env_file", None)
-        loader = Loader(PgstacDB(dsn=url))
+        loader = Loader(PgstacDB(dsn=module_catalogue))
         extent = {"spatial": {"bbox": [[0, 0, 60, 7]]}, "temporal": {"interval": [["2020-01-01T00:00:00Z", None]]}}
         loader.load_collections(
             iter(
@@ -70,7 +66,7 @@ def api(
             Methods.insert,
         )
         loader.load_items(iter(ITEMS), Methods.insert)
-        with served(settings_of(url, sources)) as client:
+        with served(settings_of(module_catalogue, sources)) as client:
             yield client
 
 

@@ -13,9 +13,7 @@ import psycopg
 import pytest
 
 from geo_assets.api.features import CQL2_CLASSES
-from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served_by_command
-from tests.pipeline import copied_database
 from tests.places import TABLES
 
 pytestmark = pytest.mark.attack
@@ -25,12 +23,11 @@ EVERY = list(range(9))
 
 
 @pytest.fixture(scope="module")
-def database(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+def database(module_catalogue: str) -> str:
     """The URL of a database with the two tables, which are published."""
-    with copied_database(postgres_cluster, migrated_template) as url:
-        with psycopg.connect(url) as connection:
-            connection.execute(TABLES)
-        yield url
+    with psycopg.connect(module_catalogue) as connection:
+        connection.execute(TABLES)
+    return module_catalogue
 
 
 @pytest.fixture(scope="module")

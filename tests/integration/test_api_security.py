@@ -20,10 +20,8 @@ from geo_assets.api.access import Access, parse_keys
 from geo_assets.api.gate import needed_scope
 from geo_assets.cli.main import main
 from geo_assets.errors import InvalidConfiguration
-from geo_assets.postgres.embedded import EmbeddedPostgres
 from geo_assets.settings import Settings
 from tests.api_server import KEYS, bearer, served, settings_of, with_keys
-from tests.pipeline import copied_database
 from tests.token_issuer import AUDIENCE, Issuer
 
 COLLECTION = {
@@ -62,23 +60,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database(postgres_cluster: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    """The URL of a migrated database of this module's."""
-    with copied_database(postgres_cluster, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def guarded(database: str, folder: Path) -> Iterator[httpx.Client]:
+def guarded(module_catalogue: str, folder: Path) -> Iterator[httpx.Client]:
     """An API with a key a scope."""
-    with served(settings_of(database, folder / "sources.yaml", api_keys=with_keys())) as client:
+    with served(settings_of(module_catalogue, folder / "sources.yaml", api_keys=with_keys())) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def unguarded(database: str, folder: Path) -> Iterator[httpx.Client]:
+def unguarded(module_catalogue: str, folder: Path) -> Iterator[httpx.Client]:
     """An API without keys, which serves its own machine only."""
-    with served(settings_of(database, folder / "sources.yaml")) as client:
+    with served(settings_of(module_catalogue, folder / "sources.yaml")) as client:
         yield client
 
 
@@ -144,22 +135,22 @@ def test_each_scope_opens_its_own(guarded: httpx.Client) -> None:
     assert "hello_world" in unknown.json()["remedy"]
 
 
-def test_a_write_is_recorded_with_who_made_it(guarded: httpx.Client, database: str) -> None:
+def test_a_write_is_recorded_with_who_made_it(guarded: httpx.Client, module_catalogue: str) -> None:
     guarded.post("/stac/collections", json={**COLLECTION, "id": "audited"}, headers=bearer("write"))
     headers = {**bearer("write"), "X-Correlation-Id": "the-one-i-look-for"}
     posted = guarded.post(
         "/stac/collections/audited/items", json=item("one", "https://example.org/a.tif"), headers=headers
     )
     assert posted.status_code == 201
-    with psycopg.connect(database) as connection:
+    with psycopg.connect(module_catalogue) as connection:
         query = (
             "SELECT written_by, method, collection_id FROM ledger.api_write WHERE correlation_id = 'the-one-i-look-for'"
         )
         assert connection.execute(query).fetchall() == [("writeer", "POST", "audited")]
 
 
-def test_what_a_source_makes_is_not_written_by_hand(guarded: httpx.Client, database: str) -> None:
-    with psycopg.connect(database) as connection:
+def test_what_a_source_makes_is_not_written_by_hand(guarded: httpx.Client, module_catalogue: str) -> None:
+    with psycopg.connect(module_catalogue) as connection:
         connection.execute(
             "INSERT INTO ledger.source (source, url, collection_id, rule_digest, reading_digest) "
             "VALUES ('blobs', 'file:blobs', 'blobs', '', '') ON CONFLICT DO NOTHING"
@@ -299,8 +290,8 @@ def test_a_blob_below_a_source_that_is_no_tiff_inside_is_not_opened_as_what_it_i
     assert (answer.status_code, answer.json()["code"]) == (502, "unreadable")
 
 
-def test_bodies_and_pictures_have_a_size(database: str, folder: Path) -> None:
-    with served(settings_of(database, folder / "sources.yaml", api_body_mb=0.01)) as client:
+def test_bodies_and_pictures_have_a_size(module_catalogue: str, folder: Path) -> None:
+    with served(settings_of(module_catalogue, folder / "sources.yaml", api_body_mb=0.01)) as client:
         large = {"filter": "x" * 20_000}
         assert client.post("/stac/search", json=large).status_code == 413
         chunks = (b'{"a": "' + 5_000 * b"x" for _ in range(5))  # no Content-Length says how much will come
@@ -311,8 +302,8 @@ def test_bodies_and_pictures_have_a_size(database: str, folder: Path) -> None:
         assert (huge.status_code, huge.json()["code"]) == (413, "request_too_large")
 
 
-def test_who_asks_too_often_is_told_when_to_come_again(database: str, folder: Path) -> None:
-    settings = settings_of(database, folder / "sources.yaml", api_keys=with_keys(), api_requests_a_minute=5)
+def test_who_asks_too_often_is_told_when_to_come_again(module_catalogue: str, folder: Path) -> None:
+    settings = settings_of(module_catalogue, folder / "sources.yaml", api_keys=with_keys(), api_requests_a_minute=5)
     with served(settings) as client:
         answers = [client.get("/livez", headers=bearer("read")) for _ in range(12)]
         assert answers[-1].status_code == 429
@@ -323,11 +314,11 @@ def test_who_asks_too_often_is_told_when_to_come_again(database: str, folder: Pa
 
 
 def test_no_secret_is_in_logs_or_answers(
-    database: str, folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    module_catalogue: str, folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     said = ""
-    with served(settings_of(database, folder / "sources.yaml", api_keys=with_keys())) as client:
+    with served(settings_of(module_catalogue, folder / "sources.yaml", api_keys=with_keys())) as client:
         token = "eyJ.secret-of-a-token.abc"
         for headers in (bearer("admin"), {"X-API-Key": KEYS["write"]}, {"Authorization": f"Bearer {token}"}):
             for path in ("/stac/search?sig=a-signature-in-a-query", "/api/health", "/api/jobs/status/x", "/nowhere"):
@@ -337,7 +328,7 @@ def test_no_secret_is_in_logs_or_answers(
     said = said.replace("?sig=a-signature-in-a-query", "")
     said += "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
     said += "".join(capfd.readouterr())
-    password = psycopg.conninfo.conninfo_to_dict(database)["password"]
+    password = psycopg.conninfo.conninfo_to_dict(module_catalogue)["password"]
     for secret in (*KEYS.values(), token, str(password), "a-signature-in-a-query"):
         assert secret not in said
 
@@ -361,10 +352,10 @@ def test_what_no_rule_opens_needs_the_scope_admin() -> None:
     assert needed_scope("GET", "/staticx") == needed_scope("GET", "//static/x") == "read"
 
 
-def test_tokens_of_the_issuer_open_what_their_roles_name(issuer: Issuer, database: str, folder: Path) -> None:
+def test_tokens_of_the_issuer_open_what_their_roles_name(issuer: Issuer, module_catalogue: str, folder: Path) -> None:
     token = issuer.token
     settings = settings_of(
-        database,
+        module_catalogue,
         folder / "sources.yaml",
         api_oidc_issuer=issuer.url,
         api_oidc_audience=AUDIENCE,

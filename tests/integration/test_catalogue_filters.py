@@ -12,9 +12,7 @@ import httpx
 import pytest
 
 from geo_assets.api.cql2.expression import read_filter
-from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of
-from tests.pipeline import copied_database
 
 pytestmark = pytest.mark.attack
 
@@ -22,16 +20,11 @@ PLACES = "/stac/collections/places"
 
 
 @pytest.fixture(scope="module")
-def api(
-    postgres_cluster: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
+def api(module_catalogue: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The API on a catalogue of five items, 0 to 4, a day and a degree apart."""
     sources = tmp_path_factory.mktemp("catalogue") / "sources.yaml"
     sources.write_text("sources: {}\n")
-    with (
-        copied_database(postgres_cluster, migrated_template) as url,
-        served(settings_of(url, sources, api_requests_a_minute=100_000)) as client,
-    ):
+    with served(settings_of(module_catalogue, sources, api_requests_a_minute=100_000)) as client:
         collection = {
             "type": "Collection",
             "stac_version": "1.1.0",

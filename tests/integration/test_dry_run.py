@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from geo_assets.assets.dry_run import plan_source
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import raster_bytes, write_raster
+
+pytestmark = pytest.mark.usefixtures("one_file_a_step")
 
 
 def plan(pipeline: Pipeline) -> SourcePlan:

@@ -41,6 +41,27 @@ def cluster(open_folder: Path) -> Iterator[EmbeddedPostgres]:
     cluster.destroy()
 
 
+@pytest.fixture(scope="module")
+def made_state() -> Iterator[Path]:
+    """The state folder of a cluster that was made and started once: to copy, since making one takes seconds."""
+    with tempfile.TemporaryDirectory(prefix="geo_assets_test_", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        cluster = EmbeddedPostgres(Path(folder) / "state", durable=False)
+        try:
+            cluster.start()
+            cluster.stop()
+            yield cluster.state_folder
+        finally:
+            cluster.destroy()
+
+
+@pytest.fixture
+def made_cluster(cluster: EmbeddedPostgres, made_state: Path) -> EmbeddedPostgres:
+    """A cluster that is made, and not running."""
+    subprocess.run(["cp", "-a", str(made_state), str(cluster.state_folder)], check=True)
+    return cluster
+
+
 def answer(url: str, query: str = "SELECT 42") -> object:
     with psycopg.connect(url) as connection:
         row = connection.execute(query).fetchone()
@@ -59,88 +80,88 @@ def test_a_started_cluster_answers_over_tcp_and_over_its_socket(cluster: Embedde
     assert answer(cluster.socket_url("dagster")) == 42
 
 
-def test_the_server_listens_on_this_machine_only_and_in_utc(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    assert answer(cluster.url("postgres"), "SHOW listen_addresses") == "127.0.0.1"
-    assert answer(cluster.url("postgres"), "SHOW timezone") == "UTC"
-    assert answer(cluster.url("postgres"), "SHOW server_encoding") == "UTF8"
+def test_the_server_listens_on_this_machine_only_and_in_utc(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    assert answer(made_cluster.url("postgres"), "SHOW listen_addresses") == "127.0.0.1"
+    assert answer(made_cluster.url("postgres"), "SHOW timezone") == "UTC"
+    assert answer(made_cluster.url("postgres"), "SHOW server_encoding") == "UTF8"
 
 
-def test_postgis_and_what_pgstac_needs_can_be_created(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
+def test_postgis_and_what_pgstac_needs_can_be_created(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
     for extension in postgres_programs.REQUIRED_EXTENSIONS:
-        with psycopg.connect(cluster.url("postgres")) as connection:
+        with psycopg.connect(made_cluster.url("postgres")) as connection:
             connection.execute(f"CREATE EXTENSION {extension}")
 
 
-def test_a_second_start_does_nothing(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    pid = postmaster_pid(cluster)
-    assert not cluster.start()
-    assert postmaster_pid(cluster) == pid
+def test_a_second_start_does_nothing(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    pid = postmaster_pid(made_cluster)
+    assert not made_cluster.start()
+    assert postmaster_pid(made_cluster) == pid
 
 
-def test_stopping_twice_is_harmless(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    assert cluster.stop()
-    assert not cluster.stop()
-    assert not cluster.is_running()
+def test_stopping_twice_is_harmless(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    assert made_cluster.stop()
+    assert not made_cluster.stop()
+    assert not made_cluster.is_running()
 
 
-def test_data_and_port_survive_a_restart(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    with psycopg.connect(cluster.url("postgres")) as connection:
+def test_data_and_port_survive_a_restart(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    with psycopg.connect(made_cluster.url("postgres")) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS value")
-    before = cluster.url("postgres")
-    cluster.stop()
-    cluster.start()
-    assert cluster.url("postgres") == before
+    before = made_cluster.url("postgres")
+    made_cluster.stop()
+    made_cluster.start()
+    assert made_cluster.url("postgres") == before
     assert answer(before, "SELECT value FROM kept") == 7
 
 
-def test_a_port_taken_meanwhile_is_replaced(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    port = psycopg.conninfo.conninfo_to_dict(cluster.url("postgres"))["port"]
-    cluster.stop()
+def test_a_port_taken_meanwhile_is_replaced(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    port = psycopg.conninfo.conninfo_to_dict(made_cluster.url("postgres"))["port"]
+    made_cluster.stop()
     taker = subprocess.Popen(
         [sys.executable, "-c", f"import socket,time; s=socket.create_server(('127.0.0.1',{port})); time.sleep(60)"]
     )
     try:
         time.sleep(0.5)
-        cluster.start()
-        assert psycopg.conninfo.conninfo_to_dict(cluster.url("postgres"))["port"] != port
-        assert answer(cluster.url("postgres")) == 42
+        made_cluster.start()
+        assert psycopg.conninfo.conninfo_to_dict(made_cluster.url("postgres"))["port"] != port
+        assert answer(made_cluster.url("postgres")) == 42
     finally:
         taker.terminate()
         taker.wait()
 
 
-def test_a_killed_server_starts_again(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    os.kill(postmaster_pid(cluster), signal.SIGKILL)
+def test_a_killed_server_starts_again(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    os.kill(postmaster_pid(made_cluster), signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while cluster.is_running() and time.monotonic() < deadline:
+    while made_cluster.is_running() and time.monotonic() < deadline:
         time.sleep(0.05)
     with pytest.raises(DatabaseUnavailable):
-        cluster.url("postgres")
-    assert cluster.start()
-    assert answer(cluster.url("postgres")) == 42
+        made_cluster.url("postgres")
+    assert made_cluster.start()
+    assert answer(made_cluster.url("postgres")) == 42
 
 
-def test_a_pid_file_with_the_number_of_another_process_does_not_stop_the_start(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    pid_file = cluster.state_folder / "postgres/data/postmaster.pid"
+def test_a_pid_file_with_the_number_of_another_process_does_not_stop_the_start(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    pid_file = made_cluster.state_folder / "postgres/data/postmaster.pid"
     content = pid_file.read_text()
     owner = pid_file.stat()
-    cluster.stop()
+    made_cluster.stop()
     # A process of the server's own user: PostgreSQL takes any other number for dead.
     other = subprocess.Popen(["sleep", "60"], user=owner.st_uid)
     try:
         pid_file.write_text(content.replace(content.split("\n")[0], str(other.pid), 1))
         os.chown(pid_file, owner.st_uid, owner.st_gid)
-        assert not cluster.is_running()
-        assert not cluster.stop()
-        assert cluster.start()
+        assert not made_cluster.is_running()
+        assert not made_cluster.stop()
+        assert made_cluster.start()
         assert other.poll() is None
     finally:
         other.terminate()
@@ -161,12 +182,12 @@ def test_two_processes_at_once_start_one_server(cluster: EmbeddedPostgres) -> No
     assert sorted(child.communicate()[0].strip() for child in children) == ["False", "True"]
 
 
-def test_running_stops_only_what_it_started(cluster: EmbeddedPostgres) -> None:
-    with cluster.running():
-        with cluster.running():
-            assert cluster.is_running()
-        assert cluster.is_running()
-    assert not cluster.is_running()
+def test_running_stops_only_what_it_started(made_cluster: EmbeddedPostgres) -> None:
+    with made_cluster.running():
+        with made_cluster.running():
+            assert made_cluster.is_running()
+        assert made_cluster.is_running()
+    assert not made_cluster.is_running()
 
 
 def test_a_server_that_does_not_run_has_no_url(cluster: EmbeddedPostgres) -> None:
@@ -174,21 +195,21 @@ def test_a_server_that_does_not_run_has_no_url(cluster: EmbeddedPostgres) -> Non
         cluster.url("geo_assets")
 
 
-def test_a_failed_start_shows_the_end_of_the_log(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    cluster.stop()
-    with (cluster.state_folder / "postgres/data/postgresql.conf").open("a") as file:
+def test_a_failed_start_shows_the_end_of_the_log(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    made_cluster.stop()
+    with (made_cluster.state_folder / "postgres/data/postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
     with pytest.raises(DatabaseUnavailable, match="no_such_setting"):
-        cluster.start()
+        made_cluster.start()
 
 
-def test_data_of_a_version_that_is_gone_say_so(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
-    cluster.stop()
-    (cluster.state_folder / "postgres/data/PG_VERSION").write_text("9\n")
+def test_data_of_a_version_that_is_gone_say_so(made_cluster: EmbeddedPostgres) -> None:
+    made_cluster.start()
+    made_cluster.stop()
+    (made_cluster.state_folder / "postgres/data/PG_VERSION").write_text("9\n")
     with pytest.raises(DatabaseUnavailable, match=r"PostgreSQL 9, which is not installed.*make clean"):
-        cluster.start()
+        made_cluster.start()
 
 
 def test_a_machine_without_postgres_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

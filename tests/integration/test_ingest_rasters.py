@@ -226,6 +226,7 @@ def test_fifty_blobs_make_batches_of_a_hundred(pipeline: Pipeline, folder: Path)
     assert len(pipeline.items()) == 50
 
 
+@pytest.mark.usefixtures("one_file_a_step")
 def test_below_fifty_blobs_each_file_is_a_step_of_its_own(pipeline: Pipeline, folder: Path) -> None:
     result = pipeline.run()
     mapped = [event.step_key for event in result.all_events if event.is_step_success and "[" in str(event.step_key)]

@@ -75,12 +75,6 @@ def storage(queue_service: Azurite, monkeypatch: pytest.MonkeyPatch) -> Azurite:
     return queue_service
 
 
-@pytest.fixture(scope="module")
-def running_peer() -> Iterator[ServiceBusPeer]:
-    with ServiceBusPeer() as peer:
-        yield peer
-
-
 @pytest.fixture
 def peer(running_peer: ServiceBusPeer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceBusPeer]:
     """The peer without faults, named by the environment."""
@@ -189,7 +183,7 @@ def test_a_storage_queue_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AZURE_STORAGE_KEY", "a2V5")
     with (
         MessageQueues().open(QueueRule(name="q", storage_queue="events")) as queue,
-        pytest.raises(QueueUnavailable, match="queue events failed"),
+        pytest.raises(QueueUnavailable, match="Queue events failed"),
     ):
         queue.receive(1, wait=AT_ONCE)
 

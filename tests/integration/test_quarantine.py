@@ -106,7 +106,7 @@ def test_explain_has_one_remedy_the_one_of_the_case(quarantined: Pipeline) -> No
 def test_explain_of_a_blob_nobody_knows_says_so(quarantined: Pipeline) -> None:
     result = run("explain", SOURCE, "nosuch.tif")
     assert result.exit_code == 1
-    assert "knows no blob 'nosuch.tif'" in " ".join(result.stderr.split())
+    assert "has no blob 'nosuch.tif'" in " ".join(result.stderr.split())
 
 
 def test_replay_of_nothing_in_particular_is_refused(quarantined: Pipeline) -> None:

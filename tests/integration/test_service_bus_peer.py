@@ -10,23 +10,17 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusRece
 from tests.peers.service_bus import ServiceBusPeer
 
 
-@pytest.fixture(scope="module")
-def peer() -> Iterator[ServiceBusPeer]:
-    with ServiceBusPeer() as peer:
-        yield peer
-
-
 @pytest.fixture
-def queue(peer: ServiceBusPeer) -> Iterator[str]:
+def queue(running_peer: ServiceBusPeer) -> Iterator[str]:
     name = uuid.uuid4().hex
-    peer.add(name)
+    running_peer.add(name)
     yield name
-    peer.reset()
+    running_peer.reset()
 
 
 @pytest.fixture
-def client(peer: ServiceBusPeer) -> Iterator[ServiceBusClient]:
-    with ServiceBusClient.from_connection_string(peer.connection_string, try_timeout=1) as client:
+def client(running_peer: ServiceBusPeer) -> Iterator[ServiceBusClient]:
+    with ServiceBusClient.from_connection_string(running_peer.connection_string, try_timeout=1) as client:
         yield client
 
 
@@ -46,7 +40,7 @@ def test_messages_are_scheduled_cancelled_and_deferred(client: ServiceBusClient,
 
 
 def test_a_batch_is_as_many_messages_and_what_is_received_and_deleted_is_gone(
-    client: ServiceBusClient, peer: ServiceBusPeer, queue: str
+    client: ServiceBusClient, running_peer: ServiceBusPeer, queue: str
 ) -> None:
     with (
         client.get_queue_sender(queue) as sender,
@@ -55,24 +49,24 @@ def test_a_batch_is_as_many_messages_and_what_is_received_and_deleted_is_gone(
         sender.send_messages([ServiceBusMessage(f"{number}") for number in range(50)])
         messages = receiver.receive_messages(50, max_wait_time=2)
         assert [str(message) for message in messages] == [f"{number}" for number in range(50)]
-    assert peer.messages(queue) == 0
+    assert running_peer.messages(queue) == 0
 
 
 def test_what_is_sent_is_stored_twice_where_the_answer_is_lost_or_the_fault_is_on(
-    client: ServiceBusClient, peer: ServiceBusPeer, queue: str
+    client: ServiceBusClient, running_peer: ServiceBusPeer, queue: str
 ) -> None:
     with client.get_queue_sender(queue) as sender:
-        peer.faults.lost_send_acks = 1
+        running_peer.faults.lost_send_acks = 1
         sender.send_messages(ServiceBusMessage("sent again by the SDK"))
-        peer.faults.doubled_messages = 1
+        running_peer.faults.doubled_messages = 1
         sender.send_messages(ServiceBusMessage("stored twice by the peer"))
-    assert peer.messages(queue) == 4
+    assert running_peer.messages(queue) == 4
 
 
-def test_slow_answers_arrive(client: ServiceBusClient, peer: ServiceBusPeer, queue: str) -> None:
-    peer.send(queue, b"one")
-    peer.faults.slow_answers = 0.3
+def test_slow_answers_arrive(client: ServiceBusClient, running_peer: ServiceBusPeer, queue: str) -> None:
+    running_peer.send(queue, b"one")
+    running_peer.faults.slow_answers = 0.3
     with client.get_queue_receiver(queue) as receiver:
         (message,) = receiver.receive_messages(1, max_wait_time=2)
         receiver.complete_message(message)
-    assert (peer.messages(queue), peer.counts["lock_lost"]) == (0, 0)
+    assert (running_peer.messages(queue), running_peer.counts["lock_lost"]) == (0, 0)

@@ -189,7 +189,7 @@ class _Reading:
             raise InvalidFilter(f"The filter has {_shown(name)} where the name of a property is expected.")
         if self._names is not None and name not in self._names:
             raise InvalidFilter(
-                f"The filter names {_shown(name)}, which is no queryable here.", remedy="See the queryables."
+                f"The filter names {_shown(name)}, which is no queryable here.", remedy="Use one of the queryables."
             )
         return _plain(name)
 

@@ -62,7 +62,7 @@ def test_a_name_that_file_and_rule_agree_on_is_not_said_twice() -> None:
 
 
 def test_a_rule_for_another_number_of_bands_is_not_applied_to_some_of_them() -> None:
-    with pytest.raises(InvalidItem, match="is for 1 bands, the raster has 2"):
+    with pytest.raises(InvalidItem, match="lists 1 bands, the raster has 2"):
         bands(BandMetadata("uint8"), BandMetadata("uint8"), rules=(BandRule(name="red"),))
 
 

@@ -134,7 +134,7 @@ def test_what_the_rule_states_of_an_asset_stands_in_the_item() -> None:
 
 
 def test_a_rule_with_more_bands_than_the_file_has_is_refused() -> None:
-    with pytest.raises(InvalidItem, match="for 2 bands, the raster has 1"):
+    with pytest.raises(InvalidItem, match="lists 2 bands, the raster has 1"):
         item(source(assets={"red": {"bands": [{"name": "a"}, {"name": "b"}]}}), raster("red"))
 
 
@@ -203,8 +203,8 @@ def test_a_document_has_a_bounded_size() -> None:
         ({"required": []}, "at least 1"),
         ({"required": ["red", "red"]}, "twice"),
         ({"assets": {"a": {"key": "b"}, "b": {}}}, "one key"),
-        ({"properties": {"datetime": {"json": "meta", "path": "/a"}}}, "other rules"),
-        ({"properties": {"proj:code": {"json": "meta", "path": "/a"}}}, "other rules"),
+        ({"properties": {"datetime": {"json": "meta", "path": "/a"}}}, "other keys"),
+        ({"properties": {"proj:code": {"json": "meta", "path": "/a"}}}, "other keys"),
         ({"properties": {"platform": {"json": "meta", "path": "a"}}}, "JSON pointer"),
     ],
 )
