@@ -85,7 +85,7 @@ def test_a_storage_queue_that_does_not_answer_costs_itself_only(
     daemon = Daemon(pipeline, "storage_queue_sensor")
     assert requested(ticked(daemon)) == {SOURCE}
     assert list(troubles(daemon)) == ["bad"]
-    assert troubles(daemon)["bad"].startswith("queue_unavailable: queue bad-queue ")
+    assert troubles(daemon)["bad"].startswith("queue_unavailable: Queue bad-queue ")
     event_queue.send_message(upload(container, "b.tif").decode())
     assert "bad: " in str(ticked(daemon).skip_message) or pipeline.status().blobs == 2
     assert event_queue.get_queue_properties().approximate_message_count == 0
@@ -105,7 +105,7 @@ def test_an_account_of_queues_that_is_away_is_named_for_each_and_the_cursor_kept
     data = ticked(daemon)
     assert sorted(troubles(daemon)) == ["first", "second", "third"]
     for name in ("first", "second", "third"):
-        assert f"{name}: no messages; queue_unavailable: queue queue-{name}" in str(data.skip_message)
+        assert f"{name}: no messages; queue_unavailable: Queue queue-{name}" in str(data.skip_message)
 
 
 def test_a_service_bus_queue_that_does_not_answer_costs_itself_only(
