@@ -1,5 +1,9 @@
 """Everything Dagster loads, put together without side effects and with an empty environment."""
 
+import gc
+
+gc.disable()  # looking for garbage in what is imported, and stays, takes a third of the time
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,3 +73,6 @@ def build_definitions(
 
 
 defs = build_definitions()
+
+gc.freeze()
+gc.enable()
