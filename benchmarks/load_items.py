@@ -13,7 +13,7 @@ from benchmarks.corpus import blob_content, blob_name
 from benchmarks.result import Result, ratio
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved, source_rule
 from geo_assets.assets.stac_items import LOAD_SIZE
-from geo_assets.catalogue.item_path import load_items
+from geo_assets.catalogue.items import load_items
 from geo_assets.models import BlobRef
 from geo_assets.raster.header import read_raster_metadata
 from geo_assets.resources.database import Database

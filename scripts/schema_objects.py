@@ -1,15 +1,14 @@
 """The list of what `db migrate` makes, from a database that it made: `python -m scripts.schema_objects`.
 
 Here: writing it again, after a migration or a view was added, or pypgstac changed. Not here: what it is for
-(`geo_assets.ledger.schema_check`). A test fails where it lists something else than the migrations make.
+(`geo_assets.ledger.schema`). A test fails where it lists something else than the migrations make.
 """
 
 import tempfile
 from pathlib import Path
 
 from geo_assets.ledger.database import Connections
-from geo_assets.ledger.schema import CatalogueSchema
-from geo_assets.ledger.schema_check import SCHEMA_OBJECTS, read_objects
+from geo_assets.ledger.schema import SCHEMA_OBJECTS, CatalogueSchema, read_objects
 from geo_assets.postgres.embedded import EmbeddedPostgres
 
 _DATABASE = "schema_objects"

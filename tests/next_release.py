@@ -8,8 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from geo_assets.ledger.schema_check import SCHEMA_OBJECTS
-from geo_assets.ledger.view_files import VIEWS_FOLDER
+from geo_assets.ledger.schema import SCHEMA_OBJECTS, VIEWS_FOLDER
 from tests.services import PROJECT
 
 VERSION = "0019"

@@ -38,7 +38,7 @@ from geo_assets.api.cql2.expression import read_filter
 from geo_assets.api.pages import page_templates
 from geo_assets.api.problems import RequestTooLarge
 from geo_assets.api.table_filters import FilteredCollection, TableFilter, require_times
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import read_sql
 from geo_assets.postgres.logins import FEATURES_LOGIN
 from geo_assets.settings import Settings
 

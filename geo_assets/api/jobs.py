@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_assets.api.dagster_server import RunState
 from geo_assets.api.problems import InvalidRequest
-from geo_assets.ledger.database import Connection, Connections
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.postgres.locks import Lock, take_until_end
 
 

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse
 
 from geo_assets.api.access import Principal
 from geo_assets.api.problems import Conflict, InvalidRequest, correlation_id_of
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import read_sql
 from geo_assets.postgres.locks import SHARE_UNTIL_END, Lock, lock_key
 
 _FUNCTION = re.compile(r"\s*SELECT \* FROM (\w+)\(")

@@ -21,8 +21,7 @@ from geo_assets.api.parts import Parts, parts_of
 from geo_assets.api.problems import Conflict, Forbidden, InvalidRequest, in_our_words
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, ScratchFull
 from geo_assets.ledger.database import Connections
-from geo_assets.ledger.schema import CatalogueSchema
-from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.schema import CatalogueSchema, check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.silver import SilverStore

@@ -8,7 +8,7 @@ from geo_assets.assets.failing import clear_failures
 from geo_assets.assets.labels import CATALOGUE, OWNERS
 from geo_assets.assets.partitions import register_partitions, sources_partitions
 from geo_assets.assets.reports import Stopwatch, snapshot_metadata
-from geo_assets.catalogue.reading import read_catalogue
+from geo_assets.catalogue.export import read_catalogue
 from geo_assets.display import one_line
 from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
@@ -37,7 +37,7 @@ def catalog_snapshot(
 ) -> MaterializeResult[None]:
     """Write all items of the collection, as they stand at one moment, and publish the file when it is complete."""
     # pyarrow and what stac-geoparquet imports take a second: not for every command that loads the definitions.
-    from geo_assets.catalogue.geoparquet_file import first_rows, write_geoparquet
+    from geo_assets.catalogue.export import first_rows, write_geoparquet
 
     with clear_failures(), Stopwatch() as watch, open_scratch(silver_store.settings) as folder:
         source = sources_file.get(context.partition_key)

@@ -18,7 +18,7 @@ from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.display import one_line
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
 from geo_assets.ledger.listings import ListingDiff
-from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.schema import check_schema
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores

@@ -43,7 +43,7 @@ from geo_assets.errors import (
     Unforeseen,
 )
 from geo_assets.foreign_errors import reason_of, stops_the_batch
-from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.schema import check_schema
 from geo_assets.storage.blob_store import circuit_breaker
 
 MAX_CORRELATION_IDS = 10

@@ -60,7 +60,7 @@ load_vectors = define_asset_job(
     tags=TAGS,
 )
 
-# Two runs of a source never overlap (`ledger.turns`), and a sensor asks for none while one of these is under way.
+# Two runs of a source never overlap (`ledger.sources`), and a sensor asks for none while one of these is under way.
 INGEST_JOBS = (ingest_rasters.name, ingest_observed.name, load_vectors.name)
 
 reconcile = define_asset_job(

@@ -16,8 +16,8 @@ from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from geo_assets.assets.stage import BatchReport, Scope
 from geo_assets.ledger.blobs import SourceStatus, StandingFailure
+from geo_assets.ledger.history import COUNTS, SHARES, PathFigures
 from geo_assets.ledger.listings import ListingDiff
-from geo_assets.ledger.path_comparison import COUNTS, SHARES, PathFigures
 from geo_assets.ledger.scenes import WaitingScene
 from geo_assets.models import Footprint
 from geo_assets.resources.database import Database

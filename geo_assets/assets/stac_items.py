@@ -15,7 +15,7 @@ from geo_assets.assets.stage import (
     StageRun,
     outcome_of,
 )
-from geo_assets.catalogue.item_path import Built, Described, DescribedRaster, DescribedScene, build
+from geo_assets.catalogue.items import Built, Described, DescribedRaster, DescribedScene, build
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.blobs import Batch
 from geo_assets.models import BlobRef

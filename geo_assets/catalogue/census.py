@@ -13,8 +13,7 @@ from typing import Literal, get_args
 
 from geo_assets.catalogue.items import Item
 from geo_assets.errors import DeletionsHeld
-from geo_assets.ledger.database import Connections
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connections, read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.locks import Lock, holding
 from geo_assets.sources.source import Source

@@ -1,7 +1,7 @@
 """Sources that sources.yaml no longer declares: handing what they have over to another source, or withdrawing it.
 
 Here: finding them, and both ways out. Not here: when a listing hands over (`assets.container_listing`), the rule by
-which deletions wait (`ledger.deletions`). docs/decisions/0028-former-sources.md says why.
+which deletions wait (`ledger.curation`). docs/decisions/0028-former-sources.md says why.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from geo_assets.catalogue.items import delete_items, hold_collection
 from geo_assets.errors import CatalogueRefusal, DeletionsHeld, InvalidConfiguration
-from geo_assets.ledger.database import Connection, Connections
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.sources.source import Place, Source
 
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from geo_assets.assets.stac_collections import refresh_collection
-from geo_assets.catalogue.reading import CatalogueReading, read_catalogue
+from geo_assets.catalogue.export import CatalogueReading, read_catalogue
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal
 from geo_assets.resources.database import Database
@@ -139,7 +139,7 @@ def export_group() -> None:
 @collection_option
 def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
     """Write a static STAC catalogue into FOLDER, a new or empty one: catalog.json, collections and items."""
-    from geo_assets.catalogue.static_catalog import write_static_catalog
+    from geo_assets.catalogue.export import write_static_catalog
 
     with (
         clear_errors(),
@@ -155,7 +155,7 @@ def stac_command(folder: Path, *, collections: tuple[str, ...]) -> None:
 @collection_option
 def geoparquet_command(file: Path, *, collections: tuple[str, ...]) -> None:
     """Write the items as stac-geoparquet to FILE, replacing an older one when the new one is complete."""
-    from geo_assets.catalogue.geoparquet_file import write_geoparquet
+    from geo_assets.catalogue.export import write_geoparquet
 
     with (
         clear_errors(),

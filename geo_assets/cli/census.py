@@ -10,7 +10,7 @@ from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repa
 from geo_assets.catalogue.census import KINDS, CensusReport, Finding, Kind
 from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import RenamedOption, approve_names, clear_errors, console, json_option, print_json, shown
-from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.schema import check_schema
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores

@@ -111,8 +111,7 @@ def migrate_databases(settings: Settings) -> dict[str, str]:
     """
     # Imported here: Dagster, alembic and pypgstac take two seconds, and `db url` needs none of them.
     from geo_assets.ledger.database import Connections
-    from geo_assets.ledger.schema import CatalogueSchema
-    from geo_assets.ledger.schema_check import check_schema
+    from geo_assets.ledger.schema import CatalogueSchema, check_schema
     from geo_assets.postgres.dagster_storage import create_dagster_tables, give_dagster_tables
 
     if uses_embedded(settings):

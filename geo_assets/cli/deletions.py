@@ -15,7 +15,7 @@ from geo_assets.cli.console import (
     print_json,
     shown,
 )
-from geo_assets.ledger.deletions import Deletions
+from geo_assets.ledger.curation import Deletions
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from geo_assets.assets.jobs import ingest_rasters, load_vectors
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
-from geo_assets.ledger.patches import StandingPatch
+from geo_assets.ledger.curation import StandingPatch
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings

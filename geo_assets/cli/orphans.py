@@ -17,7 +17,7 @@ from geo_assets.cli.console import (
     print_json,
     shown,
 )
-from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.schema import check_schema
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 

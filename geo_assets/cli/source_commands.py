@@ -27,7 +27,7 @@ from geo_assets.display import say_duration
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.blobs import SourceStatus, StandingFailure
 from geo_assets.ledger.scenes import WaitingScene
-from geo_assets.ledger.schema_check import check_schema
+from geo_assets.ledger.schema import check_schema
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores

@@ -1,7 +1,7 @@
 """Blobs in the ledger: one row each, what was seen of it, what was done and what failed.
 
 Here: what stages read and write of blobs. Not here: sources (`ledger.sources`), listings (`ledger.listings`), events
-(`ledger.events`), scenes (`ledger.scenes`), deletions (`ledger.deletions`), and deciding anything; the view
+(`ledger.events`), scenes (`ledger.scenes`), deletions (`ledger.curation`), and deciding anything; the view
 `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 
@@ -13,10 +13,9 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from geo_assets.errors import Unforeseen
-from geo_assets.ledger.database import Connections, Executor
+from geo_assets.ledger.database import Connections, Executor, read_sql
 from geo_assets.ledger.scenes import NO_REMARKS, mark_versions, write_failures
 from geo_assets.ledger.sources import SourceLedger
-from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble

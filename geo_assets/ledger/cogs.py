@@ -15,8 +15,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from geo_assets.errors import CogNameTaken, GeoAssetsError
-from geo_assets.ledger.database import Connection, Connections
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata, SilverFile, Version
 from geo_assets.postgres.locks import Lock, release, take, try_to_take
 from geo_assets.sources.source import Source

@@ -1,8 +1,8 @@
-"""Connections to the catalogue's database.
+"""Connections to the catalogue's database, and the statements of `sql/`.
 
-Here: connecting, running a statement of `sql/` by its name, and the database's clock. Not here: which database
-(`geo_assets.postgres.databases`), the statements' text (`statements`) and what they are for (the other modules, each
-of which is given `Connections`), psycopg's errors (`geo_assets.postgres.errors`).
+Here: connecting, running a statement by its name, and the database's clock; all of it without Dagster, which takes
+100 MB of a process. Not here: which database (`geo_assets.postgres.databases`), what the statements are for (the other
+modules, each of which is given `Connections`), psycopg's errors (`geo_assets.postgres.errors`).
 """
 
 import threading
@@ -10,18 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from functools import cache
+from pathlib import Path
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from geo_assets.ledger.statements import read_sql
 from geo_assets.postgres.errors import database_errors
 
+SQL_FOLDER = Path(__file__).resolve().parent / "sql"
 Connection = psycopg.Connection[DictRow]
 Executor = Connection | psycopg.Cursor[DictRow]
 """What runs a statement: a connection, or a cursor of one whose rows are otherwise no dicts."""
 _THREAD = threading.local()
+
+
+@cache
+def read_sql(name: str) -> LiteralString:
+    """The statement in `sql/<name>.sql`."""
+    statement: Any = (SQL_FOLDER / f"{name}.sql").read_text("utf-8")
+    return cast(LiteralString, statement)
 
 
 def connection_of(executor: Executor) -> psycopg.Connection[Any]:

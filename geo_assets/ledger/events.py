@@ -15,10 +15,9 @@ import psycopg
 import stamina
 from psycopg.types.json import Jsonb
 
-from geo_assets.ledger.database import Connection, Connections
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.ledger.scenes import group_named
 from geo_assets.ledger.sources import SourceLedger
-from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobRef, Channel, Message
 from geo_assets.sources.source import Source
 

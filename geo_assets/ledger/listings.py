@@ -14,9 +14,8 @@ from typing import Any
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from geo_assets.ledger.database import Connection, Connections
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.ledger.sources import SourceLedger
-from geo_assets.ledger.statements import read_sql
 from geo_assets.models import BlobPage, BlobRef
 from geo_assets.postgres.locks import Lock, take
 from geo_assets.sources.source import Source

@@ -11,8 +11,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from geo_assets.ledger.database import Connection
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connection, read_sql
 from geo_assets.names import safe_name
 from geo_assets.postgres.logins import (
     FEATURES_LOGIN,

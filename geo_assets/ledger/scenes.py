@@ -14,8 +14,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from geo_assets.errors import DuplicateItem, NotInGroup
-from geo_assets.ledger.database import Connection, Connections, Executor, connection_of
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connection, Connections, Executor, connection_of, read_sql
 from geo_assets.models import BlobRef, Failure, RasterMetadata
 from geo_assets.sources.source import Source
 from geo_assets.stac.remarks import NOTHING, Remarks

@@ -1,17 +1,34 @@
-"""Sources in the ledger: their place and rule, why one could not be looked at, and the runs asked for.
+"""Sources in the ledger: place and rule, why one could not be looked at, runs asked for, and whose turn it is.
 
-Here: the tables that have one row a source. Not here: what is declared (`geo_assets.sources`), sources that no longer
-are (`geo_assets.catalogue.handover`), and a source's blobs (`ledger.blobs`).
+Here: the tables that have one row a source; and the turn of a run, for one run at a time works on a source, whatever
+Dagster's instance lets run at once. Not here: what is declared (`geo_assets.sources`), sources that no longer are
+(`geo_assets.catalogue.handover`), a source's blobs (`ledger.blobs`), and how long a process keeps a turn
+(`geo_assets.resources.database`).
+
+All processes of a run share the source's lock, each by a session of its own that is named after the run, so another run
+sees whose turn it is. PostgreSQL releases it when the last of them ends, however it ends.
 """
 
+import time
 from dataclasses import asdict, dataclass
+from datetime import UTC
 
-from geo_assets.ledger.database import Connections
-from geo_assets.ledger.statements import read_sql
+from geo_assets.errors import SourceBusy
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.models import AskedRun, Request
-from geo_assets.postgres.locks import Lock, take_until_end
+from geo_assets.postgres.locks import Lock, holders, holding, take, take_until_end
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble
+
+PATIENCE_SECONDS = 10.0
+"""How long a run waits for its turn: a run that was killed releases it within less."""
+_PAUSE_SECONDS = 0.5
+_NAMED = "geo_assets run "
+_SESSION = (
+    "SELECT set_config('application_name', %s, false), set_config('tcp_keepalives_idle', '30', false), "
+    "set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)"
+)
+"""Names the session, and has the server miss within a minute a host that went without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +82,25 @@ class SourceLedger:
         bound = {"sensor": asked.sensor, "run_key": asked.run_key, **asdict(asked.request)}
         previous_at = after.request.at if after else None
         return bool(self.connections.rows("record_run_request", source=source, **bound, previous_at=previous_at))
+
+
+def take_turn(connection: Connection, source: str, *, run_id: str) -> None:
+    """Have the run work on the source for as long as ``connection`` is open, beside its other processes.
+
+    Raises SourceBusy where another run still works on it after `PATIENCE_SECONDS`.
+    """
+    connection.execute(_SESSION, (_NAMED + run_id,))
+    over = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with holding(connection, Lock.SOURCE_GATE, source):
+            others = [each for each in holders(connection, Lock.SOURCE, source) if each.name != _NAMED + run_id]
+            if not others:
+                take(connection, Lock.SOURCE, source, shared=True)
+                return
+        if time.monotonic() >= over:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    first = others[0]
+    who = f"run {first.name.removeprefix(_NAMED)}" if first.name else "another run"
+    since = f" since {first.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if first.since else ""
+    raise SourceBusy(f"{who} has been working on source {source}{since}.")

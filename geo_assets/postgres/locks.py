@@ -1,7 +1,7 @@
 """Advisory locks of PostgreSQL: each has a name, and each name is used for one thing.
 
 Here: the names, the one place that makes a key of one, and every call of PostgreSQL's functions for them. Not here:
-what is done under a lock, nor whose turn a source is (`geo_assets.ledger.turns`).
+what is done under a lock, nor whose turn a source is (`geo_assets.ledger.sources`).
 """
 
 import hashlib

@@ -14,23 +14,20 @@ import psycopg
 from dagster import InitResourceContext
 from pydantic import Field, PrivateAttr
 
-from geo_assets.catalogue.collections import Collections
+from geo_assets.catalogue.pgstac import Collections
 from geo_assets.configured import ConfiguredResource
 from geo_assets.errors import GeoAssetsError
 from geo_assets.events.dead_letters import SetAsideRecords
 from geo_assets.ledger.blobs import BlobLedger
 from geo_assets.ledger.cogs import CogLedger
+from geo_assets.ledger.curation import DeletionLedger, ItemPatches
 from geo_assets.ledger.database import Connection, Connections
-from geo_assets.ledger.deletions import DeletionLedger
 from geo_assets.ledger.events import EventLedger
-from geo_assets.ledger.history import LedgerHistory
+from geo_assets.ledger.history import LedgerHistory, PathComparison
 from geo_assets.ledger.listings import ListingLedger
-from geo_assets.ledger.patches import ItemPatches
-from geo_assets.ledger.path_comparison import PathComparison
 from geo_assets.ledger.quarantine import Quarantine
 from geo_assets.ledger.scenes import SceneLedger
-from geo_assets.ledger.sources import SourceLedger
-from geo_assets.ledger.turns import take_turn
+from geo_assets.ledger.sources import SourceLedger, take_turn
 from geo_assets.postgres.databases import catalogue_url, owner_url
 from geo_assets.postgres.errors import database_errors
 from geo_assets.postgres.locks import Lock, take, try_to_take

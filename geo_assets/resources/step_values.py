@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from geo_assets.errors import InvalidConfiguration, TransientError
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import read_sql
 from geo_assets.resources.database import Database
 
 

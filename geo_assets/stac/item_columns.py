@@ -1,7 +1,7 @@
 """STAC items as rows of Arrow columns: which type each field needs, found batch by batch.
 
 Here: the schema all items of a stream fit, and an item as a row of it. Not here: the columns' layout and GeoParquet,
-which are stac-geoparquet's, and files (`geo_assets.catalogue.geoparquet_file`). The library takes the schema from the
+which are stac-geoparquet's, and files (`geo_assets.catalogue.export`). The library takes the schema from the
 first batch, or holds all items in memory, and refuses a field of two types; these columns take any stream of items.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from geo_assets.errors import BlobChanged, GeoAssetsError
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import read_sql
 from geo_assets.names import BLOB, FID, GEOMETRY, table_names
 from geo_assets.postgres.locks import Lock, try_to_share_until_end
 from geo_assets.sources.vector_rules import TableRule

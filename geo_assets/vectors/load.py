@@ -1,7 +1,7 @@
 """One vector file into its tables and items, in a process of its own and in one transaction: all of it, or nothing.
 
 Here: staging, indexing, swapping and the ledger's word of it. Not here: copying rows (`vectors.copy`), the items
-(`catalogue.item_path`), reading the file (`vectors.reading`, in a process that knows of no database), downloading and
+(`catalogue.items`), reading the file (`vectors.reading`, in a process that knows of no database), downloading and
 starting both (`vectors.tables`). docs/decisions/0013-vector-tables.md says why one transaction.
 """
 
@@ -21,8 +21,7 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
-from geo_assets.catalogue.item_path import catalogue_tables
-from geo_assets.catalogue.items import hold_collection
+from geo_assets.catalogue.items import catalogue_tables, hold_collection
 from geo_assets.errors import (
     DatabaseForbids,
     DatabaseUnavailable,
@@ -31,7 +30,7 @@ from geo_assets.errors import (
     TooLarge,
 )
 from geo_assets.foreign_errors import reason_of
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import read_sql
 from geo_assets.models import BlobRef
 from geo_assets.names import GEOMETRY, table_names
 from geo_assets.postgres.errors import database_errors

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 from psycopg import Cursor, sql
 from psycopg.rows import TupleRow
 
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import read_sql
 from geo_assets.names import BLOB, FID, GEOMETRY, safe_name
 from geo_assets.postgres.logins import FEATURES_LOGIN, READER_ROLE
 from geo_assets.sources.vector_rules import TableRule

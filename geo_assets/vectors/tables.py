@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from geo_assets.catalogue.item_path import catalogue_tables
+from geo_assets.catalogue.items import catalogue_tables
 from geo_assets.errors import CatalogueRefusal, GeoAssetsError, PermanentError, WorkersUnavailable
-from geo_assets.ledger.database import Connection, Connections
-from geo_assets.ledger.statements import read_sql
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.models import BlobRef
 from geo_assets.postgres.locks import Lock, holding
 from geo_assets.settings import Settings

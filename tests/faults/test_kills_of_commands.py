@@ -21,8 +21,7 @@ import pytest
 from dagster import DagsterInstance
 from psycopg.types.json import Jsonb
 
-from geo_assets.ledger.schema_check import check_schema
-from geo_assets.ledger.view_files import create_views
+from geo_assets.ledger.schema import check_schema, create_views
 from geo_assets.postgres.embedded import EmbeddedPostgres, find_postgres
 from geo_assets.settings import Settings
 from geo_assets.storage.local_blob_store import LocalBlobStore

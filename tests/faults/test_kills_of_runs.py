@@ -23,11 +23,11 @@ TOLD = {
     "after reading, before that is recorded": Moment("before", f"{LEDGER}.record_described", 1),
     "after the reading is recorded": Moment("after", f"{LEDGER}.record_described", 1),
     "after items are removed": Moment("after", f"{PGSTAC}.withdraw_dead", 1),
-    "mid-item": Moment("after", "geo_assets.catalogue.item_path:build_item", 20),
-    "after item ids are claimed": Moment("after", "geo_assets.catalogue.item_path:claim_ids", 1),
+    "mid-item": Moment("after", "geo_assets.catalogue.items:build_item", 20),
+    "after item ids are claimed": Moment("after", "geo_assets.catalogue.items:claim_ids", 1),
     "between PgSTAC partitions": Moment("after", "pypgstac.load:Loader.load_partition", 1),
     "after load, before marking": Moment("after", f"{PGSTAC}.load", 1),
-    "after marking": Moment("after", "geo_assets.catalogue.item_path:mark_catalogued", 1),
+    "after marking": Moment("after", "geo_assets.catalogue.items:mark_catalogued", 1),
 }
 
 

@@ -17,9 +17,8 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 from dagster import DagsterInstance, build_schedule_context
 
-from geo_assets.catalogue import reading as catalogue_reading
-from geo_assets.catalogue.geoparquet_file import write_geoparquet
-from geo_assets.catalogue.reading import read_catalogue
+from geo_assets.catalogue import export as catalogue_reading
+from geo_assets.catalogue.export import read_catalogue, write_geoparquet
 from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
 from geo_assets.resources.sources_file import SourcesFile

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from dagster import TableMetadataValue
 
 from geo_assets.cli.source_commands import paths_command
-from geo_assets.ledger.path_comparison import PathFigures
+from geo_assets.ledger.history import PathFigures
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
 

@@ -16,9 +16,8 @@ from pypgstac.db import PgstacDB
 from pypgstac.migrate import Migrate
 
 from geo_assets.errors import DatabaseUnavailable
-from geo_assets.ledger.schema import CatalogueSchema
-from geo_assets.ledger.schema_check import MIGRATIONS_FOLDER
-from geo_assets.ledger.statements import SQL_FOLDER, read_sql
+from geo_assets.ledger.database import SQL_FOLDER, read_sql
+from geo_assets.ledger.schema import MIGRATIONS_FOLDER, CatalogueSchema
 from geo_assets.postgres.logins import LOADER_ROLE, LOGINS, READER_ROLE
 from geo_assets.resources.database import Database
 from tests.ledgers import blob, listed

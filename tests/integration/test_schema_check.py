@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
 from geo_assets.errors import DatabaseIncomplete
-from geo_assets.ledger.schema_check import SCHEMA_OBJECTS, check_schema
+from geo_assets.ledger.schema import SCHEMA_OBJECTS, check_schema
 from geo_assets.postgres.embedded import SUPERUSER
 from geo_assets.postgres.logins import PIPELINE_LOGIN
 from geo_assets.resources.database import Database

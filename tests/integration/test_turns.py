@@ -17,7 +17,7 @@ import pytest
 from dagster import ExecuteInProcessResult
 
 from geo_assets.errors import SourceBusy
-from geo_assets.ledger import turns
+from geo_assets.ledger import sources
 from geo_assets.postgres.locks import Lock, holders
 from geo_assets.resources.stores import BlobStores
 from tests.dagster_cli import DagsterCli
@@ -72,7 +72,7 @@ def names_of_holders(pipeline: Pipeline) -> list[str | None]:
 def test_a_second_run_says_who_works_on_the_source_and_since_when(
     pipeline: Pipeline, first: "Future[ExecuteInProcessResult]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "PATIENCE_SECONDS", 0.2)
     for job in ("ingest_rasters", "ingest_observed", "make_cogs", "reconcile", "snapshot"):
         second = pipeline.run(job)
         assert not second.success
@@ -104,7 +104,7 @@ def test_a_killed_run_lets_go_of_its_source(
         wait_until(lambda: bool(names_of_holders(pipeline)), "a run holds the source")
         os.killpg(worker.pid, signal.SIGSTOP)
         with monkeypatch.context() as patch:
-            patch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+            patch.setattr(sources, "PATIENCE_SECONDS", 0.2)
             assert "source_busy" in failure_text(pipeline.run())
         os.killpg(worker.pid, signal.SIGKILL)
     after = pipeline.run()
@@ -113,7 +113,7 @@ def test_a_killed_run_lets_go_of_its_source(
 
 
 def test_all_processes_of_a_run_share_its_turn(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "PATIENCE_SECONDS", 0.2)
     one, another, stranger = pipeline.database, pipeline.database, pipeline.database
     one.take_turn(SOURCE, run_id="run")
     another.take_turn(SOURCE, run_id="run")
@@ -128,7 +128,7 @@ def test_all_processes_of_a_run_share_its_turn(pipeline: Pipeline, monkeypatch: 
 def test_a_run_whose_session_was_cut_finds_out_at_its_next_step(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "PATIENCE_SECONDS", 0.2)
     cut, other = pipeline.database, pipeline.database
     cut.take_turn(SOURCE, run_id="cut")
     cutting = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE '%run cut'"

@@ -8,9 +8,8 @@ import psycopg
 import pytest
 
 from geo_assets.errors import DatabaseIncomplete, DatabaseUnavailable
-from geo_assets.ledger import view_files
-from geo_assets.ledger.schema_check import check_schema
-from geo_assets.ledger.view_files import VIEWS, VIEWS_FOLDER
+from geo_assets.ledger import schema
+from geo_assets.ledger.schema import VIEWS, VIEWS_FOLDER, check_schema
 from geo_assets.resources.database import Database
 from tests.faults.killed_commands import PROGRAM, command_environment
 from tests.next_release import VERSION, NextRelease, with_column
@@ -29,15 +28,15 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the views' folder, which is read instead of it."""
     folder = shutil.copytree(VIEWS_FOLDER, tmp_path / "views")
     with monkeypatch.context() as patch:
-        patch.setattr(view_files, "VIEWS_FOLDER", folder)
+        patch.setattr(schema, "VIEWS_FOLDER", folder)
         yield folder
-    view_files.views_digest.cache_clear()
+    schema.views_digest.cache_clear()
 
 
 def change(files: Path, text: str) -> None:
     """Let the file of `blob_state` be ``text``."""
     (files / "blob_state.sql").write_text(text)
-    view_files.views_digest.cache_clear()
+    schema.views_digest.cache_clear()
 
 
 def states(url: str) -> dict[str, str]:
