@@ -16,7 +16,7 @@ from azure.storage.blob import ContainerClient
 from dagster import DagsterInstance, materialize
 
 from geo_assets.assets.container_listing import container_listing
-from geo_assets.assets.partitions import register_partitions
+from geo_assets.assets.ops import register_partitions
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores

@@ -4,7 +4,7 @@ from math import ceil
 
 from benchmarks.result import Result, at_most
 from benchmarks.world import Context
-from geo_assets.assets.fanout import MAPPED_STAGES, STEP_BUDGET, batch_size
+from geo_assets.assets.plan import MAPPED_STAGES, STEP_BUDGET, batch_size
 
 NAMES = ("steps_at",)
 SIZES = (10, 49, 50, 1_000, 10_000, 1_000_000)

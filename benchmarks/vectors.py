@@ -16,7 +16,7 @@ import shapely
 
 from benchmarks.result import BenchmarkFailed, Result, at_least, at_most
 from benchmarks.world import SOURCE, Context, Pipeline, interleaved
-from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.assets.ledger_stages import refresh_collection
 from geo_assets.models import BlobRef
 from geo_assets.resources.database import Database
 from geo_assets.settings import Settings

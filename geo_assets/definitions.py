@@ -9,17 +9,14 @@ from typing import Any
 
 from dagster import Definitions, ExecutorDefinition, in_process_executor
 
-from geo_assets.assets.catalog_snapshot import catalog_snapshot
+from geo_assets.assets.catalogue import catalog_snapshot, event_paths, pgstac_schema
 from geo_assets.assets.census import census_checks, header_agreement, table_agreement, table_census_checks
-from geo_assets.assets.cog_files import cogs_are_there
-from geo_assets.assets.cogs import cogs
+from geo_assets.assets.cogs import cogs, cogs_are_there
 from geo_assets.assets.container_listing import container_listing
-from geo_assets.assets.event_paths import event_paths
-from geo_assets.assets.jobs import all_jobs
-from geo_assets.assets.pgstac_schema import pgstac_schema
+from geo_assets.assets.jobs import all_jobs, snapshot_schedule
+from geo_assets.assets.ledger_stages import stac_collections
 from geo_assets.assets.raster_metadata import raster_metadata
 from geo_assets.assets.retention import retention, retention_schedule
-from geo_assets.assets.stac_collections import stac_collections
 from geo_assets.assets.stac_items import stac_items
 from geo_assets.assets.vector_tables import vector_tables
 from geo_assets.resources.database import Database
@@ -32,7 +29,6 @@ from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
 from geo_assets.sensors.cogs import cog_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
-from geo_assets.sensors.snapshot_schedule import snapshot_schedule
 
 
 def build_definitions(

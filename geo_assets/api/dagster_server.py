@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
-from geo_assets.assets.own_runs import JOB_TAG
+from geo_assets.assets.retention import JOB_TAG
 from geo_assets.errors import DagsterUnavailable, LaunchRefused
 from geo_assets.settings import Settings
 

@@ -1,35 +1,44 @@
-"""cogs: a Cloud Optimized GeoTIFF of each raster of a source whose rule asks for them, or the reason why not."""
+"""cogs: a Cloud Optimized GeoTIFF of each raster of a source whose rule asks for them, or the reason why not.
+
+Here: the stage, the check of its asset that compares the files in output locations with the ledger, and what that check
+shares with `geo-assets cogs`. Not here: which rasters await a COG (`geo_assets.ledger.cogs`), making one
+(`geo_assets.cogs`), what the UI shows (`reports`), the sweep of what the ledger knows (`CogLedger.sweep`).
+"""
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geo_assets.assets.cog_report import cogs_report, small_picture
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
+
 from geo_assets.assets.engine import build_stage_asset
-from geo_assets.assets.labels import SILVER
-from geo_assets.assets.stage import (
-    BatchReport,
-    Metadata,
-    Outcome,
-    Plan,
-    Scope,
-    Stage,
-    StageRun,
-    outcome_of,
+from geo_assets.assets.ops import SILVER, clear_failures, sources_partitions
+from geo_assets.assets.reports import cogs_report, orphans_metadata, published_metadata, small_picture
+from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Plan, Scope, Stage, StageRun, outcome_of
+from geo_assets.cogs.plan import (
+    check_fit,
+    cog_name,
+    cut_batches,
+    files_start,
+    is_as_ruled,
+    may_be_of_cog,
+    scratch_bytes,
+    thumbnail_name,
 )
-from geo_assets.cogs.plan import check_fit, cog_name, cut_batches, is_as_ruled, scratch_bytes, thumbnail_name
 from geo_assets.cogs.writer import CogOutcome, CogTask, MadeCog, cog_pool, make_cogs
 from geo_assets.display import one_line
 from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAssetsError, Unforeseen
 from geo_assets.ledger.cogs import PublishedCog, RasterToDo
-from geo_assets.models import BlobRef, RasterMetadata
+from geo_assets.models import BlobRef, RasterMetadata, SilverFile
+from geo_assets.resources.database import Database
 from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.stac.extensions import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.scratch import open_scratch, used_bytes
@@ -298,3 +307,77 @@ def _facts(metadata: RasterMetadata, made: MadeCog) -> dict[str, Any]:
         "grid": grid,
         "converting_seconds": round(made.converting_seconds, 3),
     }
+
+
+UNRECORDED_STAYS = timedelta(days=1)
+"""How old a file must be that the ledger does not know before it is removed, on request: a release from before the
+ledger knew files may still be publishing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOfSource:
+    """The files of a source in its output locations.
+
+    ``found`` are those that are there, by place and name. ``orphans`` are in the ledger and no COG has them;
+    ``unrecorded`` may be of COGs by their names, and the ledger does not know them.
+    """
+
+    found: Mapping[tuple[str, str], BlobRef]
+    orphans: list[SilverFile]
+    unrecorded: list[SilverFile]
+
+
+def look_at_files(
+    source: str, *, places: Iterable[str], database: Database, silver_store: SilverStore
+) -> FilesOfSource:
+    """List the files of ``source`` in these places and in all that the ledger knows of. Raises what listing raises."""
+    recorded = {(file.place, file.name_in_place) for file in database.cogs.files(source)}
+    found = {
+        (place, blob.name): blob
+        for place in {*places, *(place for place, _ in recorded)}
+        for blob in silver_store.at(place).files(files_start(source))
+    }
+    unrecorded = [
+        SilverFile(place, name, source, name, kept=False, announced_at=blob.last_modified)
+        for (place, name), blob in found.items()
+        if (place, name) not in recorded and may_be_of_cog(name)
+    ]
+    return FilesOfSource(found, database.cogs.orphans(source), unrecorded)
+
+
+def remove_unrecorded(files: FilesOfSource, *, silver_store: SilverStore) -> list[SilverFile]:
+    """Remove files that the ledger does not know and that are older than `UNRECORDED_STAYS`; those removed."""
+    before = datetime.now(UTC) - UNRECORDED_STAYS
+    old = [file for file in files.unrecorded if file.announced_at < before]
+    for file in old:
+        silver_store.remove(file)
+    return old
+
+
+@asset_check(
+    asset="cogs",
+    partitions_def=sources_partitions,
+    description="Every recorded COG exists, has its recorded size and passed validation; no other file is there.",
+)
+def cogs_are_there(
+    context: AssetCheckExecutionContext, sources_file: SourcesFile, database: Database, silver_store: SilverStore
+) -> AssetCheckResult:
+    """List the source's files; a row a COG, and the files that no COG has."""
+    with clear_failures():
+        source = sources_file.get(context.partition_key)
+        standing = [cog for cog in database.cogs.standing(source.name) if cog.name_in_place]
+        places = [silver_store.at(source.cogs.url).place] if source.cogs else []
+        files = look_at_files(source.name, places=places, database=database, silver_store=silver_store)
+    rows, wrong = published_metadata(standing, files.found)
+    without_cog = [*files.orphans, *files.unrecorded]
+    return AssetCheckResult(
+        passed=not wrong and not without_cog,
+        severity=AssetCheckSeverity.ERROR if wrong else AssetCheckSeverity.WARN,
+        metadata={
+            "source": source.name,
+            "cogs": len(standing),
+            "wrong": wrong,
+            **rows,
+            **orphans_metadata(files.orphans, files.unrecorded),
+        },
+    )

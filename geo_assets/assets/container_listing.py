@@ -1,4 +1,8 @@
-"""container_listing: what lies in a source, page by page into the ledger."""
+"""container_listing: what lies in a source, page by page into the ledger; and a dry run, which writes nothing.
+
+Here: both listings of a source, that of a run and the one that only says what a run would do. Not here: the figures of
+a dry run (`plan`), which blobs a source has (`geo_assets.storage.listing`), comparing (`geo_assets.ledger.listings`).
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,11 +13,9 @@ from functools import reduce
 from dagster import AssetExecutionContext, Config, MaterializeResult, asset
 from pydantic import Field
 
-from geo_assets.assets.dry_run import plan_source
-from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import BRONZE, OWNERS
-from geo_assets.assets.partitions import register_partitions, sources_partitions
-from geo_assets.assets.repair import SAMPLE, repair_source, repairs
+from geo_assets.assets.census import SAMPLE, repair_source, repairs
+from geo_assets.assets.ops import BRONZE, OWNERS, clear_failures, register_partitions, sources_partitions
+from geo_assets.assets.plan import SourcePlan
 from geo_assets.assets.reports import Stopwatch, listing_metadata
 from geo_assets.display import one_line
 from geo_assets.errors import InvalidConfiguration, MarkerRefused
@@ -194,3 +196,31 @@ def _look_outside_shards(
             )
     gone = database.listings.record_gone_outside_shards(source, as_of=as_of, run_id=context.run.run_id)
     return ListingDiff(deleted=gone, complete=True)
+
+
+def plan_source(source: Source, *, blob_stores: BlobStores, database: Database) -> SourcePlan:
+    """What ingest_rasters would find and do now. Writes nothing but the source's own rule.
+
+    Raises what the store or the ledger raises.
+    """
+    database.sources.register(source)
+    new = changed = unchanged = size_bytes = 0
+    complete = True
+    with blob_stores.open(source) as store, database.listings.open_comparison(source.name) as compare:
+        for shard in source.shards or ("",):
+            listing = SourceListing(source, store.list_pages(source.prefix + shard))
+            for page in listing:
+                found = compare(page.blobs)
+                new, changed = new + found.new, changed + found.changed
+                unchanged, size_bytes = unchanged + found.unchanged, size_bytes + found.size_bytes
+            complete = complete and listing.complete
+    left = database.blobs.outstanding(source.name)
+    return SourcePlan(
+        source=source.name,
+        new=new,
+        changed=changed,
+        deleted=max(0, left.live - changed - unchanged) if complete else None,
+        unchanged=unchanged,
+        pending=left.pending,
+        size_bytes=size_bytes + left.size_bytes,
+    )

@@ -28,10 +28,8 @@ from dagster import (
     op,
 )
 
-from geo_assets.assets.failing import clear_failures
-from geo_assets.assets.labels import OWNERS
-from geo_assets.assets.partitions import register_partitions, sources_partitions
-from geo_assets.assets.repair import repairs
+from geo_assets.assets.census import repairs
+from geo_assets.assets.ops import OWNERS, clear_failures, register_partitions, sources_partitions
 from geo_assets.assets.stage import BatchReport, Outcome, Scope, Stage, StageBatch, StageRun, Unit
 from geo_assets.display import one_line
 from geo_assets.errors import (

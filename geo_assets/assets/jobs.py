@@ -1,4 +1,8 @@
-"""The jobs users launch from the UI, a sensor, or `dagster job execute`."""
+"""The jobs users launch from the UI, a sensor, a schedule, or `dagster job execute`.
+
+Here: which assets and checks each job has, and the schedule of snapshots, off until you turn it on. Not here: the job
+`retention` and its schedule (`retention`), and when sensors launch (`geo_assets.sensors`).
+"""
 
 from collections.abc import Iterator
 
@@ -7,24 +11,29 @@ from dagster import (
     AssetKey,
     AssetSelection,
     Config,
+    DefaultScheduleStatus,
     DynamicOut,
     DynamicOutput,
     JobDefinition,
     OpExecutionContext,
     RetryPolicy,
     RetryRequested,
+    RunRequest,
+    ScheduleEvaluationContext,
     define_asset_job,
     job,
     op,
+    schedule,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from geo_assets.assets.census import AGREEMENT
-from geo_assets.assets.own_runs import OWN_TAG
-from geo_assets.assets.repair import REPAIR_TAG
+from geo_assets.assets.census import AGREEMENT, REPAIR_TAG
+from geo_assets.assets.ops import register_partitions
 from geo_assets.assets.reports import MAPS_TAG
+from geo_assets.assets.retention import OWN_TAG
 from geo_assets.display import one_line
+from geo_assets.resources.sources_file import SourcesFile
 
 # After a crashed worker every step runs again: the ledger makes that cheap, and a re-execution of the
 # failed steps alone would collect only those and call the rest done (dagster#20925, dagster#30077).
@@ -162,3 +171,17 @@ all_jobs: list[JobDefinition | UnresolvedAssetJobDefinition] = [
     stac_setup,
     hello_world,
 ]
+
+
+@schedule(
+    job=snapshot,
+    cron_schedule="41 4 * * *",
+    default_status=DefaultScheduleStatus.STOPPED,
+    description="Writes the snapshot of every source, every night at 4:41 UTC.",
+)
+def snapshot_schedule(context: ScheduleEvaluationContext, sources_file: SourcesFile) -> Iterator[RunRequest]:
+    """One run a source."""
+    names = list(sources_file.all())
+    register_partitions(context.instance, names)
+    for name in names:
+        yield RunRequest(partition_key=name, run_key=f"{context.scheduled_execution_time.isoformat()} {name}")

@@ -1,7 +1,7 @@
-"""What stages share whose work is in the ledger's rows, and what those share that end with items.
+"""What stages share whose work is in the ledger's rows, and what those share that end with items; stac_collections.
 
-Here: planning by the ledger, its reasons, its word on what is left; withdrawing items and bringing the collection up to
-date. Not here: the engine (`stage`), and the stages themselves.
+Here: planning by the ledger, its reasons, its word on what is left; withdrawing items; the collection of a source, with
+the extent its items have, as an asset and after each stage. Not here: the engine (`engine`), and the stages themselves.
 """
 
 from abc import abstractmethod
@@ -12,17 +12,69 @@ from datetime import datetime
 from math import ceil
 from typing import Any, ClassVar, TypeVar
 
-from dagster import Config
+from dagster import AssetExecutionContext, Config, MaterializeResult, MetadataValue, asset
 from pydantic import Field
 
-from geo_assets.assets.fanout import STEP_BUDGET, batch_size
-from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.assets.ops import CATALOGUE, OWNERS, clear_failures, register_partitions, sources_partitions
+from geo_assets.assets.plan import STEP_BUDGET, batch_size
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Plan, Scope, Stage, StageRun, Unit
+from geo_assets.catalogue.pgstac import CollectionExtent
 from geo_assets.display import one_line
 from geo_assets.errors import GeoAssetsError, LoadIncomplete, StorageUnavailable, Unforeseen
 from geo_assets.ledger.blobs import Batch, StageName
 from geo_assets.models import BlobRef, Failure
+from geo_assets.resources.database import Database
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sources.source import Source
+from geo_assets.stac.item import build_collection
 from geo_assets.stac.schemas import unchecked_extensions
+
+
+@asset(
+    partitions_def=sources_partitions,
+    deps=["container_listing"],
+    pool="pgstac",
+    description="The STAC collection the source's items belong to, as its owner states it in sources.yaml.",
+    group_name=CATALOGUE,
+    kinds={"stac", "postgis"},
+    owners=OWNERS,
+)
+def stac_collections(
+    context: AssetExecutionContext,
+    sources_file: SourcesFile,
+    database: Database,
+) -> MaterializeResult[None]:
+    """Create the collection, or bring its statement and extent up to date."""
+    with clear_failures():
+        source = sources_file.get(context.partition_key)
+        register_partitions(context.instance, [source.name])
+        database.take_turn(source.name, run_id=context.run.run_id)
+        extent = refresh_collection(
+            source,
+            database=database,
+        )
+    return MaterializeResult(
+        metadata={
+            "collection": source.collection.id,
+            "items": extent.items,
+            "bbox": MetadataValue.json(extent.bbox or ()),
+            "interval": MetadataValue.json([moment.isoformat() for moment in extent.interval or ()]),
+        }
+    )
+
+
+def refresh_collection(source: Source, *, database: Database, summarize: bool = False) -> CollectionExtent:
+    """Store the collection as declared with the extent of the items it has now; that extent.
+
+    Its summaries are those of its items now where asked to ``summarize``, for that reads all of them; else they stay.
+    """
+    collection_id = source.collection.id
+    extent = database.catalogue.collection_extent(collection_id)
+    stored = database.collections.get(collection_id) or {}
+    summaries = database.collections.summaries(collection_id) if summarize else stored.get("summaries")
+    database.catalogue.upsert_collection(build_collection(source, extent.bbox, extent.interval, summaries=summaries))
+    return extent
+
 
 U = TypeVar("U", bound=Unit)
 D = TypeVar("D")

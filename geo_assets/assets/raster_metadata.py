@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from geo_assets.assets.engine import build_stage_asset
-from geo_assets.assets.labels import BRONZE
 from geo_assets.assets.ledger_stages import LedgerStage
+from geo_assets.assets.ops import BRONZE
 from geo_assets.assets.reports import raster_report
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, outcome_of
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, StorageUnavailable

@@ -4,8 +4,8 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 
 from geo_assets.assets.engine import build_stage_asset
-from geo_assets.assets.labels import CATALOGUE
 from geo_assets.assets.ledger_stages import ItemStage
+from geo_assets.assets.ops import CATALOGUE
 from geo_assets.assets.reports import items_report
 from geo_assets.assets.stage import (
     BatchReport,

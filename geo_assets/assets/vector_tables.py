@@ -7,8 +7,8 @@ from typing import Any
 from dagster import MetadataValue
 
 from geo_assets.assets.engine import build_stage_asset
-from geo_assets.assets.labels import SILVER
 from geo_assets.assets.ledger_stages import ItemStage
+from geo_assets.assets.ops import SILVER
 from geo_assets.assets.reports import stage_report
 from geo_assets.assets.stage import BatchReport, Metadata, Outcome, Scope, StageRun, outcome_of
 from geo_assets.display import MarkdownTable, one_line

@@ -10,7 +10,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from geo_assets.assets.stac_collections import refresh_collection
+from geo_assets.assets.ledger_stages import refresh_collection
 from geo_assets.catalogue.export import CatalogueReading, read_catalogue
 from geo_assets.cli.console import clear_errors, console, json_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal

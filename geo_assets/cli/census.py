@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.assets.repair import SAMPLE, HeaderCensus, compare_headers, repair_source
+from geo_assets.assets.census import SAMPLE, HeaderCensus, compare_headers, repair_source
 from geo_assets.catalogue.census import KINDS, CensusReport, Finding, Kind
 from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import RenamedOption, approve_names, clear_errors, console, json_option, print_json, shown

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.assets.cog_files import look_at_files, remove_unrecorded
+from geo_assets.assets.cogs import look_at_files, remove_unrecorded
 from geo_assets.cli.console import (
     clear_errors,
     console,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Column, Table
 
-from geo_assets.assets.dry_run import plan_source
+from geo_assets.assets.container_listing import plan_source
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import (

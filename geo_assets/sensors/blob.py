@@ -20,7 +20,7 @@ from dagster import (
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
-from geo_assets.assets.partitions import register_partitions
+from geo_assets.assets.ops import register_partitions
 from geo_assets.display import one_line
 from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
 from geo_assets.ledger.blobs import Outstanding

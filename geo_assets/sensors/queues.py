@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.engine import MAX_CORRELATION_IDS
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
-from geo_assets.assets.partitions import register_partitions
+from geo_assets.assets.ops import register_partitions
 from geo_assets.display import one_line
 from geo_assets.models import Channel, Request
 from geo_assets.resources.database import Database

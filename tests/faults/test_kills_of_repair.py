@@ -16,7 +16,7 @@ from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 
 CENSUS = "geo_assets.catalogue.census:Census"
-REPAIR = "geo_assets.assets.repair"
+REPAIR = "geo_assets.assets.census"
 STATEMENT = "geo_assets.catalogue.census:read_sql"
 MOMENTS = {
     "before the census": Moment("before", f"{CENSUS}.take", 1),

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from geo_assets.assets.fanout import batch_size
+from geo_assets.assets.plan import batch_size
 from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import Pipeline, copied_database, open_pipeline

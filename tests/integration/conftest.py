@@ -10,8 +10,8 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from geo_assets.assets import fanout
-from geo_assets.assets.fanout import ONE_FILE_A_STEP_BELOW
+from geo_assets.assets import plan
+from geo_assets.assets.plan import ONE_FILE_A_STEP_BELOW
 from geo_assets.raster import reader
 from geo_assets.resources.database import Database
 from geo_assets.resources.queues import MessageQueues
@@ -48,14 +48,14 @@ def _reads_in_process() -> Iterator[None]:
 def _few_steps() -> Iterator[None]:
     """A few blobs are one batch, as some dozens are: a step costs Dagster as much as a file costs us."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fanout, "ONE_FILE_A_STEP_BELOW", 1)
+        patch.setattr(plan, "ONE_FILE_A_STEP_BELOW", 1)
         yield
 
 
 @pytest.fixture
 def one_file_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few blobs are a step each after all, as everywhere else."""
-    monkeypatch.setattr(fanout, "ONE_FILE_A_STEP_BELOW", ONE_FILE_A_STEP_BELOW)
+    monkeypatch.setattr(plan, "ONE_FILE_A_STEP_BELOW", ONE_FILE_A_STEP_BELOW)
 
 
 @pytest.fixture

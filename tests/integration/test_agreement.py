@@ -17,7 +17,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from click.testing import CliRunner, Result
 from dagster import ExecuteInProcessResult
 
-from geo_assets.assets import repair
+from geo_assets.assets import census
 from geo_assets.cli.main import main
 from geo_assets.postgres.locks import Lock, take
 from geo_assets.sensors.findings import find_troubles
@@ -392,7 +392,7 @@ def test_a_file_that_is_loaded_meanwhile_or_is_too_much_is_not_compared(
         take(loading, Lock.VECTOR_FILE, "appended", "a.gpkg")
         headers = answers("census", "appended", status=0)["appended"]["headers"]
         assert (headers["compared"], headers["not_compared"], headers["disagreements"]) == (1, 1, {})
-    monkeypatch.setattr(repair, "MOST_VECTOR_BYTES", 1)
+    monkeypatch.setattr(census, "MOST_VECTOR_BYTES", 1)
     headers = answers("census", "appended", status=0)["appended"]["headers"]
     assert (headers["compared"], headers["not_compared"]) == (1, 1)
     assert "appended: not compared: 1" in run("census", "appended").output

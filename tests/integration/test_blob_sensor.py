@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterRunStatus, DefaultSensorStatus
 
-from geo_assets.assets.partitions import SOURCES_PARTITIONS
+from geo_assets.assets.ops import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
 from geo_assets.postgres.locks import Lock, take
 from geo_assets.sensors import blob as sensor_module

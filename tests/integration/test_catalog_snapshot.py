@@ -17,12 +17,12 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 from dagster import DagsterInstance, build_schedule_context
 
+from geo_assets.assets.jobs import snapshot_schedule
 from geo_assets.catalogue import export as catalogue_reading
 from geo_assets.catalogue.export import read_catalogue, write_geoparquet
 from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.snapshot_schedule import snapshot_schedule
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import raster_bytes, write_raster
 from tests.services import Azurite

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.assets.dry_run import plan_source
+from geo_assets.assets.container_listing import plan_source
 from geo_assets.assets.plan import SourcePlan
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores

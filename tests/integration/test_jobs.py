@@ -10,7 +10,7 @@ from dagster import AssetKey, AssetsDefinition, DagsterInstance, DagsterRunStatu
 
 from geo_assets.assets.census import CHECKS
 from geo_assets.assets.jobs import all_jobs, hello_world
-from geo_assets.assets.partitions import SOURCES_PARTITIONS
+from geo_assets.assets.ops import SOURCES_PARTITIONS
 from geo_assets.definitions import build_definitions
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import SOURCE, Pipeline, failure_text

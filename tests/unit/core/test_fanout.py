@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from geo_assets.assets.fanout import BATCH_SIZE, LARGE_BATCH_SIZE, MAPPED_STAGES, STEP_BUDGET, batch_size
+from geo_assets.assets.plan import BATCH_SIZE, LARGE_BATCH_SIZE, MAPPED_STAGES, STEP_BUDGET, batch_size
 
 
 def steps(blobs: int, *, step_budget: int = STEP_BUDGET) -> int:

@@ -1,12 +1,27 @@
-"""The partition key of every asset: the source."""
+"""What every asset is defined with: its owner and group in the UI, the source as partition key, and how its ops fail.
 
-from collections.abc import Sequence
+Here: what Dagster asks of any asset, of a stage or not. Not here: what stages have in common (`stage`), and what an
+asset shows when it is done (`reports`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
-from dagster import DagsterInstance, DynamicPartitionsDefinition
+from dagster import DagsterInstance, DynamicPartitionsDefinition, Failure, MetadataValue
 from dagster._core.instance import DynamicPartitionsStore
 
+from geo_assets.display import one_line
+from geo_assets.errors import GeoAssetsError, PermanentError
 from geo_assets.resources.sources_file import SourcesFile
+
+OWNERS = ["team:geospatial-data-engineering"]
+
+BRONZE = "bronze"
+CATALOGUE = "catalogue"
+DATABASE = "database"
+SILVER = "silver"
+
 
 SOURCES_PARTITIONS = "sources"
 
@@ -42,3 +57,16 @@ def register_partitions(instance: DagsterInstance, names: Sequence[str]) -> list
     if added:
         instance.add_dynamic_partitions(SOURCES_PARTITIONS, added)
     return added
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Turn a GeoAssetsError into a Dagster Failure; a permanent one is not retried."""
+    try:
+        yield
+    except GeoAssetsError as error:
+        raise Failure(
+            description=one_line(error),
+            metadata={"code": MetadataValue.text(error.code), "remedy": MetadataValue.text(error.remedy or "none")},
+            allow_retries=not isinstance(error, PermanentError),
+        ) from error
