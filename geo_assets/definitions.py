@@ -27,8 +27,8 @@ from geo_assets.resources.step_values import StepValues
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
-from geo_assets.sensors.cogs import cog_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor
+from geo_assets.sensors.runs import cog_sensor
 
 
 def build_definitions(

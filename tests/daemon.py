@@ -14,9 +14,8 @@ from dagster._core.test_utils import create_run_for_test
 from geo_assets.definitions import build_definitions
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.blobs import Outstanding
+from geo_assets.sensors.blob import LookClock, observe, side_by_side
 from geo_assets.sensors.change import Progress
-from geo_assets.sensors.observation import observe
-from geo_assets.sensors.side_by_side import LookClock, side_by_side
 from geo_assets.sources.source import Source
 from tests.pipeline import SOURCE, Pipeline
 

@@ -1,7 +1,7 @@
 """What people are told and when: each trouble once, again while it lasts, and when it ends.
 
 Here: from findings, what was told before and the time to messages; and their words. Not here: finding
-(`geo_assets.sensors.findings`), delivering (`geo_assets.alerts.destinations`).
+(`geo_assets.sensors.alerts`), delivering (`geo_assets.alerts.destinations`).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -32,8 +32,8 @@ from geo_assets.api.parts import Parts, parts_of, principal_of
 from geo_assets.api.problems import Conflict, InvalidRequest, NotFound, correlation_id_of
 from geo_assets.assets.retention import JOB_TAG
 from geo_assets.errors import DagsterUnavailable, LaunchRefused
-from geo_assets.sensors.abandoned_runs import PARTITION_TAG
 from geo_assets.sensors.queues import CORRELATION_TAG
+from geo_assets.sensors.runs import PARTITION_TAG
 
 router = APIRouter(prefix="/api", tags=["Jobs"])
 START_SECONDS = 15.0

@@ -34,7 +34,7 @@ from dagster_celery.make_app import make_app
 
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration, TransientError
 from geo_assets.resources.database import Database
-from geo_assets.sensors.abandoned_runs import PARTITION_TAG
+from geo_assets.sensors.runs import PARTITION_TAG
 from geo_assets.settings import Settings
 
 QUEUE = "dagster"

@@ -17,7 +17,7 @@ from geo_assets.cli.console import clear_errors, console, error_console, json_op
 from geo_assets.cli.dagster_process import prepare_dagster_home
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.sensors.findings import find_troubles
+from geo_assets.sensors.alerts import find_troubles
 from geo_assets.settings import Settings
 
 TEST = Finding(

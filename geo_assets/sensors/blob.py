@@ -1,38 +1,243 @@
 """blob_sensor: checks every source and launches a run where there is work.
 
-Here: a tick, from what the ledger says of each source to runs, troubles and the cursor. Not here: the look at a source
-(`observation`), sharing the tick's time (`side_by_side`) and the decision (`geo_assets.sensors.change`). The sensor
-only looks: the run's own listing writes the ledger.
+Here: a tick, from what the ledger says of each source to runs, troubles and the cursor; the look at a source, as much
+of it as fits into a tick, the rest in the next, which writes nothing; looking at many side by side, so that a source
+that does not answer holds up no other, nor the end of a tick. Not here: the decision (`geo_assets.sensors.change`),
+and how a thread is left (`geo_assets.workers.daemon_threads`). The sensor only looks: the run's own listing writes the
+ledger.
 """
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import ceil
+from typing import Any, Generic, TypeVar
 
-from dagster import (
-    DefaultSensorStatus,
-    RunRequest,
-    SensorEvaluationContext,
-    SensorResult,
-    sensor,
-)
+from dagster import DefaultSensorStatus, RunRequest, SensorEvaluationContext, SensorResult, sensor
 from pydantic import TypeAdapter, ValidationError
 
 from geo_assets.assets.jobs import ingest_observed, ingest_rasters, load_vectors
 from geo_assets.assets.ops import register_partitions
 from geo_assets.display import one_line
-from geo_assets.errors import DatabaseUnavailable, GeoAssetsError, MarkerRefused, SourceNotReadable, TransientError
+from geo_assets.errors import (
+    DatabaseUnavailable,
+    GeoAssetsError,
+    MarkerRefused,
+    SourceNotReadable,
+    StorageUnavailable,
+    TransientError,
+)
 from geo_assets.ledger.blobs import Outstanding
+from geo_assets.models import BlobPage
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.resources.stores import BlobStores
 from geo_assets.sensors.change import Decision, Observation, Progress, Watch, change_digest, decide, next_look
-from geo_assets.sensors.observation import observe, recall
 from geo_assets.sensors.runs import RunRequests, sources_with_runs
-from geo_assets.sensors.side_by_side import Look, LookClock, StillWaiting, side_by_side
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import next_trouble
+from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore, reading_ahead
+from geo_assets.storage.listing import SourceListing
+from geo_assets.storage.related_blobs import page_marker
+from geo_assets.workers.daemon_threads import Errand, Patience, collect, start
+
+AT_ONCE = 6
+"""The number of looks that run in parallel: each takes a processor for the answer, and a connection to the database."""
+WAITS_AFTER_SECONDS = 1.5
+"""A look that shows nothing for so long waits for its store, and another begins beside it."""
+LEFT_AFTER_SECONDS = 5.0
+"""A look that shows nothing for this long is left; the result in its thread is taken the next time."""
+SILENT_AFTER_SECONDS = 20.0
+"""A look that has shown nothing for so long by the next time counts as failed."""
+MOST_AT_ONCE = 60
+_POLL_SECONDS = 0.2
+
+Seen = TypeVar("Seen")
+
+
+class LookClock(Patience):
+    """What a look has to know of time, and shows of itself."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(LEFT_AFTER_SECONDS)
+        self.deadline = deadline
+        """By the monotonic clock: when the look should come to an end, as others wait for theirs."""
+
+
+Look = Callable[[LookClock], Seen]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Started(Errand[Seen], Generic[Seen]):
+    source: Source
+
+    def outcome(self) -> "Seen | Exception | StillWaiting":
+        """What the look gave, or why it gave nothing by now."""
+        if not self.future.done():
+            silent = self.patience.silent_seconds
+            if silent <= SILENT_AFTER_SECONDS:
+                return StillWaiting(silent)
+            return StorageUnavailable(f"The store did not answer for {silent:.0f} s.")
+        error = self.future.exception()
+        if error is None:
+            return self.future.result()
+        if not isinstance(error, Exception):
+            raise error
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """The store of a source has not answered yet, for ``seconds``."""
+
+    seconds: float
+
+
+class SideBySide:
+    """Checks sources; remembers those it left, so that no second thread waits for the same store."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, _Started[Any]] = {}
+
+    def forget(self) -> None:
+        """Forget what was left: its threads go on, and what they bring is dropped."""
+        self._left.clear()
+
+    def look(
+        self, sources: Sequence[Source], begin: Callable[[Source], Look[Seen] | None], *, end: float
+    ) -> Iterator[tuple[Source, Seen | Exception | StillWaiting]]:
+        """``begin`` with each source in this order; of its look what it gave, or the error, as soon as it is there.
+
+        The look itself is done in a thread; None, where there is nothing to look at. A look that is left goes on, and
+        is StillWaiting; the next time its source has the result, StorageUnavailable if it stayed silent. No source
+        is begun with after ``end``, but for the first: what is not given then waits for another time.
+        """
+        waiting, started = list(sources), list[_Started[Seen]]()
+        while True:
+            while waiting and _may_start(started) and (time.monotonic() < end or len(waiting) == len(sources)):
+                source = waiting.pop(0)
+                look = begin(source)
+                earlier = self._left.get(source.name)
+                if earlier is not None and (earlier.future.done() or earlier.source != source):
+                    self._left.pop(source.name, None)
+                if look is None:
+                    continue
+                if earlier is not None and earlier.source == source:
+                    yield source, earlier.outcome()
+                    continue
+                share = (end - time.monotonic()) / ceil((len(waiting) + 1) / AT_ONCE)
+                pace = LookClock(deadline=time.monotonic() + share)
+                started.append(_Started(start(partial(look, pace), name="look"), pace, source))
+            if not started:
+                return
+            ended, left = collect(started, seconds=_POLL_SECONDS, until_first=True)
+            started = [each for each in started if each not in ended and each not in left]
+            for each in left:
+                self._left[each.source.name] = each
+                yield each.source, StillWaiting(each.patience.silent_seconds)
+            for each in ended:
+                yield each.source, each.outcome()
+
+
+def _may_start(started: "Sequence[_Started[Seen]]") -> bool:
+    at_work = sum(each.patience.silent_seconds < WAITS_AFTER_SECONDS for each in started)
+    return at_work < AT_ONCE and len(started) < MOST_AT_ONCE
+
+
+side_by_side = SideBySide()
+"""This process's own."""
+
+
+def observe(
+    source: Source,
+    progress: Progress | None,
+    left: Outstanding,
+    pace: LookClock,
+    *,
+    blob_stores: BlobStores,
+    database: Database,
+) -> tuple[Observation, Progress | None]:
+    """What is seen of ``source`` from ``progress`` on, and where to go on if that was not all.
+
+    The look ends with the first page that shows something new or changed, which is enough to launch a run; at
+    the deadline of its ``pace``, but not before one page; or with the source. Only then is the number of deleted blobs
+    known. ``left`` is what the ledger knows. No connection to the database is held while the store is waited for.
+    Raises what the store or the ledger raises.
+    """
+    look = _Look(source, progress, generation=left.generation)
+    new = changed = digest = 0
+    with blob_stores.open(source, patience=SHORT_PATIENCE) as store, closing(look.pages(store)) as pages:
+        for page in pages:
+            pace.show()
+            with database.listings.open_comparison(source.name) as compare:
+                found = compare(page.blobs)
+            new, changed, digest = new + found.new, changed + found.changed, digest + found.digest
+            look.unchanged += found.unchanged
+            if look.goes_on_after(page) and (new or changed or time.monotonic() > pace.deadline):
+                break
+    deleted = max(0, left.live - changed - look.unchanged) if look.complete else None
+    observed = replace(
+        recall(left), new=new, changed=changed, deleted=deleted, digest=change_digest(digest, deleted or 0, left.digest)
+    )
+    return observed, None if new or changed else look.progress
+
+
+def recall(left: Outstanding) -> Observation:
+    """What the ledger alone knows to be left to do for a source, between two checks of it."""
+    return Observation(
+        new=0,
+        changed=0,
+        deleted=None,
+        pending=left.pending,
+        to_withdraw=left.to_withdraw,
+        digest=change_digest(0, 0, left.digest),
+        generation=left.generation,
+        held=left.held,
+    )
+
+
+class _Look:
+    """The pages of a source, shard by shard: from ``progress`` on while no listing came between, else from the start.
+
+    ``unchanged`` counts the blobs seen so far, in earlier ticks too; ``progress`` is where to go on, None at the end.
+    """
+
+    def __init__(self, source: Source, progress: Progress | None, *, generation: int) -> None:
+        shards = source.shards or ("",)
+        if progress is None or progress.generation != generation or progress.shard not in shards:
+            progress = Progress(shard=shards[0], marker=None, unchanged=0, generation=generation)
+        self._source = source
+        self._generation = generation
+        self._marker = progress.marker
+        self._shards = list(shards[shards.index(progress.shard) :])
+        self.unchanged = progress.unchanged
+        self.progress: Progress | None = None
+        self.complete = False
+
+    def pages(self, store: BlobStore) -> Generator[BlobPage]:
+        """What is left to see; ``complete`` where that was all of the source."""
+        while self._shards:
+            fetched = store.list_pages(self._source.prefix + self._shards[0], marker=page_marker(self._marker))
+            with reading_ahead(fetched) as pages:
+                listing = SourceListing(self._source, pages, listed=self.unchanged, marker=self._marker)
+                yield from listing
+            if not listing.complete:
+                return
+            self._marker = None
+            del self._shards[0]
+        self.complete = True
+
+    def goes_on_after(self, page: BlobPage) -> bool:
+        """Whether there is more to see after ``page``; ``progress`` is then where."""
+        shard = self._shards[0] if page.next_marker is not None else next(iter(self._shards[1:]), None)
+        self.progress = None
+        if shard is not None:
+            self.progress = Progress(shard, page.next_marker, self.unchanged, self._generation)
+        return self.progress is not None
+
 
 SENSOR = "blob_sensor"
 # A tick has 60 s before Dagster cancels it; a look that began before this ends seconds after it, or is left.

@@ -1,19 +1,57 @@
-"""What the sensors that ask for runs of a source share: for which of them one is under way or was asked for.
+"""For which sources a run is under way, was asked for or is abandoned; and cog_sensor, which asks for runs of COGs.
 
-Here: looking runs up, and that one sensor of all asks. Not here: whether a source needs one (`sensors.change`).
+Here: looking runs up, that one sensor of all asks, runs whose worker is gone without a word, and a run of make_cogs if
+COGs are to be made or removed and no other run works on the source. Not here: whether a source needs a run
+(`geo_assets.sensors.change`), and which rasters await a COG (`geo_assets.ledger.cogs`).
+
+Dagster's default launcher cannot tell a killed process or a machine that went away (it has no health check, and knows
+nothing of a run started by `dagster job execute`), so such a run stays STARTED for ever and keeps its source's only
+place in the queue. The ledger can: a worker holds a lock in PostgreSQL for as long as it lives.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext
+from dagster import (
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    sensor,
+)
+from pydantic import TypeAdapter, ValidationError
 
-from geo_assets.assets.jobs import INGEST_JOBS
+from geo_assets.assets.jobs import INGEST_JOBS, make_cogs
 from geo_assets.display import one_line
 from geo_assets.models import AskedRun, Request
 from geo_assets.resources.database import Database
-from geo_assets.sensors.abandoned_runs import PARTITION_TAG, fail_if_abandoned
-from geo_assets.sensors.change import Decision, latest_request
+from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.sensors.change import Decision, Observation, change_digest, decide, latest_request
+
+# A worker between two steps, or one whose database just restarted, holds no lock for a moment.
+SILENT_SECONDS = 120.0
+PARTITION_TAG = "dagster/partition"
+
+
+def fail_if_abandoned(instance: DagsterInstance, run: DagsterRun, *, database: Database) -> bool:
+    """Report the run as failed where it has started, has no worker and has been silent; whether it was so."""
+    if run.status is not DagsterRunStatus.STARTED:
+        return False
+    if _silent_seconds(instance, run.run_id) <= SILENT_SECONDS or database.has_worker(run.run_id):
+        return False
+    instance.report_run_failed(run, "The run's worker is gone. What it recorded is kept; the next run continues.")
+    return True
+
+
+def _silent_seconds(instance: DagsterInstance, run_id: str) -> float:
+    latest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    return time.time() - latest[0].timestamp if latest else float("inf")
+
 
 LAUNCHED_WITHIN = timedelta(minutes=1)
 """Dagster makes the run once the sensor's tick has ended. If none is there by then, the tick died."""
@@ -92,3 +130,68 @@ def sources_with_runs(
         else:
             busy.add(name)
     return busy
+
+
+_CURSOR = TypeAdapter(dict[str, Request])
+
+
+@sensor(
+    job=make_cogs,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Launches one run of each source whose rasters await their COG, or which has files without a raster.",
+)
+def cog_sensor(
+    context: SensorEvaluationContext,
+    sources_file: SourcesFile,
+    database: Database,
+) -> SensorResult:
+    """Ask once for the same work, and again after a pause where a run left it."""
+    requests = _read_cursor(context.cursor)
+    run_requests, reasons = [], []
+    busy = sources_with_runs(context, database=database, jobs=[*INGEST_JOBS, make_cogs.name])
+    troubles = database.sources.troubles()
+    for name, source in sources_file.all().items():
+        waiting = database.cogs.to_make(source, most=source.cogs.max_per_run) if source.cogs else []
+        removable = [cog.name for cog in database.cogs.to_remove(source)]
+        removable += [f"{file.place} {file.name_in_place}" for file in database.cogs.orphans(name)]
+        if not waiting and not removable:
+            requests.pop(name, None)
+            continue
+        names = [f"{raster.name} {raster.etag}" for raster in waiting] + removable
+        observed = Observation(
+            new=0,
+            changed=0,
+            deleted=0,
+            pending=len(waiting),
+            to_withdraw=len(removable),
+            digest=change_digest(source.cogs.digest if source.cogs else "", *names),
+            generation=0,
+        )
+        decision = decide(
+            name,
+            observed=observed,
+            last=requests.get(name),
+            run_in_progress=name in busy,
+            trouble=troubles.get(name),
+            now=datetime.now(UTC),
+        )
+        reasons.append(decision.reason)
+        if decision.request is not None:
+            requests[name] = decision.request
+            # Of the same work at another time there may be a run already, so the moment is in the key.
+            key = f"cogs {decision.run_key} {decision.request.at.isoformat()}"
+            run_requests.append(RunRequest(run_key=key, partition_key=name))
+    return SensorResult(
+        run_requests=run_requests,
+        skip_reason=None if run_requests else "; ".join(reasons) or "no COGs to make or to remove",
+        cursor=_CURSOR.dump_json(requests).decode(),
+    )
+
+
+def _read_cursor(cursor: str | None) -> dict[str, Request]:
+    """What earlier ticks asked for; nothing where another release wrote it."""
+    try:
+        return _CURSOR.validate_json(cursor or "{}")
+    except ValidationError:
+        return {}

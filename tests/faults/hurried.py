@@ -10,13 +10,13 @@ import sys
 from datetime import timedelta
 
 from geo_assets.events import storage_queue
-from geo_assets.sensors import abandoned_runs, blob, change, runs
+from geo_assets.sensors import blob, change, runs
 
 
 def hurry(*, hidden_seconds: float, silent_seconds: float) -> None:
     """Let messages show again after ``hidden_seconds``, and runs count as dead after ``silent_seconds``."""
     storage_queue.VISIBILITY = timedelta(seconds=hidden_seconds)
-    abandoned_runs.SILENT_SECONDS = silent_seconds
+    runs.SILENT_SECONDS = silent_seconds
     change.FIRST_RETRY = timedelta(seconds=1)
     runs.LAUNCHED_WITHIN = timedelta(seconds=5)
     blob.FIRST_PAUSE = timedelta(seconds=1)

@@ -11,8 +11,8 @@ from dagster import DagsterInstance, DagsterRunStatus
 from redis import Redis
 
 from geo_assets.postgres.dagster_storage import create_dagster_tables
-from geo_assets.sensors import abandoned_runs
-from geo_assets.sensors.abandoned_runs import fail_if_abandoned
+from geo_assets.sensors import runs
+from geo_assets.sensors.runs import fail_if_abandoned
 from tests.celery_hosts import CeleryHosts
 from tests.dagster_cli import DagsterCli
 from tests.networks import separate_networks
@@ -107,7 +107,7 @@ def test_a_run_that_waits_for_workers_is_alive_until_its_own_process_dies(
     hosts: CeleryHosts, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
-    monkeypatch.setattr(abandoned_runs, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "SILENT_SECONDS", 0.0)
     (tmp_path / "container").mkdir()
     pipeline.declare((tmp_path / "container").as_uri())
     run = hosts.cli.start_job("ingest_rasters")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from geo_assets.sensors import abandoned_runs
-from geo_assets.sensors.abandoned_runs import fail_if_abandoned
+from geo_assets.sensors import runs
+from geo_assets.sensors.runs import fail_if_abandoned
 from tests.dagster_cli import DagsterCli
 from tests.pipeline import Pipeline
 from tests.rasters import write_raster
@@ -47,7 +47,7 @@ def test_after_kill_9_the_run_is_reported_as_failed_and_the_next_finishes(
     reached: Callable[[Pipeline], bool],
 ) -> None:
     monkeypatch.setenv("GEO_ASSETS_DATABASE_URL", pipeline.database_url)
-    monkeypatch.setattr(abandoned_runs, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "SILENT_SECONDS", 0.0)
     worker = cli.start_job("ingest_rasters")
     wait_until(lambda: reached(pipeline), moment)
     os.killpg(worker.pid, signal.SIGSTOP)

@@ -15,7 +15,7 @@ from dagster import DagsterInstance, RunRequest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.events import storage_queue
-from geo_assets.sensors import abandoned_runs, blob, change, queues, receiving
+from geo_assets.sensors import blob, change, queues, receiving, runs
 from tests.daemon import Daemon
 from tests.faults.event_world import HIDDEN_SECONDS, QUIET_WITHIN_SECONDS, EventWorld
 from tests.pipeline import SOURCE, Pipeline, failure_text
@@ -101,7 +101,7 @@ def ticking(
         for name, value in {**variables, **(environment or {})}.items():
             patch.setenv(name, value)
         patch.setattr(storage_queue, "VISIBILITY", timedelta(seconds=HIDDEN_SECONDS))
-        patch.setattr(abandoned_runs, "SILENT_SECONDS", 0.0)
+        patch.setattr(runs, "SILENT_SECONDS", 0.0)
         patch.setattr(change, "FIRST_RETRY", _PAUSE)
         patch.setattr(change, "LONGEST_RETRY", _PAUSE)
         patch.setattr(receiving, "LONGEST_PAUSE", _PAUSE)

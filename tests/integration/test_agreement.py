@@ -20,7 +20,7 @@ from dagster import ExecuteInProcessResult
 from geo_assets.assets import census
 from geo_assets.cli.main import main
 from geo_assets.postgres.locks import Lock, take
-from geo_assets.sensors.findings import find_troubles
+from geo_assets.sensors.alerts import find_troubles
 from tests.pipeline import Pipeline, failure_text
 from tests.rasters import write_raster
 from tests.services import Azurite

@@ -18,7 +18,7 @@ from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest
 from geo_assets.definitions import build_definitions
 from geo_assets.sensors import blob as blob_sensor
 from geo_assets.sensors import change, queues, receiving, runs
-from geo_assets.sensors.observation import observe
+from geo_assets.sensors.blob import observe
 from geo_assets.storage import azure_blob_store, container_look
 from tests.daemon import Daemon, a_run
 from tests.peers.service_bus import ServiceBusPeer

@@ -11,9 +11,9 @@ from azure.storage.blob import ContainerClient
 from click.testing import CliRunner
 
 from geo_assets.cli.main import main
+from geo_assets.sensors import blob
 from geo_assets.sensors import blob as sensor_module
-from geo_assets.sensors import side_by_side
-from geo_assets.sensors.observation import observe
+from geo_assets.sensors.blob import observe
 from geo_assets.sources.trouble import Trouble
 from tests.api_server import served, settings_of
 from tests.daemon import Daemon
@@ -145,7 +145,7 @@ def test_stores_that_never_end_their_answers_hold_up_no_other_and_are_named(
     for name in proxy.containers:
         pipeline.declare(f"az://{name}", name=name)
     pipeline.declare(folder.as_uri(), name="z")
-    monkeypatch.setattr(side_by_side, "SILENT_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(blob, "SILENT_AFTER_SECONDS", 1.0)
     began = time.monotonic()
     assert daemon.requested().keys() == {SOURCE, "z"}
     assert time.monotonic() - began < 15

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from geo_assets.errors import StorageUnavailable
-from geo_assets.sensors import side_by_side as module
-from geo_assets.sensors.side_by_side import Look, LookClock, SideBySide, StillWaiting
+from geo_assets.sensors import blob as module
+from geo_assets.sensors.blob import Look, LookClock, SideBySide, StillWaiting
 from geo_assets.sources.source import CollectionRule, Source
 from tests.waiting import wait_until
 
