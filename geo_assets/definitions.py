@@ -19,12 +19,10 @@ from geo_assets.assets.raster_metadata import raster_metadata
 from geo_assets.assets.retention import retention, retention_schedule
 from geo_assets.assets.stac_items import stac_items
 from geo_assets.assets.vector_tables import vector_tables
-from geo_assets.resources.database import Database
+from geo_assets.resources.database import Database, StepValues
 from geo_assets.resources.queues import MessageQueues
-from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.step_values import StepValues
-from geo_assets.resources.stores import BlobStores
+from geo_assets.resources.stores import BlobStores, SilverStore
 from geo_assets.sensors.alerts import failure_alert_sensor
 from geo_assets.sensors.blob import blob_sensor
 from geo_assets.sensors.queues import service_bus_sensor, storage_queue_sensor

@@ -241,7 +241,7 @@ _ERROR_MODULES = {
     "geo_assets.vectors.errors": "Vector files",
     "geo_assets.api.problems": "Answers of the API",
     "geo_assets.sensors.blob": "Elsewhere",
-    "geo_assets.resources.step_values": "Elsewhere",
+    "geo_assets.resources.database": "Elsewhere",
     "geo_assets.celery.executor": "Elsewhere",
     "geo_assets.cli.demo": "Elsewhere",
     "geo_assets.cli.up": "Elsewhere",

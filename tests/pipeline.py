@@ -24,10 +24,9 @@ from geo_assets.postgres.dagster_storage import give_dagster_tables
 from geo_assets.postgres.databases import login_passwords
 from geo_assets.postgres.embedded import SUPERUSER, EmbeddedPostgres
 from geo_assets.postgres.logins import PIPELINE_LOGIN
-from geo_assets.resources.database import Database
+from geo_assets.resources.database import Database, StepValues
 from geo_assets.resources.queues import MessageQueues
 from geo_assets.resources.sources_file import SourcesFile
-from geo_assets.resources.step_values import StepValues
 from geo_assets.resources.stores import BlobStores
 from geo_assets.settings import Settings
 from geo_assets.workers.pool import Work

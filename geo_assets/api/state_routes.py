@@ -24,7 +24,7 @@ from geo_assets.ledger.database import Connections
 from geo_assets.ledger.schema import CatalogueSchema, check_schema
 from geo_assets.postgres.databases import login_passwords, owner_url
 from geo_assets.resources.queues import MessageQueues
-from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.stores import SilverStore
 from geo_assets.settings import Settings
 from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source

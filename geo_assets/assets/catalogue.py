@@ -28,8 +28,8 @@ from geo_assets.assets.reports import Stopwatch, paths_metadata, snapshot_metada
 from geo_assets.catalogue.export import read_catalogue
 from geo_assets.display import one_line
 from geo_assets.resources.database import Database
-from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import SilverStore
 from geo_assets.storage.scratch import open_scratch
 
 

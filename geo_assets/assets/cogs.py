@@ -37,8 +37,8 @@ from geo_assets.errors import BlobChanged, BlobMissing, CogsIncomplete, GeoAsset
 from geo_assets.ledger.cogs import PublishedCog, RasterToDo
 from geo_assets.models import BlobRef, RasterMetadata, SilverFile
 from geo_assets.resources.database import Database
-from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import SilverStore
 from geo_assets.stac.extensions import build_projection_fields
 from geo_assets.storage.blob_store import BlobStore
 from geo_assets.storage.scratch import open_scratch, used_bytes

@@ -36,7 +36,7 @@ from geo_assets.assets.ops import clear_failures
 from geo_assets.display import one_line
 from geo_assets.ledger.history import Removed
 from geo_assets.resources.database import Database
-from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.stores import SilverStore
 
 T = TypeVar("T")
 

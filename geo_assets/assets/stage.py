@@ -21,8 +21,7 @@ from geo_assets.errors import (
 )
 from geo_assets.foreign_errors import reason_of, stops_the_batch
 from geo_assets.resources.database import Database
-from geo_assets.resources.silver import SilverStore
-from geo_assets.resources.stores import BlobStores
+from geo_assets.resources.stores import BlobStores, SilverStore
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 

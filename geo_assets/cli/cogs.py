@@ -20,8 +20,8 @@ from geo_assets.cli.console import (
 from geo_assets.ledger.cogs import CogCounts, StandingCog
 from geo_assets.models import SilverFile
 from geo_assets.resources.database import Database
-from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import SilverStore
 
 
 @click.command("cogs")

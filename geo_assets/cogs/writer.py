@@ -1,7 +1,7 @@
 """Making the COG of one raster in a worker process: fetched under its version, written by GDAL, checked, pictured.
 
 Here: what a worker does to a chunk of rasters, all of it in scratch. Not here: deciding (`geo_assets.cogs`), the
-processes (`workers.pool`), publishing what came out (`geo_assets.resources.silver`) and recording it (`ledger.cogs`).
+processes (`workers.pool`), publishing what came out (`geo_assets.resources.stores`) and recording it (`ledger.cogs`).
 """
 
 import time

@@ -1,7 +1,7 @@
 """A queue, or a topic's subscription, of Azure Service Bus as a queue of events.
 
 Here: receiving under a lock, settling one by one, the dead-letter queue, and the translation of the SDK's errors. Not
-here: which namespace and credential (`message_queues`), what a message says (`geo_assets.events.blob_events`).
+here: which namespace and credential (`geo_assets.resources.queues`), what a message says (`blob_events`).
 
 The SDK waits for the broker's word on each settlement, and its receivers may be used by one thread at a time. So up to
 four receivers, each with a connection of its own, share a large batch.

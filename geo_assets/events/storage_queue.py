@@ -1,7 +1,7 @@
 """A queue of Azure Storage as a queue of events; its dead letters lie in NAME-poison.
 
 Here: receiving raw, settling one by one, and the translation of the SDK's errors. Not here: which account and
-credential (`message_queues`), what a message says (`geo_assets.events.blob_events`).
+credential (`geo_assets.resources.queues`), what a message says (`geo_assets.events.blob_events`).
 """
 
 import time

@@ -1,27 +1,33 @@
-"""The catalogue's database as a Dagster resource: all that is kept there, by what it is kept for.
+"""The catalogue's database as a Dagster resource: all that is kept there, by what it is kept for, values of steps, too.
 
-Here: which database, a name for each part of it, and the sessions by which a run says that its worker lives and whose
-turn a source is. Not here: the parts themselves (`geo_assets.ledger`, `geo_assets.catalogue` and their neighbours),
-which know no Dagster.
+Here: which database, a name for each part of it, the sessions by which a run says that its worker lives and whose turn
+a source is, and the IO manager: every host of a run finds there what steps hand on. Not here: the parts themselves
+(`geo_assets.ledger`, `geo_assets.catalogue` and their neighbours), which know no Dagster, and removing what finished
+runs leave (`geo_assets.ledger.history`).
+
+Steps hand on references (a batch, a scope, a count), so a value is a few hundred bytes of JSON.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
-from dagster import InitResourceContext
-from pydantic import Field, PrivateAttr
+from dagster import ConfigurableIOManager, InitResourceContext, InputContext, OutputContext
+from psycopg.types.json import Jsonb
+from pydantic import Field, PrivateAttr, TypeAdapter
 
 from geo_assets.catalogue.pgstac import Collections
 from geo_assets.configured import ConfiguredResource
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, InvalidConfiguration, TransientError
 from geo_assets.events.dead_letters import SetAsideRecords
 from geo_assets.ledger.blobs import BlobLedger
 from geo_assets.ledger.cogs import CogLedger
 from geo_assets.ledger.curation import DeletionLedger, ItemPatches
-from geo_assets.ledger.database import Connection, Connections
+from geo_assets.ledger.database import Connection, Connections, read_sql
 from geo_assets.ledger.events import EventLedger
 from geo_assets.ledger.history import LedgerHistory, PathComparison
 from geo_assets.ledger.listings import ListingLedger
@@ -236,3 +242,77 @@ class Database(ConfiguredResource):
         """Let other runs have what this process keeps for the run."""
         for key in [key for key in self._turns if key[0] == run_id]:
             self._turns.pop(key).close()
+
+
+class StepValueMissing(TransientError):
+    """A step asks for a value that retention has removed, or that was never stored."""
+
+    code = "step_value_missing"
+    remedy = "Run the whole job again instead of from its failure: what is done in the ledger is not done twice."
+
+
+class StepValues(ConfigurableIOManager):
+    """Stores each output as JSON of its declared type, under (run, step, output, mapping key)."""
+
+    database_url: str = Field(
+        default="", description="PostgreSQL URL of the catalogue; empty: as for the resource database."
+    )
+    _database: Database | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        """Have the settings read again by this run, and no more often."""
+        self._database = None
+
+    @property
+    def database(self) -> Database:
+        """The database that the values are kept in."""
+        if self._database is None:
+            self._database = Database(database_url=self.database_url)
+        return self._database
+
+    def handle_output(self, context: OutputContext, obj: Any) -> None:
+        """Store a value; the step that made it may be run again and replace it."""
+        key = _key(context)
+        value = _adapter(_declared_type(context)).dump_python(obj, mode="json")
+        with self.database.connections.borrow() as connection:
+            connection.execute(read_sql("store_step_value"), {**key, "value": Jsonb(value)})
+
+    def load_input(self, context: InputContext) -> Any:
+        """The value of the upstream output, as its declared type."""
+        upstream = context.upstream_output
+        if upstream is None:
+            raise InvalidConfiguration(f"Input {context.name!r} has no upstream output.")
+        key = _key(upstream)
+        rows = self.database.connections.rows("select_step_value", **key)
+        if not rows:
+            raise StepValueMissing(
+                f"Output {key['output']!r} of step {key['step_key']} of run {key['run_id']} is gone."
+            )
+        # As JSON text: a strict type takes a date from a string there only.
+        return _adapter(_declared_type(upstream)).validate_json(json.dumps(rows[0]["value"]))
+
+
+def _key(output: OutputContext) -> dict[str, str]:
+    if output.has_asset_key:
+        raise InvalidConfiguration(
+            f"Asset {output.asset_key.to_user_string()} returns a value.",
+            remedy="Return a MaterializeResult or None: what an asset makes lies in the catalogue or in a container.",
+        )
+    # After a re-execution from failure, the run that made the value, not the one that reads it.
+    run_id, step_key, name, *mapping_key = output.get_identifier()
+    return {"run_id": run_id, "step_key": step_key, "output": name, "mapping_key": "".join(mapping_key)}
+
+
+def _declared_type(output: OutputContext) -> Any:
+    declared = output.dagster_type.typing_type
+    if declared is Any:
+        raise InvalidConfiguration(
+            f"Output {output.name!r} of {output.step_key} has no declared type.",
+            remedy="Annotate what the op returns: values travel as JSON of their type.",
+        )
+    return declared
+
+
+@cache
+def _adapter(declared: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(declared)

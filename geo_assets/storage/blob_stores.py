@@ -2,7 +2,7 @@
 
 Here: choosing the store and, for Azure, the account and the credential, through dagster-azure's resource and its
 credential classes; what of them is handed to a worker. Not here: how a store lists and reads, which place takes the
-files that geo_assets makes (`geo_assets.resources.silver`).
+files that geo_assets makes (`geo_assets.resources.stores`).
 """
 
 import ipaddress

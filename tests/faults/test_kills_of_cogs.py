@@ -11,7 +11,7 @@ from tests.rasters import write_raster
 
 pytestmark = pytest.mark.soak  # of killed runs, `make test` has that of `test_killed_worker`
 
-SILVER = "geo_assets.resources.silver:SilverStore"
+SILVER = "geo_assets.resources.stores:SilverStore"
 LEDGER = "geo_assets.ledger.cogs:CogLedger"
 COPY = "geo_assets.storage.local_blob_store:shutil.copyfileobj"
 MOMENTS = {

@@ -23,7 +23,7 @@ from geo_assets.cli.main import main
 from geo_assets.cogs.writer import CogTask, make_cogs
 from geo_assets.errors import Corrupt, DatabaseUnavailable
 from geo_assets.ledger.cogs import StandingCog
-from geo_assets.resources.silver import SilverStore
+from geo_assets.resources.stores import SilverStore
 from geo_assets.sensors.alerts import find_troubles
 from geo_assets.sources.source import load_sources
 from geo_assets.storage.blob_stores import StoreAccess

@@ -16,8 +16,8 @@ from rio_cogeo.cogeo import cog_validate
 from geo_assets.cli.main import main
 from geo_assets.definitions import build_definitions
 from geo_assets.ledger.cogs import StandingCog
-from geo_assets.resources.silver import SilverStore
 from geo_assets.resources.sources_file import SourcesFile
+from geo_assets.resources.stores import SilverStore
 from geo_assets.storage.local_blob_store import LocalBlobStore
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster

@@ -12,8 +12,7 @@ from dagster import DagsterInstance, EnvVar
 import geo_assets
 from geo_assets.definitions import build_definitions
 from geo_assets.resources.queues import MessageQueues
-from geo_assets.resources.silver import SilverStore
-from geo_assets.resources.stores import BlobStores
+from geo_assets.resources.stores import BlobStores, SilverStore
 from geo_assets.settings import Settings
 from geo_assets.sources.rules import QueueRule
 from tests.pipeline import SOURCE, Pipeline, failure_text

@@ -24,7 +24,7 @@ from dagster._core.types.dagster_type import resolve_dagster_type
 from geo_assets.assets.stage import BatchReport, Scope
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.ledger.blobs import Batch
-from geo_assets.resources.step_values import StepValueMissing, StepValues
+from geo_assets.resources.database import StepValueMissing, StepValues
 
 MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 SCOPE = Scope("s", as_of=MOMENT, blobs=2, size_bytes=1, batches=1, withdrawn=0, started_at=MOMENT.timestamp())
