@@ -244,7 +244,7 @@ _ERROR_MODULES = {
     "geo_assets.resources.database": "Elsewhere",
     "geo_assets.celery.executor": "Elsewhere",
     "geo_assets.cli.demo": "Elsewhere",
-    "geo_assets.cli.up": "Elsewhere",
+    "geo_assets.cli.local_services": "Elsewhere",
 }
 
 

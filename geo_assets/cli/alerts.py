@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from geo_assets.alerts.alerts import Alert, Finding, Message, Told
 from geo_assets.alerts.destinations import deliver_all, open_destinations
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
-from geo_assets.cli.dagster_process import prepare_dagster_home
+from geo_assets.cli.local_services import prepare_dagster_home
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.alerts import find_troubles

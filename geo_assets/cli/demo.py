@@ -25,8 +25,7 @@ from rich.table import Column, Table
 
 from geo_assets.assets.pictures import draw_footprints
 from geo_assets.cli.console import clear_errors, console, shown
-from geo_assets.cli.dagster_process import dagster_process, job_arguments, log_file
-from geo_assets.cli.database_commands import migrate_databases
+from geo_assets.cli.local_services import dagster_process, job_arguments, log_file, migrate_databases
 from geo_assets.cli.source_commands import print_failures, print_statuses
 from geo_assets.errors import InvalidConfiguration, PermanentError
 from geo_assets.foreign_errors import writing

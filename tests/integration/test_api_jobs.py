@@ -19,7 +19,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster_graphql import DagsterGraphQLClient
 from playwright.sync_api import Page, expect
 
-from geo_assets.cli.dagster_process import end_group
+from geo_assets.cli.local_services import end_group
 from geo_assets.definitions import build_definitions
 from geo_assets.postgres.embedded import EmbeddedPostgres
 from tests.api_server import served, settings_of

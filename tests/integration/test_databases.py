@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from geo_assets.cli.database_commands import migrate_databases
+from geo_assets.cli.local_services import migrate_databases
 from geo_assets.errors import DatabaseUnavailable, InvalidConfiguration
 from geo_assets.postgres.dagster_storage import create_dagster_tables
 from geo_assets.postgres.databases import (
