@@ -2,8 +2,8 @@
 
 Here: pgstac_schema (install -> roles -> verify), catalog_snapshot (a source's collection as one stac-geoparquet file in
 the output location), event_paths (how listing, Storage Queue and Service Bus compare, as a table and a picture). Not
-here: the schemas (`geo_assets.ledger.schema`), writing the file (`geo_assets.catalogue.geoparquet_file`), measuring the
-channels (`geo_assets.ledger.path_comparison`).
+here: the schemas (`geo_assets.ledger.schema`), writing the file (`geo_assets.catalogue.export`), measuring the
+channels (`geo_assets.ledger.history`).
 """
 
 from datetime import UTC, datetime, timedelta

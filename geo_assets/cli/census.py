@@ -1,6 +1,6 @@
 """geo-assets census, repair and cogs: whether blobs, items and COGs agree, and putting back to work what does not.
 
-Here: how a source stands, in words and JSON; files that no COG has. Not here: comparing (`geo_assets.assets.census`,
+Here: the state of a source, in words and JSON; files that no COG has. Not here: comparing (`geo_assets.assets.census`,
 `geo_assets.assets.cogs`).
 """
 
