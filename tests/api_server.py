@@ -18,7 +18,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from geo_assets.api.app import create_app
-from geo_assets.api.callers import parse_proxies
+from geo_assets.api.gate import parse_proxies
 from geo_assets.cli.serve import server_config
 from geo_assets.settings import Settings
 from tests.services import free_port, own_environment

@@ -14,7 +14,6 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_assets.api import job_routes, state_routes
-from geo_assets.api.blob_paths import BlobPaths
 from geo_assets.api.bounds import Bounded
 from geo_assets.api.catalogue import create_stac, stac_connections
 from geo_assets.api.features import create_features, features_connections
@@ -22,6 +21,7 @@ from geo_assets.api.gate import CORRELATION_HEADER, Gate
 from geo_assets.api.pages import SecurityHeaders, serve_docs, serve_map
 from geo_assets.api.parts import Parts, SecondLoop
 from geo_assets.api.problems import install_handlers
+from geo_assets.api.raster_readers import BlobPaths
 from geo_assets.api.rasters import create_raster, raster_connections
 from geo_assets.api.telemetry import Metrics, trace_requests
 from geo_assets.settings import Settings

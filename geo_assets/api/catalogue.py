@@ -25,8 +25,13 @@ from stac_fastapi.pgstac.extensions import FreeTextExtension
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from geo_assets.api.aggregation import aggregation_extension, aggregation_links
-from geo_assets.api.catalogue_filters import WholeQueryExtension, read_catalogue_filter, with_allowed_filter
+from geo_assets.api.catalogue_search import (
+    WholeQueryExtension,
+    aggregation_extension,
+    aggregation_links,
+    read_catalogue_filter,
+    with_allowed_filter,
+)
 from geo_assets.api.connections import open_pool
 from geo_assets.api.ownership import CheckedWrites, TransactionExtensions
 from geo_assets.api.problems import InvalidRequest

@@ -1,7 +1,7 @@
 """How much one picture may cost, how many requests draw at once, and how many wait: others are told when to come again.
 
 Here: the limits, the account of each request, and the places of requests that open rasters. Not here: what a read costs
-(`raster_cost`), and what the parameters say (`raster_parameters`).
+(`raster_cost`), and what the parameters say (`rasters`).
 """
 
 import asyncio

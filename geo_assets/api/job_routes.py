@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
-from geo_assets.api.dagster_server import RunState, RunSummary, StepState
 from geo_assets.api.jobs import (
     EXAMPLES,
     JOB_TYPES,
@@ -20,6 +19,9 @@ from geo_assets.api.jobs import (
     ApiJob,
     JobState,
     Parameters,
+    RunState,
+    RunSummary,
+    StepState,
     job_id_of,
     job_names,
     parse_parameters,

@@ -1,7 +1,9 @@
-"""What the routes of /api work with, the few threads they work in, and a second event loop for requests that are heavy.
+"""What the routes of /api work with: settings as they count now, resources, few threads, a second event loop.
 
-Here: the resources of one application, and an application in two copies, one for each loop. Not here: the routes, and
-which requests are heavy (`bounds`).
+Here: the resources of one application; the settings of a server that stays up while `.env` changes, as sensors and
+runs read it each time they start: which count from the moment they are written, and which wait for a restart; an
+application in two copies, one for each loop. Not here: the routes, which requests are heavy (`bounds`), and what each
+setting means (`geo_assets.settings`).
 """
 
 import asyncio
@@ -14,13 +16,12 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
+from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geo_assets.api.access import Access, Principal
 from geo_assets.api.bounds import replayed
-from geo_assets.api.current_settings import CurrentSettings
-from geo_assets.api.dagster_server import DagsterServer
-from geo_assets.api.jobs import ApiJobs
+from geo_assets.api.jobs import ApiJobs, DagsterServer
 from geo_assets.api.problems import Busy
 from geo_assets.ledger.blobs import SourceStatus
 from geo_assets.ledger.events import StandingPoison
@@ -31,8 +32,92 @@ from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 
+READ_AGAIN = (
+    "azure_connection_string",
+    "azure_account_url",
+    "azure_account",
+    "azure_key",
+    "azure_sas_token",
+    "azure_anonymous",
+    "azure_queue_url",
+    "service_bus_connection_string",
+    "service_bus_namespace",
+    "silver",
+    "scratch",
+)
+"""Settings by which files and queues are reached: nothing is kept open with them."""
 _AT_ONCE = 2
 _WAIT_SECONDS = 30
+_THREADS = 6
+"""Each keeps a connection of its own, so that they are bounded too."""
+_LOOKERS = 8
+T = TypeVar("T")
+
+
+class CurrentSettings:
+    """The settings that a server started with, and what `.env` has changed of them since."""
+
+    def __init__(self, started: Settings) -> None:
+        self._started = started
+        self._lock = threading.Lock()
+        self._env_version = _env_version()
+        self._problem: str | None = None
+        try:
+            self._first: Settings | None = Settings()
+        except ValidationError as error:
+            self._first, self._problem = None, _in_words(error)
+        self._changed: dict[str, object] = {}
+
+    def now(self) -> Settings:
+        """The settings as they count now. What `.env` says that is not valid does not."""
+        changed = {name: value for name, value in self._read().items() if name in READ_AGAIN}
+        return self._started.model_copy(update=changed) if changed else self._started
+
+    def awaiting_restart(self) -> list[str]:
+        """The variables that have changed since the start and count after a restart only."""
+        return sorted(_variable(name) for name in self._read() if name not in READ_AGAIN)
+
+    def problem(self) -> str | None:
+        """Why the present `.env` does not count, with the variables' names but not their values; None if it does."""
+        self._read()
+        return self._problem
+
+    def _read(self) -> dict[str, object]:
+        """What is changed, read again if the file is another."""
+        with self._lock:
+            version = _env_version()
+            if version != self._env_version:
+                self._env_version = version
+                try:
+                    found = Settings()
+                except ValidationError as error:
+                    self._problem = _in_words(error)
+                else:
+                    self._problem = None
+                    self._first = self._first or found
+                    self._changed = {name: value for name, value in found if getattr(self._first, name) != value}
+            return self._changed
+
+
+def _env_version() -> tuple[int, int] | None:
+    """What tells one version of `.env` from the next; None where there is none."""
+    try:
+        found = Settings.env_file().stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _variable(name: str) -> str:
+    return Settings.model_fields[name].alias or name
+
+
+def _in_words(error: ValidationError) -> str:
+    """The errors without what was given, which may be a secret."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+    )
 
 
 class SecondLoop:
@@ -100,12 +185,6 @@ class SecondLoop:
 async def _in(loop: asyncio.AbstractEventLoop, work: Any) -> None:
     """Wait for ``work``, which runs in another loop."""
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
-
-
-_THREADS = 6
-"""Each keeps a connection of its own, so that they are bounded too."""
-_LOOKERS = 8
-T = TypeVar("T")
 
 
 class Parts:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from geo_assets.api.access import Access
 from geo_assets.api.bounds import BoundedHeads
-from geo_assets.api.callers import Forwarded, Proxies, is_loopback, parse_proxies
+from geo_assets.api.gate import Forwarded, Proxies, is_loopback, parse_proxies
 from geo_assets.api.telemetry import configure_logs
 from geo_assets.cli.console import clear_errors
 from geo_assets.errors import InvalidConfiguration

@@ -1,18 +1,24 @@
 """What the header of one raster says: opening it safely, and reading its metadata and tags.
 
 Here: the settings that keep a hostile file inside its own bytes, the one place where GDAL's errors become ours, the
-facts of the header, and tags as plain JSON-safe text. Not here: what follows from the facts (`footprint`,
-`geo_assets.stac`), fetching bytes (`geo_assets.storage`), and reading pixels.
+facts of the header, and tags as plain JSON-safe text; and headers of one kind, which differ only in where the raster
+lies and when it was made. Not here: what follows from the facts (`footprint`, `geo_assets.stac`), fetching bytes
+(`geo_assets.storage`), and reading pixels.
+
+GDAL takes a millisecond for a header, and an archive holds thousands that say the same but for tie point and date.
+Of each kind GDAL reads the first; for the others its answer is taken with their own place and date put in.
+Whatever else a directory holds is part of the kind, so a header that differs in anything unknown is read by GDAL.
 """
 
 import math
 import re
+import struct
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -24,18 +30,125 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from geo_assets.errors import Corrupt, GeoAssetsError, TooLarge, UnsupportedFormat
 from geo_assets.models import BandMetadata, GroundControl, Nodata, RasterMetadata
 from geo_assets.raster.bands import choose_level, is_complex, of_rasterio, read_statistics
-from geo_assets.raster.header_kind import recall, remember
 from geo_assets.raster.io import GuardedFile
 from geo_assets.raster.sniff import check_is_tiff
-from geo_assets.raster.tiff import TiffStructure, check_data_is_there, read_structure, with_layout
+from geo_assets.raster.tiff import Tag, TiffStructure, check_data_is_there, read_structure, with_layout
 
+MOST_KINDS = 1000
+"""A process remembers this many; then all are forgotten, and learnt again."""
+
+_PIXEL_SCALE, _TIE_POINT, _DATETIME = 33550, 33922, 306
+_DOUBLE, _ASCII = 12, 2
+_DATETIME_BYTES = 20
+# Their values are places in the file, where more metadata lie: EXIF, GPS, interoperability.
+_POINTERS = frozenset({34665, 34853, 40965})
+# For others GDAL looks into the data as well: JPEG, WebP, LERC. These: none, LZW, deflate, PackBits, deflate, zstd.
+_PLAIN_COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 50000})
+_STRUCTURAL = b"GDAL_STRUCTURAL_METADATA_SIZE"
+_known: dict[Hashable, RasterMetadata] = {}
 MAX_VALUE_BYTES = 4096
 MAX_TAGS_PER_DOMAIN = 1000
-
 _MADE_UP_BY_GDAL = frozenset({"DERIVED_SUBDATASETS", "SUBDATASETS"})
 """Domains that hold no facts of the file but names under which GDAL could open parts of it."""
-
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_SKIP": "VRT",
+    "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "TRADITIONAL_GIS_ORDER",
+}
+"""Only the bytes of the file itself count: no sidecar, no sibling, no second driver, no threads of GDAL."""
+open_in_environment = rasterio.open.__wrapped__
+"""rasterio.open without the environment it makes at each call (0.3 ms) for credentials we do not use."""
+_THREAD = threading.local()
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What a raster has of its own: CRS coordinates of the corner of its first pixel's tie point, and its date."""
+
+    tie_x: float = 0.0
+    tie_y: float = 0.0
+    scale_x: float = 0.0
+    scale_y: float = 0.0
+    datetime: str = ""
+
+
+def recall_kind(structure: TiffStructure) -> RasterMetadata | None:
+    """The metadata of this header, by what GDAL said of another of its kind; None where none was remembered.
+
+    ``bytes_read`` is that other's, and the footprint None.
+    """
+    split = _split(structure)
+    known = _known.get(split[0]) if split else None
+    return _with_own(known, split[1], structure) if known and split else None
+
+
+def remember_kind(structure: TiffStructure, metadata: RasterMetadata) -> None:
+    """Keep what GDAL said of this header for others of its kind, if the rules here come to what GDAL came to."""
+    split = _split(structure)
+    if split is None or _with_own(metadata, split[1], structure) != metadata:
+        return
+    if len(_known) >= MOST_KINDS:
+        forget_kinds()
+    _known[split[0]] = metadata
+
+
+def forget_kinds() -> None:
+    """Have GDAL read the next header of every kind again."""
+    _known.clear()
+
+
+def _with_own(metadata: RasterMetadata, own: _Own, structure: TiffStructure) -> RasterMetadata:
+    transform, tags = metadata.transform, metadata.tags
+    if own.scale_x:
+        # GDAL's own order of operations: the last bit counts.
+        half = 0.5 if metadata.area_or_point == "Point" else 0.0
+        x, y = own.tie_x - own.scale_x * half, own.tie_y - -own.scale_y * half
+        transform = (own.scale_x, 0.0, x, 0.0, -own.scale_y, y)
+    if own.datetime:
+        tags = {**tags, "": {**tags.get("", {}), "TIFFTAG_DATETIME": own.datetime}}
+    return replace(with_layout(metadata, structure), transform=transform, tags=tags)
+
+
+def _split(structure: TiffStructure) -> tuple[Hashable, _Own] | None:
+    """The kind of a header and what is its own, or None where it is of no kind that can be told."""
+    tags = {tag.number: tag for tag in structure.main_tags}
+    if not tags or _POINTERS & tags.keys() or structure.main.compression not in _PLAIN_COMPRESSIONS:
+        return None
+    own = _Own()
+    if place := _place(tags, structure.byte_order):
+        own = place
+        tags[_TIE_POINT] = tags[_TIE_POINT]._replace(payload=b"")
+    if date := _date(tags.get(_DATETIME)):
+        own = replace(own, datetime=date)
+        tags[_DATETIME] = tags[_DATETIME]._replace(payload=b"")
+    text = structure.leading_text if structure.leading_text.startswith(_STRUCTURAL) else b""
+    others = tuple((each.subfile_type, each.width, each.height, each.samples) for each in structure.directories[1:])
+    return (structure.byte_order, structure.is_big, tuple(tags.values()), text, others), own
+
+
+def _place(tags: dict[int, Tag], byte_order: str) -> _Own | None:
+    """The place of a raster with one tie point at its very corner and north up; of any other it is part of the kind."""
+    tie, scale = tags.get(_TIE_POINT), tags.get(_PIXEL_SCALE)
+    if tie is None or scale is None or (tie.kind, tie.values, scale.kind, scale.values) != (_DOUBLE, 6, _DOUBLE, 3):
+        return None
+    column, row, level, x, y, z = struct.unpack(byte_order + "6d", tie.payload)
+    scale_x, scale_y, _ = struct.unpack(byte_order + "3d", scale.payload)
+    if any((column, row, level, z)) or not (scale_x > 0 and scale_y > 0):
+        return None
+    return _Own(tie_x=x, tie_y=y, scale_x=scale_x, scale_y=scale_y)
+
+
+def _date(tag: Tag | None) -> str:
+    """A date of the form TIFF 6.0 prescribes, "" for anything else."""
+    if tag is None or (tag.kind, tag.values) != (_ASCII, _DATETIME_BYTES) or not tag.payload.endswith(b"\0"):
+        return ""
+    text = tag.payload[:-1].decode("ascii", "replace")
+    return text if text.isprintable() and text.isascii() and text.strip() == text else ""
 
 
 def clean_text(value: str) -> str:
@@ -61,22 +174,8 @@ def read_tags(dataset: Any) -> dict[str, dict[str, str]]:
     return tags
 
 
-GDAL_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_GEOREF_SOURCES": "INTERNAL",
-    "GDAL_NUM_THREADS": "1",
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_SKIP": "VRT",
-    "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "TRADITIONAL_GIS_ORDER",
-}
-"""Only the bytes of the file itself count: no sidecar, no sibling, no second driver, no threads of GDAL."""
-
-open_in_environment = rasterio.open.__wrapped__
-"""rasterio.open without the environment it makes at each call (0.3 ms) for credentials we do not use."""
 # A raster without a geotransform is recorded as such; GDAL's word about it would only fill the logs.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-_THREAD = threading.local()
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @contextmanager
@@ -139,7 +238,7 @@ def read_raster_metadata(
     """Read the header of one raster: only facts the file states.
 
     ``structure`` is what `read_tiff_structure` gave, where that was called already. GDAL reads the first header
-    of a kind; those that differ from it in place and date only follow from that (see `header_kind`).
+    of a kind; those that differ from it in place and date only follow from that (see `recall_kind`).
     With ``statistics_budget_bytes`` the pixels too, from the finest level that fits it (see `statistics`).
     ``bytes_read`` tells at the end how many bytes were fetched for it (a cached range reader knows); without
     it, the bytes handed out are counted. Raises NotARaster, UnsupportedFormat, Corrupt or TooLarge, and
@@ -149,12 +248,12 @@ def read_raster_metadata(
     guard = GuardedFile(file)
     count = bytes_read or (lambda: guard.bytes_read)
     with gdal_environment():
-        metadata = recall(structure)
+        metadata = recall_kind(structure)
         if metadata is None:
             with open_raster(guard) as dataset:
                 metadata = describe_dataset(dataset, structure, count)
             metadata = with_layout(metadata, structure)
-            remember(structure, metadata)
+            remember_kind(structure, metadata)
         if statistics_budget_bytes is not None:
             metadata = _with_statistics(metadata, guard, structure, budget_bytes=statistics_budget_bytes)
         return replace(metadata, bytes_read=count())

@@ -1,7 +1,7 @@
 """A stranger's vector file, read by processes that reach nothing but the folder it lies in, while another one loads it.
 
 Here: starting those processes with one driver of GDAL and no way out, and what their end means. Not here: what they do
-(`vectors.datasets`, `vectors.reading`), and how they are enclosed (`enclosed_run`). docs/decisions/0015b says why.
+(`vectors.datasets`, `vectors.reading`), and how they are enclosed (`workers.pool`). docs/decisions/0015b says why.
 """
 
 import tempfile
@@ -18,9 +18,8 @@ from geo_assets.sources.source import Source
 from geo_assets.vectors.datasets import ReadTask, find_datasets, read_by_gdal
 from geo_assets.vectors.formats import VectorFormat
 from geo_assets.vectors.handover import Handover
-from geo_assets.workers.enclosed_run import run_enclosed
 from geo_assets.workers.enclosure import Enclosure
-from geo_assets.workers.pool import Limits
+from geo_assets.workers.pool import Limits, run_enclosed
 
 DRIVERS: dict[VectorFormat, tuple[str, ...]] = {
     "gpkg": ("GPKG",),

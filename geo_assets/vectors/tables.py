@@ -33,8 +33,7 @@ from geo_assets.vectors.enclosed import of_vectors, reading
 from geo_assets.vectors.errors import TableInUse
 from geo_assets.vectors.load import Loaded, LoadTask, load_files
 from geo_assets.vectors.publish import forget_rows
-from geo_assets.workers.enclosed_run import prepare_enclosed_runs
-from geo_assets.workers.pool import Limits, Work, WorkerPool
+from geo_assets.workers.pool import Limits, Work, WorkerPool, prepare_enclosed_runs
 
 T = TypeVar("T")
 

@@ -2,8 +2,7 @@
 
 Here: saying it, and having the kernel hold it: files and TCP by Landlock, all other sockets and the system calls that
 no reader needs by a seccomp filter, in plain ctypes (docs/decisions/0015-enclosed-workers.md says why); what that
-filter refuses fails with EPERM. Not here: the processes (`workers.pool`, `enclosed_run`) and their environment
-(`processes`).
+filter refuses fails with EPERM. Not here: the processes (`workers.pool`) and their environment (`processes`).
 """
 
 import ctypes

@@ -1,32 +1,35 @@
 """Worker processes for work that a hostile blob may crash, hang or bloat: that blob fails, nothing else.
 
-Here: the processes, their limits, and finding the culprit when one dies. Not here: the work itself
-(`raster.reader`).
+Here: pools for many small tasks, their limits, and finding the culprit when one dies; and one function over one file in
+a fresh process that reaches its enclosure only, and ends with the call and all that it started. Not here: the work
+itself (`raster.reader`), the enclosure (`enclosure`).
 """
 
 import os
+import pickle
 import resource
 import signal
 import struct
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil
+from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from geo_assets.errors import PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
+from geo_assets.errors import GeoAssetsError, PermanentError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
 from geo_assets.settings import Settings
 from geo_assets.workers.enclosure import Enclosure, enter, warn_of_gaps
-from geo_assets.workers.processes import CleanContext, die_with_parent
+from geo_assets.workers.processes import CleanContext, die_with_parent, read_answer
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,11 +37,24 @@ W = TypeVar("W", contravariant=True)
 V = TypeVar("V", covariant=True)
 
 # Imported once in the process that workers are forked from, so that a worker starts in milliseconds.
-_CONTEXT = CleanContext("geo_assets.raster.reader")
+_POOL_CONTEXT = CleanContext("geo_assets.raster.reader")
 # A worker that dies before it starts on any blob is tried again this often: nobody's blob is at fault.
 _LOST_TRIES = 3
 # Pools kept for the next run of a process that has many.
 _MOST_KEPT = 4
+# All that reading a file takes but GDAL's bindings, which read their variables when they are imported: what is imported
+# here is imported once, and not for each file.
+_RUN_CONTEXT = CleanContext(
+    "geo_assets.workers.pool",
+    "geo_assets.vectors.datasets",
+    "geo_assets.vectors.formats",
+    "pyarrow.parquet",
+    "pyproj",
+    "shapely",
+)
+MOST_RESULT_BYTES = 64 * 1024**2
+OVERDUE_SECONDS = 5.0
+"""A worker whose own clock was stopped is ended from here this long after its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +175,7 @@ class WorkerPool:
             max_workers=self._processes,
             initializer=_prepare,
             initargs=(self._limits, self._enclosure),
-            context=_CONTEXT,
+            context=_POOL_CONTEXT,
         )
 
 
@@ -180,7 +196,7 @@ class _Chunk(Generic[T, R]):
 
 def prepare_workers() -> None:
     """Have what workers are forked from import what they need by now, which takes seconds; returns at once."""
-    _CONTEXT.start_server()
+    _POOL_CONTEXT.start_server()
 
 
 def shared_pool(settings: Settings, enclosure: Enclosure) -> WorkerPool:
@@ -296,3 +312,104 @@ def _work_on_chunk(work: Work[T, R], tasks: Sequence[T], marker: str, limits: Li
     finally:
         _lift_limits_of_time()
         os.close(descriptor)
+
+
+def prepare_enclosed_runs() -> None:
+    """Have what such workers are forked from import what they need by now; returns at once."""
+    _RUN_CONTEXT.start_server()
+
+
+def run_enclosed(
+    function: Callable[[T], R],
+    argument: T,
+    *,
+    limits: Limits,
+    enclosure: Enclosure,
+    variables: Mapping[str, str],
+) -> R:
+    """``function(argument)``, done in a process of its own that holds nothing of this one and reaches ``enclosure``.
+
+    ``variables`` are in its environment before the function's module, and with it GDAL, is imported. Function,
+    argument and result are pickled; the result takes 64 MiB at most. Raises what the function raises, and
+    ReaderCrashed, ReaderTimeout or TooLarge where its process ends without an answer.
+    """
+    warn_of_gaps(enclosure)
+    reader, writer = _RUN_CONTEXT.Pipe(duplex=False)
+    order = pickle.dumps((function, argument))
+    process = _RUN_CONTEXT.Process(target=_serve, args=(writer, order, limits, enclosure, dict(variables)), daemon=True)
+    with reader:
+        with writer:
+            process.start()
+        assert process.pid is not None
+        overdue = threading.Event()
+        watchdog = threading.Timer(limits.wall_seconds + OVERDUE_SECONDS, _end_overdue, (process.pid, overdue))
+        watchdog.start()
+        try:
+            answer = _receive(reader, process)
+        finally:
+            watchdog.cancel()
+            _kill(process.pid)
+            process.join()
+    if answer is None:
+        raise reason_of_death(-signal.SIGALRM if overdue.is_set() else process.exitcode or 0, limits)
+    try:
+        succeeded, outcome = read_answer(answer)
+    except Exception as error:
+        raise ReaderCrashed(f"The process that read it answered with something else: {str(error)[:200]}.") from error
+    if succeeded:
+        result: R = outcome
+        return result
+    raise outcome
+
+
+def _receive(reader: "Connection[Any, Any]", process: Any) -> bytes | None:
+    wait([reader, process.sentinel])
+    with suppress(EOFError, OSError):
+        if reader.poll():
+            return reader.recv_bytes(MOST_RESULT_BYTES)
+    process.join()
+    return None
+
+
+def _end_overdue(group: int, overdue: threading.Event) -> None:
+    overdue.set()
+    _kill(group)
+
+
+def _kill(group: int) -> None:
+    """End the worker and what it started: it is the first of its own group."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _serve(
+    writer: "Connection[Any, Any]", order: bytes, limits: Limits, enclosure: Enclosure, variables: dict[str, str]
+) -> None:
+    """In the worker: the call, under the limits from the start, in the enclosure from after the imports on."""
+    os.setsid()
+    die_with_parent()
+    limit_memory(limits)
+    limit_time(limits)
+    os.environ.update(variables)
+    try:
+        function, argument = pickle.loads(order)
+        enter(enclosure)
+        answer = (True, function(argument))
+    except MemoryError:
+        answer = (False, TooLarge("Reading it needs more memory than is allowed."))
+    except Exception as error:  # noqa: BLE001  raised again by who asked
+        answer = (False, error)
+    writer.send_bytes(_pickled(answer))
+    writer.close()
+
+
+def _pickled(answer: tuple[bool, Any]) -> bytes:
+    try:
+        content = pickle.dumps(answer)
+        read_answer(content)
+    except Exception as error:  # noqa: BLE001  whatever cannot be pickled says so
+        name = type(answer[1]).__name__
+        return pickle.dumps((False, GeoAssetsError(f"{name} cannot be handed over: {error}.")))
+    if len(content) > MOST_RESULT_BYTES:
+        return pickle.dumps((False, TooLarge(f"The result has {len(content):,} bytes.")))
+    return content

@@ -20,9 +20,8 @@ from structlog.testing import capture_logs
 
 from geo_assets.errors import GeoAssetsError, ReaderCrashed, ReaderTimeout, TooLarge, WorkersUnavailable
 from geo_assets.workers import enclosure as enclosure_module
-from geo_assets.workers.enclosed_run import run_enclosed
 from geo_assets.workers.enclosure import Enclosure, Kernel, enter, this_kernel, warn_of_gaps
-from geo_assets.workers.pool import Limits, WorkerPool
+from geo_assets.workers.pool import Limits, WorkerPool, run_enclosed
 
 pytestmark = pytest.mark.attack
 
@@ -213,7 +212,7 @@ def test_what_crashes_hangs_or_bloats_ends_with_its_reason(
 
 
 def test_who_stops_its_clock_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geo_assets.workers.enclosed_run.OVERDUE_SECONDS", 0.5)
+    monkeypatch.setattr("geo_assets.workers.pool.OVERDUE_SECONDS", 0.5)
     with pytest.raises(ReaderTimeout):
         enclosed(hang_without_a_clock, limits=Limits(wall_seconds=0.5))
 

@@ -14,7 +14,7 @@ import pytest
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 
-from geo_assets.api.aggregation import AGGREGATIONS
+from geo_assets.api.catalogue_search import AGGREGATIONS
 from geo_assets.settings import Settings
 from tests.api_server import served, settings_of
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
-from geo_assets.api.callers import network_of, parse_proxies
+from geo_assets.api.gate import network_of, parse_proxies
 from geo_assets.cli.main import main
 from geo_assets.errors import InvalidConfiguration
 from geo_assets.settings import Settings

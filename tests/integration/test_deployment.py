@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 
-from geo_assets.api.callers import parse_proxies
+from geo_assets.api.gate import parse_proxies
 from geo_assets.cli.main import main
 from geo_assets.settings import Settings
 from tests.integration.test_cli import COMMANDS

@@ -13,8 +13,7 @@ from rasterio.transform import Affine, from_origin
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.models import RasterMetadata
-from geo_assets.raster.header import read_raster_metadata, read_tiff_structure
-from geo_assets.raster.header_kind import forget, recall
+from geo_assets.raster.header import forget_kinds, read_raster_metadata, read_tiff_structure, recall_kind
 from tests.unit.core.rasters import tiff_bytes
 
 KIND: dict[str, Any] = {"crs": "EPSG:32633", "count": 2, "dtype": "int16", "nodata": -1, "compress": "deflate"}
@@ -23,16 +22,16 @@ DATE = "TIFFTAG_DATETIME"
 
 @pytest.fixture(autouse=True)
 def nothing_known() -> None:
-    forget()
+    forget_kinds()
 
 
 def read_by_gdal(data: bytes) -> RasterMetadata:
-    forget()
+    forget_kinds()
     return without_bytes(read_raster_metadata(io.BytesIO(data)))
 
 
 def read_by_kind(data: bytes) -> RasterMetadata | None:
-    found = recall(read_tiff_structure(io.BytesIO(data)))
+    found = recall_kind(read_tiff_structure(io.BytesIO(data)))
     return without_bytes(found) if found else None
 
 

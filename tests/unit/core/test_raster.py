@@ -13,8 +13,7 @@ from rasterio.enums import ColorInterp
 
 from geo_assets.errors import Corrupt, NotARaster, PermanentError, StorageUnavailable, UnsupportedFormat
 from geo_assets.models import RasterMetadata
-from geo_assets.raster.header import open_raster, read_raster_metadata
-from geo_assets.raster.header_kind import forget
+from geo_assets.raster.header import forget_kinds, open_raster, read_raster_metadata
 from tests.unit.core.rasters import NORTH_UP, tiff_bytes
 
 
@@ -138,7 +137,7 @@ def test_a_store_that_fails_at_any_read_is_not_a_corrupt_file() -> None:
 def test_sixteen_threads_read_what_one_reads() -> None:
     files = [tiff_bytes(width=1 + number % 64, tags={"N": str(number)}) for number in range(320)]
     alone = [read(data) for data in files]
-    forget()
+    forget_kinds()
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(read, files)) == alone
 
