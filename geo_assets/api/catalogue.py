@@ -4,7 +4,6 @@ Here: its settings, connections and links. Not here: STAC itself, which the libr
 (`ownership`).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -32,7 +31,7 @@ from geo_assets.api.catalogue_search import (
     read_catalogue_filter,
     with_allowed_filter,
 )
-from geo_assets.api.connections import open_pool
+from geo_assets.api.connections import FairPool, open_pool
 from geo_assets.api.ownership import CheckedWrites, TransactionExtensions
 from geo_assets.api.problems import InvalidRequest
 from geo_assets.postgres.logins import STAC_LOGIN, TRANSACTIONS_LOGIN
@@ -40,8 +39,6 @@ from geo_assets.settings import Settings
 from geo_assets.sources.source import Source
 
 _READERS, _WRITERS = 12, 4
-WAIT_SECONDS = 10
-"""How long a request waits for its turn, and for a connection, before it is 503."""
 _TITLE = "geo_assets"
 _GEOJSON = "application/geo+json"
 _RASTER_TYPES = ("image/tiff", "image/jp2", "image/png", "image/jpeg")
@@ -207,25 +204,6 @@ async def stac_connections(app: FastAPI, settings: Settings) -> AsyncIterator[No
     ):
         app.state.readpool, app.state.writepool, app.state.get_connection = readers, writers, _connection
         yield
-
-
-class FairPool:
-    """Connections in the order of asking: in asyncpg's own queue a newcomer can pass who waits, and waits again."""
-
-    def __init__(self, pool: asyncpg.Pool, most: int) -> None:
-        self._pool = pool
-        self._turns = asyncio.Semaphore(most)
-
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection inside the block. Raises TimeoutError after ten seconds without one."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            await self._turns.acquire()
-        try:
-            async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
-                yield connection
-        finally:
-            self._turns.release()
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
 """Pooled connections that are as new for each request: whatever one left in its session, the next does not find.
 
-Here: what a session begins with, and what is undone when a connection goes back. Not here: which part has which pool.
+Here: what a session begins with, what is undone when a connection goes back, and who gets the next one. Not here: which
+part has which pool.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +20,8 @@ from geo_assets.settings import Settings
 
 # Longer than the server's own limit, for a session that lifted that.
 COMMAND_SECONDS = STATEMENT_SECONDS + 5
+WAIT_SECONDS = 10
+"""How long a request waits for its turn, and for a connection, before it is 503."""
 # All that DISCARD ALL does but forgetting prepared statements: the driver's are what makes searches fast. Of others
 # there are none, or the division fails and the connection is closed. One message, as the driver's own reset is.
 _RESET = f"""
@@ -57,6 +61,25 @@ async def open_pool(settings: Settings, login: str, *, most: int, **further: str
         server_settings=session_settings(login, **further),
     ) as pool:
         yield pool
+
+
+class FairPool:
+    """Connections in the order of asking: in asyncpg's own queue a newcomer can pass who waits, and waits again."""
+
+    def __init__(self, pool: asyncpg.Pool, most: int) -> None:
+        self._pool = pool
+        self._turns = asyncio.Semaphore(most)
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection inside the block. Raises TimeoutError after ten seconds without one."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            await self._turns.acquire()
+        try:
+            async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+                yield connection
+        finally:
+            self._turns.release()
 
 
 def session_settings(login: str, **further: str) -> dict[str, str]:

@@ -239,7 +239,7 @@ def _run_job(settings: Settings, source: str) -> None:
         Progress(*columns, console=console, transient=True) as progress,
         dagster_process(settings, *arguments, log_name=JOB) as process,
     ):
-        described = progress.add_task("Described", total=None)
+        described = progress.add_task("Header read", total=None)
         catalogued = progress.add_task("Catalogued", total=None)
         while process.poll() is None:
             status = database.blobs.status(source)

@@ -110,7 +110,16 @@ def _short(url: str) -> str:
     return f"{name} {version}"
 
 
-STATES = ("blobs", "described", "catalogued", "pending", "waiting", "quarantined", "deleted")
+STATES = {
+    "blobs": "blobs",
+    "described": "header read",
+    "catalogued": "catalogued",
+    "pending": "pending",
+    "waiting": "incomplete",
+    "quarantined": "quarantined",
+    "deleted": "deleted",
+}
+"""What people read of the counts of `SourceStatus`."""
 
 
 @click.command("sources")
@@ -181,7 +190,7 @@ def print_statuses(statuses: list[SourceStatus]) -> None:
     waits = [say_duration(now - status.pending_since) if status.pending_since else "" for status in statuses]
     links = [f"{status.cogs_to_link:,}" if status.cogs_to_link else "" for status in statuses]
     further = {name: cells for name, cells in (("COGs to link", links), ("pending for", waits)) if any(cells)}
-    table = Table("source", *(Column(name, justify="right") for name in (*STATES, *further)))
+    table = Table("source", *(Column(name, justify="right") for name in (*STATES.values(), *further)))
     for number, status in enumerate(statuses):
         counts = (f"{getattr(status, name):,}" for name in STATES)
         table.add_row(status.source, *counts, *(cells[number] for cells in further.values()))

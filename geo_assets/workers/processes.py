@@ -3,8 +3,7 @@
 Here: the server they are forked from, which starts with a clean environment, which variables it gets, and
 multiprocessing's context over it; what an answer may name, and connections that read in this way. A file that takes its
 worker over could answer with a pickle that calls what it names in the process that reads it. Not here: what the
-processes do (`workers.pool`), and what they may reach (`enclosure`). Dagster's own multiprocessing is
-not touched.
+processes do (`workers.pool`), and what they may reach (`enclosure`). Dagster's own multiprocessing is not touched.
 """
 
 import fcntl

@@ -9,7 +9,7 @@ from collections import deque
 import asyncpg
 import pytest
 
-from geo_assets.api.catalogue import FairPool
+from geo_assets.api.connections import FairPool
 
 CALLERS, CONNECTIONS, TURNS = 20, 2, 15
 
@@ -21,7 +21,7 @@ def test_nobody_is_passed(database_url: str) -> None:
 
 def test_who_waits_too_long_is_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller without a connection gets TimeoutError, which the API answers with 503; the next one gets its own."""
-    monkeypatch.setattr("geo_assets.api.catalogue.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("geo_assets.api.connections.WAIT_SECONDS", 0.2)
 
     async def ask() -> int:
         async with asyncpg.create_pool(database_url, min_size=0, max_size=1) as pool:
