@@ -72,7 +72,7 @@ def test_each_hostile_file_has_its_reason_and_takes_nothing_from_elsewhere(
     failures = pipeline.failures(SOURCE)
     outcomes = dict.fromkeys(expected, LOADED) | {name: failure.code for name, failure in failures.items()}
     assert {name: code for name, code in outcomes.items() if code != expected[name]} == {}
-    assert all(failure.permanent and len(failure.message) > 40 for failure in failures.values())
+    assert all(failure.permanent and len(f"{failure.message} {failure.remedy}") > 40 for failure in failures.values())
     assert set(pipeline.items(SOURCE)) == good | {name for name, outcome in expected.items() if outcome == LOADED}
     rows = pipeline.query("SELECT rows FROM ledger.vector_table WHERE name LIKE 'good%'")
     assert rows == [(len(POINTS),)] * len(good)
@@ -99,7 +99,7 @@ def test_what_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
     load(pipeline, folder)
     failures = pipeline.failures(SOURCE)
     assert failures["endless.gpkg"].code == "reader_timeout"
-    assert "GEO_ASSETS_VECTOR_SECONDS" in failures["endless.gpkg"].message
+    assert "GEO_ASSETS_VECTOR_SECONDS" in failures["endless.gpkg"].remedy or ""
     assert failures["tangle.gpkg"].code in ("reader_timeout", "too_large")
     assert set(pipeline.items(SOURCE)) == {"neighbour.gpkg"}
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []

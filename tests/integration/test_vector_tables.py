@@ -81,7 +81,7 @@ def test_each_of_thirty_broken_files_has_its_own_reason_and_a_remedy(pipeline: P
     load(pipeline)
     assert reasons(pipeline) == expected
     failures = pipeline.failures(SOURCE).values()
-    assert all(failure.permanent and len(failure.message) > 40 for failure in failures)
+    assert all(failure.permanent and len(f"{failure.message} {failure.remedy}") > 40 for failure in failures)
     assert pipeline.query("SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('vectors')") == []
 
 
@@ -186,7 +186,7 @@ def test_what_lies_beyond_180_is_loaded_beside_its_neighbours_and_what_cannot_be
     failure = pipeline.failures(SOURCE)["torn.gpkg"]
     assert failure.permanent
     assert "Feature 2 of layer torn has no exact place in EPSG:3832: an edge jumps from" in failure.message
-    assert "tables.target_crs" in failure.message
+    assert "tables.target_crs" in (failure.remedy or "")
 
 
 def test_append_and_upsert_put_many_files_into_one_table(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -218,9 +218,9 @@ def test_a_login_that_may_make_no_schema_is_told_what_to_grant(pipeline: Pipelin
     pipeline.execute(f"REVOKE CREATE ON DATABASE {database} FROM geo_assets_pipeline")
     pipeline.run("load_vectors", source=SOURCE)
     assert reasons(pipeline) == {"a.gpkg": "invalid_configuration"}
-    said = pipeline.failures(SOURCE)["a.gpkg"].message
-    assert "PostgreSQL refuses to make the table: permission denied for database" in said
-    assert "Grant CREATE on the database" in said
+    failure = pipeline.failures(SOURCE)["a.gpkg"]
+    assert "PostgreSQL refuses to make the table: permission denied for database" in failure.message
+    assert "Grant CREATE on the database" in (failure.remedy or "")
 
 
 def test_a_view_keeps_a_table_as_it_is_until_it_goes(pipeline: Pipeline, tmp_path: Path) -> None:
