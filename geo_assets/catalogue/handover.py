@@ -1,7 +1,7 @@
 """Sources that sources.yaml no longer declares: handing what they have over to another source, or withdrawing it.
 
 Here: finding them, and both ways out. Not here: when a listing hands over (`assets.container_listing`), the rule by
-which deletions wait (`ledger.curation`). docs/decisions/0028-former-sources.md says why.
+which deletions wait (`ledger.decisions`). docs/decisions/0028-former-sources.md says why.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

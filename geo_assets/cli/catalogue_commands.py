@@ -19,7 +19,7 @@ from geo_assets.assets.ledger_stages import refresh_collection
 from geo_assets.catalogue.export import CatalogueReading, read_catalogue
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, limit_option, print_json, shown
 from geo_assets.errors import CatalogueRefusal, InvalidPatch
-from geo_assets.ledger.curation import StandingPatch
+from geo_assets.ledger.decisions import StandingPatch
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.settings import Settings

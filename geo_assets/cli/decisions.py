@@ -25,8 +25,7 @@ from geo_assets.cli.console import (
     shown,
 )
 from geo_assets.errors import GeoAssetsError, InvalidConfiguration
-from geo_assets.ledger.curation import Deletions
-from geo_assets.ledger.quarantine import QuarantinedBlob, QuarantineFilter
+from geo_assets.ledger.decisions import Deletions, QuarantinedBlob, QuarantineFilter
 from geo_assets.ledger.schema import check_schema
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile

@@ -14,8 +14,8 @@ from geo_assets.errors import DeliveriesNeverEnded, GeoAssetsError, InvalidConfi
 from geo_assets.events.blob_events import BlobEvent, Dropped, UnreadableEntry, account_of, name_unreadable, read_events
 from geo_assets.events.looks import EventRouter, Look, Looked, Sight, look_at_all
 from geo_assets.events.message_queue import MessageQueue
-from geo_assets.ledger.curation import DeletionLedger
 from geo_assets.ledger.database import Connections
+from geo_assets.ledger.decisions import DeletionLedger
 from geo_assets.ledger.events import EventBatch, EventLedger, Observed, Poison, Sighting
 from geo_assets.models import BlobRef, Message
 from geo_assets.sources.rules import QueueRule

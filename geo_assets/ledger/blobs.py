@@ -1,7 +1,7 @@
 """Blobs in the ledger: one row each, what was seen of it, what was done and what failed.
 
 Here: what stages read and write of blobs. Not here: sources (`ledger.sources`), listings (`ledger.listings`), events
-(`ledger.events`), scenes (`ledger.scenes`), deletions (`ledger.curation`), and deciding anything; the view
+(`ledger.events`), scenes (`ledger.scenes`), deletions (`ledger.decisions`), and deciding anything; the view
 `ledger.blob_state` says what a row's etags mean, and the assets say what happens next.
 """
 

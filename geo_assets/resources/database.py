@@ -26,12 +26,11 @@ from geo_assets.errors import GeoAssetsError, InvalidConfiguration, TransientErr
 from geo_assets.events.dead_letters import SetAsideRecords
 from geo_assets.ledger.blobs import BlobLedger
 from geo_assets.ledger.cogs import CogLedger
-from geo_assets.ledger.curation import DeletionLedger, ItemPatches
 from geo_assets.ledger.database import Connection, Connections, read_sql
+from geo_assets.ledger.decisions import DeletionLedger, ItemPatches, Quarantine
 from geo_assets.ledger.events import EventLedger
 from geo_assets.ledger.history import LedgerHistory, PathComparison
 from geo_assets.ledger.listings import ListingLedger
-from geo_assets.ledger.quarantine import Quarantine
 from geo_assets.ledger.scenes import SceneLedger
 from geo_assets.ledger.sources import SourceLedger, take_turn
 from geo_assets.postgres.databases import catalogue_url, owner_url

@@ -2,7 +2,7 @@
 
 Here: reading a file of patches, what a patch may say, and merging it into an item; putting into an item what the ledger
 knows of its blob beyond the present version, and the assets of a COG and its thumbnail. Not here: keeping patches
-(`geo_assets.ledger.curation`), telling that a blob was renamed or overwritten (`geo_assets.ledger`).
+(`geo_assets.ledger.decisions`), telling that a blob was renamed or overwritten (`geo_assets.ledger`).
 """
 
 import csv

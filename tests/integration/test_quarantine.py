@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from geo_assets.cli.main import main
 from geo_assets.errors import Corrupt
-from geo_assets.ledger.quarantine import QuarantineFilter
+from geo_assets.ledger.decisions import QuarantineFilter
 from geo_assets.models import Failure
 from geo_assets.resources.database import Database
 from geo_assets.resources.sources_file import SourcesFile

@@ -1,9 +1,11 @@
-"""What people decide of blobs and items: consent to deletions, and patches of items.
+"""What people decide of blobs and items: another try in quarantine, consent to deletions, patches of items.
 
-Here: what happens between a listing that found blobs gone and the withdrawal of their items (renames among them, which
-of them wait and for what); the table ledger.item_patch: checking, keeping, listing and taking patches away. Not here:
-finding blobs gone (`ledger.listings`), withdrawing items (`geo_assets.catalogue.pgstac`), reading and merging patches
-(`geo_assets.stac.remarks`), making items with them. docs/decisions/0007-deletions.md says why deletions wait.
+Here: blobs whose present version cannot have an item, why, and trying them again; what happens between a listing that
+found blobs gone and the withdrawal of their items (renames among them, which of them wait and for what); the table
+ledger.item_patch: checking, keeping, listing and taking patches away. Not here: putting a blob into quarantine
+(`ledger.blobs`), finding blobs gone (`ledger.listings`), withdrawing items (`geo_assets.catalogue.pgstac`), reading and
+merging patches (`geo_assets.stac.remarks`), making items with them. docs/decisions/0007-deletions.md says why deletions
+wait.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +24,67 @@ from geo_assets.stac.schemas import ItemValidator
 _AT_ONCE = 1000
 NamedPatch = tuple[str, dict[str, Any]]
 """The name of a blob, or the id of a scene, and the patch of its item's properties."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineFilter:
+    """Which quarantined blobs: of a source, with a code, with a name that starts so; None lets all through."""
+
+    source: str | None = None
+    code: str | None = None
+    prefix: str | None = None
+
+    def bound(self) -> dict[str, str | None]:
+        """As values of a statement."""
+        return {"source": self.source, "code": self.code, "prefix": self.prefix}
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedBlob:
+    """A blob without an item and the standing reason; ``stage`` is describe or catalogue."""
+
+    source: str
+    name: str
+    code: str
+    message: str
+    remedy: str | None
+    stage: str
+    attempts: int
+    failed_at: datetime
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """The quarantined blobs of the ledger."""
+
+    connections: Connections
+
+    def blobs(self, which: QuarantineFilter, *, most: int) -> list[QuarantinedBlob]:
+        """Up to ``most`` of them by source and name."""
+        return [
+            QuarantinedBlob(**row) for row in self.connections.rows("select_quarantined", **which.bound(), most=most)
+        ]
+
+    def counts(self, which: QuarantineFilter) -> list[tuple[str, str, int]]:
+        """(source, code, blobs), the most frequent code of a source first."""
+        return [
+            (row["source"], row["code"], row["blobs"])
+            for row in self.connections.rows("count_quarantined", **which.bound())
+        ]
+
+    def replay(self, which: QuarantineFilter) -> int:
+        """Put them back to the work that is left; how many. The next run tries each once."""
+        return int(self.connections.row("replay_quarantined", **which.bound())["replayed"])
+
+    def explain(self, source: str, name: str, *, most: int = 20) -> dict[str, Any] | None:
+        """The state of one blob, with up to ``most`` failed attempts at it; None if the ledger does not know it."""
+        rows = self.connections.rows("select_blob_state", source=source, name=name)
+        return (
+            {**rows[0], "attempts": self.connections.rows("select_attempts", source=source, name=name, most=most)}
+            if rows
+            else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
