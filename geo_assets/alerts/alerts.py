@@ -17,7 +17,7 @@ MOST_IN_A_MESSAGE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AlertCondition:
     """A trouble that lasts: ``key`` names what it is about, and stays the same until the trouble ends.
 
     ``version`` changes where there is news of it. ``title`` says it in one line, ``what`` in more. ``link`` is the path
@@ -56,11 +56,11 @@ class Alert:
     state: State
     key: str
     told: Told
-    finding: Finding | None
+    finding: AlertCondition | None
 
 
 def plan_alerts(
-    findings: Sequence[Finding],
+    findings: Sequence[AlertCondition],
     told: Mapping[str, Told],
     *,
     rules: AlertRules,
@@ -98,7 +98,7 @@ def plan_alerts(
     return alerts, after
 
 
-def _state(finding: Finding, before: Told | None, *, rules: AlertRules, now: datetime) -> State | None:
+def _state(finding: AlertCondition, before: Told | None, *, rules: AlertRules, now: datetime) -> State | None:
     """What there is to tell about a trouble that lasts; None: nothing now."""
     if before is None:
         return "new"
@@ -112,7 +112,7 @@ def _state(finding: Finding, before: Told | None, *, rules: AlertRules, now: dat
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Notification:
     """What one destination is told at once. ``dagster_url`` is where links lead, None if it is not set."""
 
     alerts: Sequence[Alert]
@@ -159,7 +159,7 @@ class Message:
             lines.append(url)
         return "\n".join(lines)
 
-    def _url(self, finding: Finding) -> str | None:
+    def _url(self, finding: AlertCondition) -> str | None:
         if self.dagster_url is None or finding.link is None:
             return None
         return f"{self.dagster_url.rstrip('/')}/{finding.link}"

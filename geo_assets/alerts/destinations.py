@@ -30,7 +30,7 @@ from urllib.request import (
 import stamina
 from pydantic import SecretStr
 
-from geo_assets.alerts.alerts import Message
+from geo_assets.alerts.alerts import Notification
 from geo_assets.errors import AlertNotDelivered
 from geo_assets.settings import Settings
 
@@ -46,7 +46,7 @@ class Destination(Protocol):
     def name(self) -> str:
         """As people are shown it."""
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Notification) -> None:
         """Hand the message over. Raises AlertNotDelivered, whose text has no secret."""
 
 
@@ -71,7 +71,7 @@ class LogDestination:
     log: logging.Logger
     name: str = "log"
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Notification) -> None:
         """Write an error, or what has ended as information."""
         ended = all(alert.state == "resolved" for alert in message.alerts)
         self.log.log(logging.INFO if ended else logging.ERROR, "%s\n\n%s", message.subject, message.text)
@@ -92,7 +92,7 @@ class Webhook:
     name: str
     url: SecretStr
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Notification) -> None:
         """POST the message and wait for a 2xx. Answers 429 and 5xx, and no answer, are tried again."""
         body = json.dumps(message.as_json()).encode()
         _deliver_with_retries(lambda: self._post(body))
@@ -128,7 +128,7 @@ class Email:
     security: str
     name: str = "email"
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Notification) -> None:
         """Send one e-mail to all recipients; what passes is tried again."""
         mail = EmailMessage()
         mail["Subject"] = " ".join(message.subject.split())
@@ -205,7 +205,7 @@ def open_destinations(settings: Settings, log: logging.Logger) -> list[Destinati
     return destinations
 
 
-def deliver_all(messages: Mapping[str, Message], destinations: list[Destination]) -> dict[str, AlertNotDelivered]:
+def deliver_all(messages: Mapping[str, Notification], destinations: list[Destination]) -> dict[str, AlertNotDelivered]:
     """Deliver to each destination the message under its name, all at once; what went wrong, by name."""
 
     def deliver(destination: Destination) -> AlertNotDelivered | None:

@@ -26,7 +26,7 @@ _WITHDRAWN: tuple[Kind, ...] = ("orphan", "unclaimed", "duplicate")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Disagreement:
     """A blob and an item that disagree: ``name`` is the blob's, None where an item names none.
 
     ``written_by``: who wrote an unclaimed item through the API, None if it came another way.
@@ -53,7 +53,7 @@ class CensusReport:
 
     source: str
     counts: Mapping[Kind, int]
-    findings: Sequence[Finding] = field(repr=False)
+    findings: Sequence[Disagreement] = field(repr=False)
 
     @property
     def green(self) -> bool:
@@ -115,7 +115,7 @@ class Census:
             source=source,
             counts={kind: totals.get(kind, 0) for kind in KINDS},
             findings=self._with_writers(
-                [Finding(row["kind"], row["name"], row["collection_id"], row["item_id"]) for row in rows]
+                [Disagreement(row["kind"], row["name"], row["collection_id"], row["item_id"]) for row in rows]
             ),
         )
 
@@ -160,7 +160,7 @@ class Census:
             withdrawn = connection.execute(read_sql("delete_unclaimed_items"), _ids(unowned)).rowcount
         return {"to_catalogue": len(again), "to_describe": len(misread), "withdrawn": withdrawn}
 
-    def _with_writers(self, findings: list[Finding]) -> list[Finding]:
+    def _with_writers(self, findings: list[Disagreement]) -> list[Disagreement]:
         unclaimed = [found for found in findings if found.kind == "unclaimed"]
         if not unclaimed:
             return findings
@@ -191,7 +191,7 @@ def _written_by(report: CensusReport) -> str:
     return f" (written by: {said})" if said else ""
 
 
-def _ids(findings: Sequence[Finding]) -> dict[str, list[str | None]]:
+def _ids(findings: Sequence[Disagreement]) -> dict[str, list[str | None]]:
     return {
         "collection_ids": [found.collection_id for found in findings],
         "item_ids": [found.item_id for found in findings],

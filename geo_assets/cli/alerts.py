@@ -11,7 +11,7 @@ import stamina
 from dagster import DagsterInstance
 from rich.table import Column, Table
 
-from geo_assets.alerts.alerts import Alert, Finding, Message, Told
+from geo_assets.alerts.alerts import Alert, AlertCondition, Notification, Told
 from geo_assets.alerts.destinations import deliver_all, open_destinations
 from geo_assets.cli.console import clear_errors, console, error_console, json_option, print_json, shown
 from geo_assets.cli.local_services import prepare_dagster_home
@@ -20,7 +20,7 @@ from geo_assets.resources.sources_file import SourcesFile
 from geo_assets.sensors.alerts import find_troubles
 from geo_assets.settings import Settings
 
-TEST = Finding(
+TEST = AlertCondition(
     kind="not_observed",
     key="test",
     title="a test: nothing is wrong",
@@ -44,7 +44,7 @@ def test_command(*, as_json: bool) -> None:
     settings, now = Settings(), datetime.now(UTC)
     destinations = open_destinations(settings, logging.getLogger("geo_assets.alerts"))
     told = Told(TEST.kind, TEST.title, None, since=now, at=now, version="")
-    message = Message([Alert("new", TEST.key, told, TEST)], now, settings.dagster_url)
+    message = Notification([Alert("new", TEST.key, told, TEST)], now, settings.dagster_url)
     failures = deliver_all({destination.name: message for destination in destinations}, destinations)
     if as_json:
         print_json(

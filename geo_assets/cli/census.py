@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from geo_assets.assets.census import SAMPLE, HeaderCensus, compare_headers, repair_source
 from geo_assets.assets.cogs import look_at_files, remove_unrecorded
-from geo_assets.catalogue.census import KINDS, CensusReport, Finding, Kind
+from geo_assets.catalogue.census import KINDS, CensusReport, Disagreement, Kind
 from geo_assets.catalogue.handover import FormerSource
 from geo_assets.cli.console import (
     RenamedOption,
@@ -109,7 +109,7 @@ def _sources(name: str | None) -> list[Source]:
 def _census_of_former(former: FormerSource) -> CensusReport:
     counts: dict[Kind, int] = {**dict.fromkeys(KINDS, 0), "former": former.items}
     first = Database().handover.former_items(former.source, most=20)
-    return CensusReport(former.source, counts, [Finding("former", **item) for item in first])
+    return CensusReport(former.source, counts, [Disagreement("former", **item) for item in first])
 
 
 def _answer(found: CensusReport, headers: HeaderCensus) -> dict[str, Any]:

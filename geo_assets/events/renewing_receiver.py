@@ -25,7 +25,7 @@ _LONGEST_WORK = timedelta(minutes=5)  # then the message may come again, to anot
 
 
 @dataclass(slots=True)
-class _Held:
+class _LockedMessage:
     message: ServiceBusReceivedMessage
     renew_at: datetime
     let_go_at: datetime
@@ -38,7 +38,7 @@ class RenewingReceiver:
         self._receiver = receiver
         self._seconds = seconds
         self._in_use = RLock()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _LockedMessage] = {}
         self._closed = Event()
         self._renewal: Thread | None = None
 
@@ -49,7 +49,7 @@ class RenewingReceiver:
                 self._receiver.__enter__()  # opens what is not open: to receive would, but within ``seconds`` only
             found = self._receiver.receive_messages(max_message_count=most, max_wait_time=seconds)
             now = datetime.now(UTC)
-            self._held |= {id(each): _Held(each, _half_way(each, now), now + _LONGEST_WORK) for each in found}
+            self._held |= {id(each): _LockedMessage(each, _half_way(each, now), now + _LONGEST_WORK) for each in found}
             if found and self._renewal is None:
                 self._renewal = Thread(target=self._renew_until_closed, name="renew-locks", daemon=True)
                 self._renewal.start()
@@ -81,7 +81,7 @@ class RenewingReceiver:
                 if held.renew_at <= now and not self._closed.is_set():
                     self._renew(key, held, now)
 
-    def _renew(self, key: int, held: _Held, now: datetime) -> None:
+    def _renew(self, key: int, held: _LockedMessage, now: datetime) -> None:
         with self._in_use:
             if key not in self._held:
                 return

@@ -34,7 +34,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster_shared.error import SerializableErrorInfo
 from pydantic import TypeAdapter, ValidationError
 
-from geo_assets.alerts.alerts import Finding, Message, Told, plan_alerts
+from geo_assets.alerts.alerts import AlertCondition, Notification, Told, plan_alerts
 from geo_assets.alerts.destinations import deliver_all, open_destinations
 from geo_assets.assets.census import AGREEMENT, CHECKS
 from geo_assets.assets.jobs import all_jobs
@@ -65,7 +65,7 @@ _JOBS = {*(job.name for job in all_jobs), retention.name, "__ASSET_JOB"}
 class Troubles:
     """The current troubles; ``unseen`` are the kinds that could not be asked for, ``rules`` what is to be told."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AlertCondition] = field(default_factory=list)
     unseen: set[Kind] = field(default_factory=set)
     rules: AlertRules = field(default_factory=AlertRules)
 
@@ -95,8 +95,8 @@ def find_troubles(instance: DagsterInstance, *, sources_file: SourcesFile, datab
     return Troubles(found, unseen, rules)
 
 
-def _not_observed(what: str, error: GeoAssetsError) -> Finding:
-    return Finding(
+def _not_observed(what: str, error: GeoAssetsError) -> AlertCondition:
+    return AlertCondition(
         kind="not_observed",
         key=f"not_observed:{what}",
         title=f"{what} cannot be read",
@@ -107,7 +107,7 @@ def _not_observed(what: str, error: GeoAssetsError) -> Finding:
     )
 
 
-def _failed_runs(instance: DagsterInstance) -> Iterator[Finding]:
+def _failed_runs(instance: DagsterInstance) -> Iterator[AlertCondition]:
     """A finding for each job and source whose latest run to end has failed."""
     since = datetime.now(UTC) - FAILED_RUNS_STAND
     failed: dict[tuple[str, str | None], list[RunRecord]] = {}
@@ -125,11 +125,11 @@ def _failed_runs(instance: DagsterInstance) -> Iterator[Finding]:
             yield _failed_run(instance, job, source, standing)
 
 
-def _failed_run(instance: DagsterInstance, job: str, source: str | None, standing: list[RunRecord]) -> Finding:
+def _failed_run(instance: DagsterInstance, job: str, source: str | None, standing: list[RunRecord]) -> AlertCondition:
     run_id = standing[0].dagster_run.run_id
     cause, why, remedy = _cause(instance, run_id)
     times = "" if len(standing) == 1 else f", {len(standing)} times without a success between"
-    return Finding(
+    return AlertCondition(
         kind="failed_run",
         key=f"failed_run:{job}:{source or ''}",
         title=f"{source or 'geo_assets'}: {job} failed{times}",
@@ -166,7 +166,7 @@ def _cause(instance: DagsterInstance, run_id: str) -> tuple[str, str, str | None
     return "run", _cut(next((event.message for event in events if event.message), None) or "no step says why."), None
 
 
-def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
+def _failed_ticks(instance: DagsterInstance) -> Iterator[AlertCondition]:
     """A finding for each sensor whose latest tick to end has failed, except the sensor that reports it."""
     if instance.schedule_storage is None:
         return
@@ -189,7 +189,7 @@ def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
             continue
         error = ticks[0].error
         said, remedy = message_and_remedy(_root(error) if error else "no word why")
-        yield Finding(
+        yield AlertCondition(
             kind="failed_tick",
             key=f"failed_tick:{state.name}",
             title=f"{state.name} fails",
@@ -200,7 +200,7 @@ def _failed_ticks(instance: DagsterInstance) -> Iterator[Finding]:
         )
 
 
-def _queues_away(state: InstigatorState) -> Iterator[Finding]:
+def _queues_away(state: InstigatorState) -> Iterator[AlertCondition]:
     """A finding for each queue that did not serve time and again; its sensor's ticks do not fail for it."""
     cursor = state.instigator_data.cursor if isinstance(state.instigator_data, SensorInstigatorData) else None
     for queue, trouble in read_memory(cursor).troubles.items():
@@ -214,7 +214,7 @@ def _queues_away(state: InstigatorState) -> Iterator[Finding]:
         )
 
 
-def _sources_away(database: Database, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _sources_away(database: Database, sources: Mapping[str, Source]) -> Iterator[AlertCondition]:
     """A finding for each source that could not be looked at time and again; no tick fails for one of several."""
     for source, trouble in database.sources.troubles().items():
         if source in sources:
@@ -231,10 +231,10 @@ def _sources_away(database: Database, sources: Mapping[str, Source]) -> Iterator
 
 def _away(
     what: str, name: str, trouble: Trouble, *, title: str, meanwhile: str, link: str, source: str | None = None
-) -> Iterator[Finding]:
+) -> Iterator[AlertCondition]:
     if trouble.times < FAILURES_TOLD[what]:
         return
-    yield Finding(
+    yield AlertCondition(
         kind="unreachable",
         key=f"unreachable:{what}:{name}",
         title=title,
@@ -247,7 +247,7 @@ def _away(
     )
 
 
-def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> Iterator[AlertCondition]:
     """A finding for each source with an error in the latest of a check of its items that came to an end."""
     for source, declared in sources.items():
         failed, asset = {}, "vector_tables" if declared.tables else "stac_items"
@@ -258,7 +258,7 @@ def _failed_checks(instance: DagsterInstance, sources: Mapping[str, Source]) -> 
                 number = counted.value if counted else 1
                 failed[key.name] = len(number) if isinstance(number, dict) else int(str(number))
         if failed:
-            yield Finding(
+            yield AlertCondition(
                 kind="census",
                 key=f"census:{source}",
                 title=f"{source}: blobs and items disagree",
@@ -281,12 +281,12 @@ def _remedy_of_checks(source: str, failed: Mapping[str, int]) -> str:
     return f"{said} {of_formers}" if "items_have_sources" in failed else said
 
 
-def _former_sources(database: Database, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _former_sources(database: Database, sources: Mapping[str, Source]) -> Iterator[AlertCondition]:
     """A finding for each source that is no longer declared, whose collection no declared source has."""
     collections = {source.collection.id for source in sources.values()}
     for former in database.handover.former_sources(sources):
         if former.collection_id not in collections:
-            yield Finding(
+            yield AlertCondition(
                 kind="census",
                 key=f"census:{former.source}",
                 title=f"{former.source}: it is no longer declared, and its items are left",
@@ -312,11 +312,11 @@ def _latest_checks(
     return latest
 
 
-def _poison(database: Database) -> Iterator[Finding]:
+def _poison(database: Database) -> Iterator[AlertCondition]:
     for poison in database.events.poison():
         correlated = f" (correlation id {poison.correlation_id})" if poison.correlation_id else ""
         messages = "1 message was" if poison.messages == 1 else f"{poison.messages:,} messages were"
-        yield Finding(
+        yield AlertCondition(
             kind="poison",
             key=f"poison:{poison.path}:{poison.queue}",
             title=f"{poison.queue}: {messages} dead-lettered",
@@ -328,13 +328,15 @@ def _poison(database: Database) -> Iterator[Finding]:
         )
 
 
-def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, database: Database) -> Iterator[Finding]:
+def _backlog_and_deletions(
+    sources: Iterable[Source], rules: AlertRules, database: Database
+) -> Iterator[AlertCondition]:
     now = database.now()
     for source in (source.name for source in sources):
         left = database.blobs.outstanding(source)
         if left.pending_since is not None and now - left.pending_since > rules.backlog:
             waits = say_duration(now - left.pending_since)
-            yield Finding(
+            yield AlertCondition(
                 kind="backlog",
                 key=f"backlog:{source}",
                 title=f"{source}: a blob has been waiting for its item for {waits}",
@@ -348,7 +350,7 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, databas
             )
         if left.held:
             deletions = database.deletions.of(source)
-            yield Finding(
+            yield AlertCondition(
                 kind="deletions_held",
                 key=f"deletions_held:{source}",
                 title=f"{source}: {deletions.held:,} deletions are held",
@@ -361,12 +363,12 @@ def _backlog_and_deletions(sources: Iterable[Source], rules: AlertRules, databas
             )
 
 
-def _unforeseen(database: Database, sources: Mapping[str, Source]) -> Iterator[Finding]:
+def _unforeseen(database: Database, sources: Mapping[str, Source]) -> Iterator[AlertCondition]:
     """A finding for each source with files that our code failed at."""
     for each in database.blobs.unforeseen():
         if each.source in sources:
             files = "1 file" if each.files == 1 else f"{each.files:,} files"
-            yield Finding(
+            yield AlertCondition(
                 kind="unforeseen",
                 key=f"unforeseen:{each.source}",
                 title=f"{each.source}: {files} failed in a way that was not foreseen",
@@ -422,7 +424,7 @@ def failure_alert_sensor(
         )
         for destination in destinations
     }
-    messages = {name: Message(alerts, now, settings.dagster_url) for name, (alerts, _) in plans.items() if alerts}
+    messages = {name: Notification(alerts, now, settings.dagster_url) for name, (alerts, _) in plans.items() if alerts}
     failures = deliver_all(messages, destinations)
     for failure in failures.values():
         context.log.error(one_line(str(failure)))

@@ -42,7 +42,7 @@ from geo_assets.sources.trouble import next_trouble
 from geo_assets.storage.blob_store import SHORT_PATIENCE, BlobStore, reading_ahead
 from geo_assets.storage.listing import SourceListing
 from geo_assets.storage.related_blobs import page_marker
-from geo_assets.workers.daemon_threads import Errand, Patience, collect, start
+from geo_assets.workers.daemon_threads import Errand, SilenceLimit, collect, start
 
 AT_ONCE = 6
 """The number of looks that run in parallel: each takes a processor for the answer, and a connection to the database."""
@@ -58,7 +58,7 @@ _POLL_SECONDS = 0.2
 Seen = TypeVar("Seen")
 
 
-class LookClock(Patience):
+class LookClock(SilenceLimit):
     """What a look has to know of time, and shows of itself."""
 
     def __init__(self, deadline: float) -> None:
@@ -167,7 +167,7 @@ def observe(
     known. ``left`` is what the ledger knows. No connection to the database is held while the store is waited for.
     Raises what the store or the ledger raises.
     """
-    look = _Look(source, progress, generation=left.generation)
+    look = _ResumedListing(source, progress, generation=left.generation)
     new = changed = digest = 0
     with blob_stores.open(source, patience=SHORT_PATIENCE) as store, closing(look.pages(store)) as pages:
         for page in pages:
@@ -199,7 +199,7 @@ def recall(left: Outstanding) -> Observation:
     )
 
 
-class _Look:
+class _ResumedListing:
     """The pages of a source, shard by shard: from ``progress`` on while no listing came between, else from the start.
 
     ``unchanged`` counts the blobs seen so far, in earlier ticks too; ``progress`` is where to go on, None at the end.

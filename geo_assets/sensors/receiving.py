@@ -26,7 +26,7 @@ from geo_assets.resources.stores import BlobStores
 from geo_assets.sources.rules import QueueRule
 from geo_assets.sources.source import Source
 from geo_assets.sources.trouble import Trouble, next_trouble
-from geo_assets.workers.daemon_threads import Errand, Patience, collect, start
+from geo_assets.workers.daemon_threads import Errand, SilenceLimit, collect, start
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=1)
 """Of a queue that is unavailable."""
@@ -63,7 +63,7 @@ class _Asked:
     """A batch of at most ``most`` messages that a thread is asking for, and then takes."""
 
     most: int
-    patience: Patience = field(default_factory=lambda: Patience(SILENT_SECONDS))
+    patience: SilenceLimit = field(default_factory=lambda: SilenceLimit(SILENT_SECONDS))
     has_messages: bool = False
     batch: "Future[TakenBatch | None]" = field(default_factory=Future)
 

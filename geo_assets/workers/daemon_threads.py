@@ -29,7 +29,7 @@ def start(work: Callable[[], T], *, name: str) -> "Future[T]":
 
 
 @dataclass
-class Patience:
+class SilenceLimit:
     """How long work may show nothing before it is left, and since when it has shown nothing by the monotonic clock."""
 
     seconds: float
@@ -55,12 +55,12 @@ class Errand(Generic[T]):
     """Work under way in a thread, which may show itself by its ``patience``."""
 
     future: "Future[T]"
-    patience: Patience
+    patience: SilenceLimit
 
     @classmethod
     def begin(cls, work: Callable[[], T], *, name: str, seconds: float) -> Self:
         """Start ``work``, which may be silent for ``seconds``."""
-        return cls(start(work, name=name), Patience(seconds))
+        return cls(start(work, name=name), SilenceLimit(seconds))
 
 
 E = TypeVar("E", bound=Errand[Any])

@@ -34,7 +34,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import serializable_error_info_from_exc_info
 from pydantic import SecretStr
 
-from geo_assets.alerts.alerts import Message
+from geo_assets.alerts.alerts import Notification
 from geo_assets.alerts.destinations import Webhook, open_destinations
 from geo_assets.assets.census import census_checks
 from geo_assets.cli.main import main
@@ -421,7 +421,7 @@ def test_without_destinations_the_log_is_told_and_a_strange_cursor_is_no_error(
     assert list(json.loads(str(daemon.cursor))) == ["log"]
 
 
-MESSAGE = Message([], datetime.now(UTC))
+MESSAGE = Notification([], datetime.now(UTC))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from geo_assets.workers.daemon_threads import Errand, Patience, collect, start
+from geo_assets.workers.daemon_threads import Errand, SilenceLimit, collect, start
 
 
 def test_what_has_ended_is_collected_and_what_is_silent_is_left() -> None:
@@ -41,7 +41,7 @@ def test_the_first_that_ends_ends_the_wait() -> None:
 
 
 def test_work_that_shows_something_is_not_left() -> None:
-    patience, release = Patience(60, shown_at=time.monotonic() - 90), threading.Event()
+    patience, release = SilenceLimit(60, shown_at=time.monotonic() - 90), threading.Event()
     errand = Errand(start(lambda: release.wait(60), name="works"), patience)
     assert patience.is_over
     patience.show()

@@ -163,7 +163,7 @@ _TYPES = {1: "i1", 2: "S1", 3: "i2", 4: "i4", 5: "f4", 6: "f8", 7: "u1", 8: "u2"
 
 
 @dataclass(slots=True)
-class _Header:
+class _ClassicHeader:
     """A cursor over the header; every read is bounded and checked against the end of the file."""
 
     file: BinaryIO
@@ -221,7 +221,7 @@ def read_netcdf_classic(file: BinaryIO) -> CfFile:
     """
     file.seek(0)
     version = file.read(4)[3]
-    header = _Header(file, file.seek(0, os.SEEK_END), wide_counts=version == 5, wide_offsets=version != 1)
+    header = _ClassicHeader(file, file.seek(0, os.SEEK_END), wide_counts=version == 5, wide_offsets=version != 1)
     records = header.take(8 if header.wide_counts else 4)
     dimensions = [
         (header.name(), header.count(2**62, "values along a dimension"))
@@ -278,7 +278,7 @@ class _Layout:
         )
 
 
-def _read_layout(header: _Header, dimensions: list[tuple[str, int]]) -> _Layout:
+def _read_layout(header: _ClassicHeader, dimensions: list[tuple[str, int]]) -> _Layout:
     name = header.name()
     ids = [header.count(2**31, "dimensions") for _ in range(header.count(64, "dimensions of a variable"))]
     if any(number >= len(dimensions) for number in ids):
@@ -301,7 +301,7 @@ def _read_layout(header: _Header, dimensions: list[tuple[str, int]]) -> _Layout:
     )
 
 
-def _classic_attributes(header: _Header) -> dict[str, Any]:
+def _classic_attributes(header: _ClassicHeader) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(header.list_length(_ATTRIBUTES, MAX_VARIABLES, "attributes")):
         name, kind = header.name(), header.integer()

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.alerts.alerts import MOST_IN_A_MESSAGE, Alert, Finding, Message, Told, plan_alerts
+from geo_assets.alerts.alerts import MOST_IN_A_MESSAGE, Alert, AlertCondition, Notification, Told, plan_alerts
 from geo_assets.sources.rules import AlertRules
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 RULES = AlertRules(again=timedelta(hours=12), quiet=timedelta(minutes=15))
 MINUTE = timedelta(minutes=1)
-BACKLOG = Finding(
+BACKLOG = AlertCondition(
     kind="backlog",
     key="backlog:landsat",
     title="landsat: a blob has been waiting",
@@ -34,7 +34,7 @@ class Listener:
         self.told: dict[str, Told] = {}
 
     def hears(
-        self, minute: float, *findings: Finding, rules: AlertRules = RULES, unseen: tuple[str, ...] = ()
+        self, minute: float, *findings: AlertCondition, rules: AlertRules = RULES, unseen: tuple[str, ...] = ()
     ) -> list[str]:
         alerts, self.told = plan_alerts(
             findings,
@@ -108,27 +108,27 @@ def test_one_that_hears_late_hears_of_all_that_stands(ticks: list[tuple[bool, bo
     assert heard["backlog:landsat"] != "resolved"
 
 
-def alert(finding: Finding, *, state: str = "new") -> Alert:
+def alert(finding: AlertCondition, *, state: str = "new") -> Alert:
     told = Told(finding.kind, finding.title, finding.source, NOON - 90 * MINUTE, NOON, finding.version)
     return Alert(state, finding.key, told, None if state == "resolved" else finding)  # type: ignore[arg-type]
 
 
 def test_a_message_says_what_where_how_many_and_what_to_do() -> None:
-    message = Message([alert(BACKLOG)], NOON, "https://dagster.example/")
+    message = Notification([alert(BACKLOG)], NOON, "https://dagster.example/")
     assert message.subject == "geo_assets: landsat: a blob has been waiting"
     for words in ("7 blobs are pending.", "Remedy: Look.", "https://dagster.example/assets/stac_items"):
         assert words in message.text
     (fields,) = message.as_json()["alerts"]
     assert (fields["state"], fields["kind"], fields["source"], fields["count"]) == ("new", "backlog", "landsat", 7)
     assert fields["url"] == "https://dagster.example/assets/stac_items"
-    assert "http" not in Message([alert(BACKLOG)], NOON).text
+    assert "http" not in Notification([alert(BACKLOG)], NOON).text
 
 
 def test_an_end_says_how_long_it_was_and_many_alerts_are_counted() -> None:
     ended = alert(BACKLOG, state="resolved")
-    assert Message([ended], NOON).subject == "geo_assets: Resolved: landsat: a blob has been waiting"
-    assert "It stood for 1 hour 30 minutes." in Message([ended], NOON).text
-    many = Message([ended, *[alert(POISON, state="still")] * 30], NOON)
+    assert Notification([ended], NOON).subject == "geo_assets: Resolved: landsat: a blob has been waiting"
+    assert "It stood for 1 hour 30 minutes." in Notification([ended], NOON).text
+    many = Notification([ended, *[alert(POISON, state="still")] * 30], NOON)
     assert many.subject == "geo_assets: 30 alerts, 1 resolved"
     assert f"And {31 - MOST_IN_A_MESSAGE} more: geo-assets alerts list" in many.text
     assert "First told 1 hour 30 minutes ago." in many.text
@@ -137,7 +137,7 @@ def test_an_end_says_how_long_it_was_and_many_alerts_are_counted() -> None:
 
 def test_a_name_in_a_chat_addresses_nobody() -> None:
     said = "<!channel> & <https://evil.example|click> [a](http://b.example) ![c](http://d.example) @here\nRemedy: none"
-    message = Message([alert(replace(BACKLOG, what=said, title=said))], NOON, "https://dagster.example")
+    message = Notification([alert(replace(BACKLOG, what=said, title=said))], NOON, "https://dagster.example")
     text = message.as_json()["text"]
     assert "&lt;!channel&gt; &amp; &lt;https:\u2060//evil.example|click&gt;" in text
     assert [word for word in text.split() if "://" in word] == ["https://dagster.example/assets/stac_items"]
