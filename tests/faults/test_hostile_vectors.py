@@ -99,7 +99,7 @@ def test_what_never_ends_is_given_up_in_time_and_its_neighbour_is_loaded(
     load(pipeline, folder)
     failures = pipeline.failures(SOURCE)
     assert failures["endless.gpkg"].code == "reader_timeout"
-    assert "GEO_ASSETS_VECTOR_SECONDS" in failures["endless.gpkg"].remedy or ""
+    assert "GEO_ASSETS_VECTOR_SECONDS" in (failures["endless.gpkg"].remedy or "")
     assert failures["tangle.gpkg"].code in ("reader_timeout", "too_large")
     assert set(pipeline.items(SOURCE)) == {"neighbour.gpkg"}
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []

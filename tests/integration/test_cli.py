@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from geo_assets.cli.main import main
+from geo_assets.cli.main import SUBCOMMANDS, main
 from tests.pipeline import SOURCE, Pipeline
 from tests.rasters import write_raster
 from tests.services import PROJECT, own_environment
@@ -240,3 +240,14 @@ def test_sources_names_the_mistake_in_the_file(declared: Pipeline) -> None:
     result = run("sources")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "sources.rasters.collection: Field required" in " ".join(result.stderr.split())
+
+
+def test_the_list_of_commands_says_what_their_own_help_does() -> None:
+    context = click.Context(main)
+    for name, (_, words) in SUBCOMMANDS.items():
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(limit=200) == words, name
+    listed = " ".join(CliRunner().invoke(main, ["--help"], terminal_width=300).stdout.split())
+    for name, (_, words) in SUBCOMMANDS.items():
+        assert f"{name} {words}" in listed
