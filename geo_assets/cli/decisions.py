@@ -97,7 +97,7 @@ def _print_deletions(source: str, deletions: Deletions) -> None:
 def orphans_command(
     source: str | None, *, adopt: str | None, remove: bool, approve: bool, limit: int, as_json: bool
 ) -> None:
-    """List the items and tables of sources that sources.yaml no longer declares, or of SOURCE, which is one of them.
+    """List the items and tables of sources that sources.yaml no longer declares, or of one former SOURCE.
 
     A declared source with the same blobs adopts them with its next listing; renaming a source needs nothing else. What
     no source adopts stays in the catalogue until you adopt or remove it. Adopted blobs that are gone are deletions of

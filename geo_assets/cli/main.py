@@ -6,17 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from textwrap import shorten
 from typing import Any
 
 import click
-from click.utils import make_default_short_help
 
 from geo_assets.cli.console import clear_errors
 from geo_assets.errors import DiskFull
 from geo_assets.foreign_errors import DISK_IS_FULL
 
 # Dagster, GDAL and matplotlib take seconds to import; `geo-assets db url` should not wait for them.
-SUBCOMMANDS = {
+SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "alerts": ("geo_assets.cli.alerts:alerts_group", "List current alerts, and test the destinations of alerts."),
     "census": (
         "geo_assets.cli.census:census_command",
@@ -47,7 +47,7 @@ SUBCOMMANDS = {
     "items": ("geo_assets.cli.catalogue_commands:items_group", "Show, patch and delete single items."),
     "orphans": (
         "geo_assets.cli.decisions:orphans_command",
-        "List the items and tables of sources that sources.yaml no longer declares, or of SOURCE, which is one of them.",
+        "List the items and tables of sources that sources.yaml no longer declares, or of one former SOURCE.",
     ),
     "paths": (
         "geo_assets.cli.source_commands:paths_command",
@@ -109,10 +109,10 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of subcommands, of which it imports none."""
-        width = formatter.width - 6 - max(map(len, SUBCOMMANDS))
+        width = formatter.width - 6 - max(len(name) for name in SUBCOMMANDS)
         with formatter.section("Commands"):
             formatter.write_dl(
-                [(name, make_default_short_help(words, width)) for name, (_, words) in sorted(SUBCOMMANDS.items())]
+                [(name, shorten(words, width, placeholder="...")) for name, (_, words) in sorted(SUBCOMMANDS.items())]
             )
 
     def main(self, *args: Any, **options: Any) -> Any:
