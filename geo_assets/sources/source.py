@@ -356,13 +356,9 @@ def load_alert_rules(path: Path) -> AlertRules:
         raise _invalid(path, "alerts", error) from error
 
 
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The one of libyaml takes a tenth of the time, where there is one."""
-
-
 def _load_document(path: Path) -> dict[str, Any]:
     try:
-        loader = _YamlLoader(path.read_text("utf-8"))
+        loader = yaml.SafeLoader(path.read_text("utf-8"))
         node = loader.get_single_node()
         _require_different_keys(path, node)
         document = None if node is None else loader.construct_document(node)
