@@ -20,7 +20,7 @@ from tests.rasters import write_raster
 from tests.services import AZURITE_KEY, Azurite
 
 PACKAGE = Path(geo_assets.__file__).parent
-MAY_READ_SETTINGS = {"configured.py", "api/app.py", "api/current_settings.py", "postgres/dagster_storage.py"}
+MAY_READ_SETTINGS = {"configured.py", "api/app.py", "api/parts.py", "postgres/dagster_storage.py"}
 """Beside the programs themselves: resources, the application of the API, and Dagster's storage as a process starts."""
 
 
