@@ -68,12 +68,6 @@ def claim_ids(executor: Executor, source: Source, wanted: Sequence[tuple[BlobRef
     return {item_id: owner for item_id, owner in owners.items() if (*owner, item_id) not in own}
 
 
-def id_taken(item: Item, blob: BlobRef, owner: Owner) -> DuplicateItem:
-    """Why ``blob`` has no item: the id is of ``owner``, a source and a blob."""
-    said = f"Item id {item['id']!r} of {blob.name} belongs to {owner[1]} of source {owner[0]}."
-    return DuplicateItem(said, item_id=item["id"])
-
-
 @contextmanager
 def load_errors(what: str) -> Iterator[None]:
     """Turn what PostgreSQL and PgSTAC say of ``what``, which the block loads, into InvalidItem or LoadIncomplete."""
@@ -164,12 +158,10 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DescribedRaster:
-    """A raster and what its header says."""
+class _DescribedBlob:
+    """One blob whose items are of it alone."""
 
     version: BlobRef
-    metadata: RasterMetadata
-    surplus: tuple[BlobRef, ...] = ()
 
     @property
     def name(self) -> str:
@@ -181,15 +173,29 @@ class DescribedRaster:
         """The one blob."""
         return (self.version,)
 
+    @property
+    def surplus(self) -> Sequence[BlobRef]:
+        """None."""
+        return ()
+
+    def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
+        """Another blob owns the id."""
+        return DuplicateItem(
+            f"Item id {item['id']!r} of {self.name} belongs to {owner[1]} of source {owner[0]}.", item_id=item["id"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRaster(_DescribedBlob):
+    """A raster and what its header says."""
+
+    metadata: RasterMetadata
+
     def build(self, source: Source, href: Href, remarks: Mapping[str, Remarks]) -> Sequence[Item]:
         """The item of the blob."""
         address = href(asset_name(self.name))
         item = build_item(source=source, blob=self.version, metadata=self.metadata, href=address)
         return (with_remarks(item, remarks.get(self.name, NOTHING)),)
-
-    def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
-        """Another blob owns the id."""
-        return id_taken(item, self.version, owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,32 +238,16 @@ class DescribedScene:
 
 
 @dataclass(frozen=True, slots=True)
-class DescribedFile:
+class DescribedFile(_DescribedBlob):
     """A vector file and the tables that it became."""
 
-    version: BlobRef
     tables: Sequence[DescribedTable]
-    surplus: tuple[BlobRef, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The file's."""
-        return self.version.name
-
-    @property
-    def blobs(self) -> Sequence[BlobRef]:
-        """The one file."""
-        return (self.version,)
 
     def build(self, source: Source, href: Href, remarks: Mapping[str, Remarks]) -> Sequence[Item]:
         """An item for each table."""
         said = remarks.get(self.name, NOTHING)
         items = build_table_items(source=source, blob=self.version, tables=self.tables, href=href(self.name))
         return [with_remarks(item, said) for item in items]
-
-    def id_taken(self, item: Item, owner: Owner) -> DuplicateItem:
-        """Another blob owns the id."""
-        return id_taken(item, self.version, owner)
 
 
 @dataclass(frozen=True, slots=True)
