@@ -158,15 +158,12 @@ class Collections:
             raise CatalogueRefusal(
                 f"Collection `{collection_id}` does not exist.", remedy="List them with `geo-assets collections list`."
             )
-        bound = {"collection_id": collection_id, "item_id": None}
         with (
             self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, collection_id),
             connection.transaction(),
         ):
-            connection.execute(read_sql("release_claims_of"), bound)
-            row = connection.execute(read_sql("delete_items_of"), bound).fetchone()
-            items = int(row["items"]) if row else 0
+            items = _delete_items_of(connection, collection_id)
             if items and not with_items:
                 raise CatalogueRefusal(
                     f"Collection {collection_id} has {items:,} items.", remedy="Add `--with-items` to delete them too."
@@ -180,15 +177,12 @@ class Collections:
         Raises CatalogueRefusal where the collection is protected or has no such item.
         """
         check_not_protected(collection_id, sources)
-        bound = {"collection_id": collection_id, "item_id": item_id}
         with (
             self.connections.connect() as connection,
             holding(connection, Lock.COLLECTION, collection_id),
             connection.transaction(),
         ):
-            connection.execute(read_sql("release_claims_of"), bound)
-            row = connection.execute(read_sql("delete_items_of"), bound).fetchone()
-            if not row or not row["items"]:
+            if not _delete_items_of(connection, collection_id, item_id):
                 raise CatalogueRefusal(f"Collection {collection_id} has no item {item_id}.")
 
 
@@ -200,3 +194,11 @@ def check_not_protected(collection_id: str, sources: Mapping[str, Source]) -> No
                 f"Collection {collection_id} is protected by source {source.name}.",
                 remedy="Take `protected` from the collection in sources.yaml first.",
             )
+
+
+def _delete_items_of(connection: Connection, collection_id: str, item_id: str | None = None) -> int:
+    """Delete one item of the collection, or all, and release their ids; how many."""
+    bound = {"collection_id": collection_id, "item_id": item_id}
+    connection.execute(read_sql("release_claims_of"), bound)
+    row = connection.execute(read_sql("delete_items_of"), bound).fetchone()
+    return int(row["items"]) if row else 0
