@@ -3,13 +3,16 @@
 Here: what all tests of the ledger share. Not here: the database (`tests.conftest`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from geo_assets.ledger.blobs import Batch, StageName
+from geo_assets.ledger.blobs import Batch, StageName, mark_catalogued
+from geo_assets.ledger.scenes import NO_REMARKS, mark_scenes_catalogued
 from geo_assets.models import BandMetadata, BlobPage, BlobRef, Failure, RasterMetadata
 from geo_assets.resources.database import Database
 from geo_assets.sources.source import CollectionRule, Source
+from geo_assets.stac.remarks import Remarks
+from geo_assets.stac.scene import Scene
 
 SOURCE = Source(name="landsat", url="az://bronze", collection=CollectionRule(id="landsat", description="d"))
 OTHER_RULE = SOURCE.model_copy(update={"item_id": "v2-{slug}"})
@@ -52,6 +55,25 @@ def everything(database: Database, stage: StageName = "describe", *, source: str
 def describe(database: Database, *blobs: BlobRef) -> None:
     """Record metadata of these versions."""
     database.blobs.record_described(SOURCE.name, [(blob, METADATA) for blob in blobs], run_id="run")
+
+
+def mark(
+    database: Database,
+    source: Source,
+    blobs: Sequence[BlobRef],
+    *,
+    run_id: str | None,
+    remarks: Mapping[str, Remarks] = NO_REMARKS,
+) -> None:
+    """Mark these versions catalogued."""
+    with database.connections.borrow() as connection:
+        mark_catalogued(connection, source, blobs, run_id=run_id, remarks=remarks)
+
+
+def mark_scenes(database: Database, source: Source, scenes: Sequence[Scene], *, run_id: str | None) -> None:
+    """Mark the members of these scenes catalogued."""
+    with database.connections.borrow() as connection:
+        mark_scenes_catalogued(connection, source, scenes, run_id=run_id)
 
 
 def fail(

@@ -194,21 +194,6 @@ class BlobLedger:
                 },
             )
 
-    def record_catalogued(
-        self,
-        source: Source,
-        blobs: Sequence[BlobRef],
-        *,
-        run_id: str | None,
-        remarks: Mapping[str, Remarks] = NO_REMARKS,
-    ) -> None:
-        """Mark these versions catalogued under the source's rule; call it only after the read-back.
-
-        What was patched since ``remarks`` were read stays pending.
-        """
-        with self.connections.borrow() as connection:
-            mark_catalogued(connection, source, blobs, run_id=run_id, remarks=remarks)
-
     def record_failures(
         self, source: Source, failures: Sequence[Failure], *, stage: StageName, run_id: str | None
     ) -> None:
@@ -253,7 +238,10 @@ def mark_catalogued(
     run_id: str | None,
     remarks: Mapping[str, Remarks] = NO_REMARKS,
 ) -> None:
-    """Mark these versions catalogued, as `BlobLedger.record_catalogued`, on a connection that is open."""
+    """Mark these versions catalogued under the source's rule; call it only after the read-back.
+
+    What was patched since ``remarks`` were read stays pending.
+    """
     if blobs:
         versions = [(blob.name, blob.etag, remarks.get(blob.name, NOTHING).patch_revision) for blob in blobs]
         mark_versions(executor, source, versions, run_id=run_id)

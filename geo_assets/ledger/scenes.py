@@ -100,22 +100,6 @@ class SceneLedger:
         with self.connections.borrow() as connection:
             return read_remarks(connection, source, names)
 
-    def record_catalogued(
-        self,
-        source: Source,
-        scenes: Sequence[Scene],
-        *,
-        run_id: str | None,
-        remarks: Mapping[str, Remarks] = NO_REMARKS,
-    ) -> None:
-        """Mark the members of these scenes catalogued; call it only after the read-back.
-
-        A scene of which a member changed or left since it was read, or that was patched since ``remarks`` were, stays
-        pending.
-        """
-        with self.connections.borrow() as connection:
-            mark_scenes_catalogued(connection, source, scenes, run_id=run_id, remarks=remarks)
-
     def waiting(self, source: str, *, most: int = 1000) -> list[WaitingScene]:
         """The scenes that wait for required assets, by id."""
         rows = self.connections.rows("select_waiting_scenes", source=source, most=most)
@@ -136,7 +120,11 @@ def mark_scenes_catalogued(
     run_id: str | None,
     remarks: Mapping[str, Remarks] = NO_REMARKS,
 ) -> None:
-    """Mark the members of these scenes catalogued, as `SceneLedger.record_catalogued`, on a connection that is open."""
+    """Mark the members of these scenes catalogued; call it only after the read-back.
+
+    A scene of which a member changed or left since it was read, or that was patched since ``remarks`` were, stays
+    pending.
+    """
     members = [(scene.id, member.blob) for scene in scenes for member in scene.members]
     if not members:
         return

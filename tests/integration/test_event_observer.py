@@ -16,7 +16,7 @@ from geo_assets.sources.source import Source
 from geo_assets.storage.listing import timed_pages
 from tests.arrivals import Arrivals, assert_is_what_the_container_holds, source_in
 from tests.event_messages import blob_event
-from tests.ledgers import METADATA, everything
+from tests.ledgers import METADATA, everything, mark
 from tests.services import free_port
 from tests.unit.core.formats.zarr_files import write_cube
 
@@ -232,14 +232,14 @@ def test_an_item_says_which_event_brought_its_blob_and_when_it_was_first_found(a
         )
         ((blob, metadata),) = database.blobs.to_catalogue(everything(database, "catalogue", source=source.name))
         assert metadata == METADATA
-        database.blobs.record_catalogued(source, [blob], run_id=None)
+        mark(database, source, [blob], run_id=None)
         return blob
 
     blob = catalogue_again()
     assert blob.correlation_id == "upload of a.tif"
     (first,) = arrivals.rows("searchable_at")
     assert first["searchable_at"] is not None
-    database.blobs.record_catalogued(source, [blob], run_id=None)
+    mark(database, source, [blob], run_id=None)
     assert arrivals.rows("searchable_at") == [first]
     arrivals.container.upload_blob("a.tif", b"unannounced", overwrite=True)
     assert arrivals.listed()[0].changed == 1

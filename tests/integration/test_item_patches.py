@@ -14,7 +14,7 @@ from geo_assets.resources.database import Database
 from geo_assets.stac.extensions import EO_EXTENSION, VERSION_EXTENSION
 from geo_assets.stac.remarks import NOTHING, PATCHED
 from tests.ledgers import SOURCE as LANDSAT
-from tests.ledgers import blob, counts, describe, listed
+from tests.ledgers import blob, counts, describe, listed, mark
 from tests.pipeline import SOURCE, Pipeline, failure_text
 from tests.rasters import raster_bytes, write_raster
 from tests.unit.core.schemas import validate
@@ -227,11 +227,9 @@ def test_an_item_built_before_its_patch_is_not_taken_for_done(catalogue: str) ->
     describe(database, blob("a"), blob("b"))
     before = database.scenes.remarks(LANDSAT.name, ["a", "b"])
     assert patches.store(LANDSAT.name, [("a", {"platform": "x"})]) == 1
-    database.blobs.record_catalogued(LANDSAT, [blob("a"), blob("b")], run_id="run", remarks=before)
+    mark(database, LANDSAT, [blob("a"), blob("b")], run_id="run", remarks=before)
     assert counts(database) == {"blobs": 2, "described": 2, "catalogued": 1, "pending": 1}
-    database.blobs.record_catalogued(
-        LANDSAT, [blob("a")], run_id="run", remarks=database.scenes.remarks(LANDSAT.name, ["a"])
-    )
+    mark(database, LANDSAT, [blob("a")], run_id="run", remarks=database.scenes.remarks(LANDSAT.name, ["a"]))
     assert counts(database) == {"blobs": 2, "described": 2, "catalogued": 2}
     assert patches.remove(LANDSAT.name, None) == 1
     assert counts(database)["pending"] == 1

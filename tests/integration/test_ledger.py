@@ -9,7 +9,7 @@ from geo_assets.ledger.blobs import SourceStatus
 from geo_assets.models import Failure
 from geo_assets.postgres.locks import Lock, take
 from geo_assets.resources.database import Database
-from tests.ledgers import METADATA, OTHER_RULE, SOURCE, blob, counts, describe, everything, fail, listed
+from tests.ledgers import METADATA, OTHER_RULE, SOURCE, blob, counts, describe, everything, fail, listed, mark
 
 
 def test_states_follow_a_blob_from_listing_to_item(database: Database) -> None:
@@ -19,7 +19,7 @@ def test_states_follow_a_blob_from_listing_to_item(database: Database) -> None:
     describe(database, a)
     assert counts(database) == {"blobs": 1, "described": 1, "pending": 1}
     assert database.blobs.to_catalogue(everything(database, "catalogue")) == [(a, METADATA)]
-    database.blobs.record_catalogued(SOURCE, [a], run_id="run")
+    mark(database, SOURCE, [a], run_id="run")
     assert counts(database) == {"blobs": 1, "described": 1, "catalogued": 1}
     listed(database)
     assert counts(database) == {"deleted": 1}
@@ -33,7 +33,7 @@ def test_an_unknown_source_has_no_blobs(database: Database) -> None:
 def test_another_rule_makes_items_anew_but_reads_no_header_again(database: Database) -> None:
     listed(database, [blob("a")])
     describe(database, blob("a"))
-    database.blobs.record_catalogued(SOURCE, [blob("a")], run_id="run")
+    mark(database, SOURCE, [blob("a")], run_id="run")
     database.sources.register(OTHER_RULE)
     assert counts(database) == {"blobs": 1, "described": 1, "pending": 1}
     assert database.blobs.count_pending(SOURCE.name, "describe", as_of=database.now()) == (0, 0)
@@ -91,7 +91,7 @@ def test_success_ends_a_failure(database: Database) -> None:
     assert database.blobs.failures(SOURCE.name) == []
     fail(database, blob("a"), stage="catalogue", permanent=False)
     assert [f.attempts for f in database.blobs.failures(SOURCE.name)] == [1]
-    database.blobs.record_catalogued(SOURCE, [blob("a")], run_id="run")
+    mark(database, SOURCE, [blob("a")], run_id="run")
     assert database.blobs.failures(SOURCE.name) == []
 
 
@@ -99,7 +99,7 @@ def test_what_is_recorded_of_a_version_that_is_gone_marks_nothing(database: Data
     listed(database, [blob("a", "2")])
     describe(database, blob("a", "1"))
     fail(database, blob("a", "1"))
-    database.blobs.record_catalogued(SOURCE, [blob("a", "1")], run_id="run")
+    mark(database, SOURCE, [blob("a", "1")], run_id="run")
     assert counts(database) == {"blobs": 1, "pending": 1}
     assert database.blobs.to_describe(everything(database)) == [blob("a", "2")]
 
@@ -150,7 +150,7 @@ def test_outstanding_work_has_a_digest_that_changes_with_it(database: Database) 
     assert (first.live, first.pending, first.to_withdraw, first.generation) == (2, 2, 0, 1)
     describe(database, blob("a"))
     second = database.blobs.outstanding(SOURCE.name)
-    database.blobs.record_catalogued(SOURCE, [blob("a")], run_id="run")
+    mark(database, SOURCE, [blob("a")], run_id="run")
     third = database.blobs.outstanding(SOURCE.name)
     assert len({first.digest, second.digest, third.digest}) == 3
     assert database.blobs.outstanding("nosuch").digest == "0"
@@ -171,7 +171,7 @@ def test_the_longest_wait_is_of_work_that_a_run_would_do_and_starts_anew_with_a_
     assert wait() == timedelta(hours=8)
     fail(database, blob("bad"))
     describe(database, blob("done"))
-    database.blobs.record_catalogued(SOURCE, [blob("done")], run_id="run")
+    mark(database, SOURCE, [blob("done")], run_id="run")
     fail(database, blob("late"), permanent=False)
     assert wait() == timedelta(hours=3)
     database.sources.register(OTHER_RULE)

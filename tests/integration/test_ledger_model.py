@@ -12,7 +12,7 @@ from geo_assets.ledger.blobs import StageName
 from geo_assets.models import Failure
 from geo_assets.resources.database import Database
 from geo_assets.sources.source import Source
-from tests.ledgers import METADATA, SOURCE, blob, listed
+from tests.ledgers import METADATA, SOURCE, blob, listed, mark
 
 NAMES = st.sampled_from(["a", "b", "x/c", "x/ü"])
 NUMBERS = count(1)
@@ -101,7 +101,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.database.blobs.record_described(self.source.name, [(version, METADATA)], run_id=None)
             row.described = row.etag
         else:
-            self.database.blobs.record_catalogued(self.source, [version], run_id=None)
+            mark(self.database, self.source, [version], run_id=None)
             row.catalogued, row.refused = (row.etag, self.source.rule_digest), None
 
     @precondition(lambda self: self.rows)

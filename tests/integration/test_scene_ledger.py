@@ -7,7 +7,7 @@ from geo_assets.models import BlobRef, Failure
 from geo_assets.resources.database import Database
 from geo_assets.sources.item_rules import GroupRule
 from geo_assets.stac.scene import Scene
-from tests.ledgers import METADATA, SOURCE, blob, listed
+from tests.ledgers import METADATA, SOURCE, blob, listed, mark_scenes
 
 SCENES = SOURCE.model_copy(
     update={"group": GroupRule(name=r"(?P<item>s\d+)_(?P<asset>\w+)\.tif", required=("red", "nir"))}
@@ -33,7 +33,7 @@ def catalogue(database: Database) -> None:
     found = scenes(database)
     with database.connections.connect() as connection, connection.transaction():
         claim_ids(connection, SCENES, [(scene.version, {"id": scene.id}) for scene in found])
-    database.scenes.record_catalogued(SCENES, found, run_id="run")
+    mark_scenes(database, SCENES, found, run_id="run")
 
 
 def assets(found: Sequence[Scene]) -> list[list[str]]:
@@ -60,7 +60,7 @@ def test_a_blob_waits_only_for_others_never_for_itself(database: Database) -> No
 
 def test_marked_members_are_catalogued_and_a_new_one_brings_the_whole_scene_back(database: Database) -> None:
     see(database, RED, NIR)
-    database.scenes.record_catalogued(SCENES, scenes(database), run_id="run")
+    mark_scenes(database, SCENES, scenes(database), run_id="run")
     assert states(database) == {"red": "catalogued", "nir": "catalogued"}
     assert scenes(database) == []
     see(database, RED, NIR, BLUE)
@@ -72,7 +72,7 @@ def test_a_scene_of_which_a_member_changed_meanwhile_stays_pending(database: Dat
     see(database, RED, NIR, BLUE)
     stale = scenes(database)
     listed(database, [RED, NIR, blob("s1_blue.tif", "2")], source=SCENES)
-    database.scenes.record_catalogued(SCENES, stale, run_id="run")
+    mark_scenes(database, SCENES, stale, run_id="run")
     assert states(database) == {"red": "to_catalogue", "nir": "to_catalogue", "blue": "to_describe"}
 
 
@@ -81,7 +81,7 @@ def test_a_scene_of_which_a_member_left_meanwhile_stays_pending(database: Databa
     stale = scenes(database)
     listed(database, [RED, NIR], source=SCENES)
     database.catalogue.withdraw_dead(SCENES)
-    database.scenes.record_catalogued(SCENES, stale, run_id="run")
+    mark_scenes(database, SCENES, stale, run_id="run")
     assert assets(scenes(database)) == [["nir", "red"]]
 
 
@@ -90,7 +90,7 @@ def test_a_member_that_became_unreadable_meanwhile_is_not_marked(database: Datab
     stale = scenes(database)
     failure = Failure(BLUE.name, BLUE.etag, "corrupt", "broken", permanent=True)
     database.blobs.record_failures(SCENES, [failure], stage="describe", run_id="run")
-    database.scenes.record_catalogued(SCENES, stale, run_id="run")
+    mark_scenes(database, SCENES, stale, run_id="run")
     assert assets(scenes(database)) == [["nir", "red"]]
 
 
